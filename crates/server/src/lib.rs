@@ -1,1 +1,7 @@
-//! Library of the shell.
+//! The shell around the cores: sockets, WebSocket, REST, store and configuration of the binary `tandem`.
+//!
+//! Protocol decisions live in the cores; this crate turns their outputs into the world and the world into
+//! their inputs.
+
+pub mod cli;
+pub mod commands;
