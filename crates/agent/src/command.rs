@@ -1,0 +1,136 @@
+//! The words of every dialect in one vocabulary: what agents ask ([`AgentCommand`]) and what they are told
+//! ([`AgentEvent`]).
+
+use crate::AudioFormat;
+
+/// One thing an agent asked for. Borrowed from the frame it came in; the receiver copies what it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentCommand<'a> {
+    /// Audio to be played to the caller, of any length, after all that is queued.
+    Audio {
+        /// How to read `data`.
+        format: AudioFormat,
+        /// The audio; may end within a frame, and for binary dialects within a sample.
+        data: &'a [u8],
+    },
+    /// Tell me when all audio queued before this has been played.
+    Mark {
+        /// The agent's name for it; may be empty.
+        name: &'a str,
+    },
+    /// Drop all queued audio.
+    Flush,
+    /// End the call.
+    HangUp,
+    /// Answer the call; inbound calls are answered by the time an agent can ask.
+    Answer,
+    /// Audio that follows belongs to one utterance, cut at any byte.
+    StartBuffering,
+    /// The utterance ends here; report its completion in-band.
+    StopBuffering {
+        /// The agent's correlation id, if it gave one.
+        id: Option<&'a str>,
+    },
+    /// Stop playing, keep the queue.
+    Pause,
+    /// Play on.
+    Continue,
+    /// Tell me, once, when the queue is next found empty.
+    ReportDrained,
+    /// Tell me the state of the queue.
+    GetStatus,
+    /// Which way media is to flow, as the agent sees it.
+    SetDirection(MediaDirection),
+    /// Send these digits to the caller as DTMF.
+    SendDtmf {
+        /// `0-9*#A-D`, in order.
+        digits: &'a str,
+    },
+    /// Send the caller elsewhere.
+    Transfer {
+        /// A SIP URI, `tel:` URI or number.
+        target: &'a str,
+        /// How.
+        mode: TransferMode,
+    },
+    /// Put the caller on hold.
+    Hold,
+    /// Take the caller off hold.
+    Unhold,
+}
+
+/// Which way media flows, from the agent's view (chan_websocket's `SET_MEDIA_DIRECTION`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MediaDirection {
+    /// The agent hears and speaks.
+    #[default]
+    Both,
+    /// The agent only hears.
+    In,
+    /// The agent only speaks.
+    Out,
+}
+
+/// How a transfer is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TransferMode {
+    /// REFER the caller's leg (RFC 3515).
+    #[default]
+    Refer,
+    /// Dial a second leg and bridge.
+    Dial,
+}
+
+/// One thing an agent is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentEvent<'a> {
+    /// The caller pressed a key.
+    Digit {
+        /// One of `0-9*#A-D`.
+        digit: char,
+        /// How long it was held, in milliseconds.
+        duration_ms: u32,
+    },
+    /// A mark's audio has been played, or was flushed.
+    MarkPlayed {
+        /// The agent's name for it.
+        name: &'a str,
+        /// True when the audio before the mark was dropped by a flush.
+        cleared: bool,
+    },
+    /// An utterance closed by `StopBuffering` has been played.
+    Completed {
+        /// The correlation id given with it.
+        id: Option<&'a str>,
+    },
+    /// The queue was found empty after `ReportDrained`.
+    QueueDrained,
+    /// The queue ran empty of itself after playing audio.
+    PlayoutDone,
+    /// Queue is long: send no more audio.
+    Xoff,
+    /// Queue is short again: audio is welcome.
+    Xon,
+    /// The answer to `GetStatus`.
+    Status(QueueStatus),
+    /// A frame of the agent could not be understood.
+    Error {
+        /// What was wrong with it.
+        text: &'a str,
+    },
+    /// The stream ends; the close follows.
+    Stop,
+}
+
+/// The state of the egress queue, in chan_websocket's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueStatus {
+    /// Queued audio in 20 ms frames, a part of a frame counted whole.
+    pub length_frames: u32,
+    /// Between XOFF and XON.
+    pub is_full: bool,
+    /// Between `StartBuffering` and `StopBuffering`.
+    pub is_buffering: bool,
+    /// Between `Pause` and `Continue`.
+    pub is_paused: bool,
+}
