@@ -1,0 +1,268 @@
+//! Answers an offer, section for section.
+//!
+//! Exactly one audio section is accepted: the first that is switched on, in the clear, and has a codec in
+//! common. Every other section is refused with port 0, its media, transport and formats echoed. Encrypted
+//! audio is refused here; SRTP is a matter of its own.
+//!
+//! **Order of codecs.** The answer lists every law that both the trunk and the offer have, in the
+//! *trunk's* order, and we send the first. RFC 3264 section 6.1 recommends the offer's order "unless there
+//! is a specific reason": the trunk's configuration is one, and because the peer in turn takes the answer's
+//! first format, both directions use the same law. Packets of the other listed law are still understood.
+//!
+//! RFC 3264 sections 6 and 8; RFC 4733 section 2.4.1; RFC 5761 section 5.1.1.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::SdpError;
+use super::lines::number;
+use super::params::{Direction, MediaParameters, TelephoneEvent};
+use super::parse::{Description, Offer, Section};
+use crate::g711::Law;
+
+/// Packet length when the offer has no wish, in milliseconds (RFC 3551 section 4.2).
+pub(super) const PTIME_DEFAULT_MS: u32 = 20;
+
+/// What this side wants of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerPolicy {
+    /// The trunk's laws in its order of preference.
+    pub codecs: Vec<Law>,
+    /// Whether DTMF events are taken when offered.
+    pub telephone_event: bool,
+    /// Our RTP address as the peer must see it.
+    pub address: SocketAddr,
+    /// `o=` session id: the same for all descriptions of one dialog.
+    pub session_id: u64,
+    /// `o=` version: one more for each description of the dialog that differs from the one before
+    /// (RFC 3264 section 8).
+    pub version: u64,
+    /// Whether RTCP may share the RTP port when the offer asks for it.
+    pub rtcp_mux: bool,
+    /// What we want to do; the offer may allow less.
+    pub direction: Direction,
+}
+
+impl AnswerPolicy {
+    /// A policy that takes DTMF, wants both directions, and keeps RTCP on its own port.
+    pub fn new(codecs: Vec<Law>, address: SocketAddr, session_id: u64, version: u64) -> Self {
+        Self {
+            codecs,
+            telephone_event: true,
+            address,
+            session_id,
+            version,
+            rtcp_mux: false,
+            direction: Direction::SendRecv,
+        }
+    }
+}
+
+/// Answers `offer`: the answer's text and the parameters it agrees on.
+///
+/// Errors say why no audio section could be accepted; [`SdpError::sip_status`] gives the refusal.
+pub fn answer(offer: &Offer, policy: &AnswerPolicy) -> Result<(Bytes, MediaParameters), SdpError> {
+    let description = offer.description();
+    let (accepted, formats) = choose(description, policy)?;
+    let section = &description.sections()[accepted];
+    let parameters = parameters(description, section, &formats, policy);
+
+    let mut text = String::with_capacity(512);
+    write_session(&mut text, policy.address, policy.session_id, policy.version);
+    write_times(&mut text, description);
+    // RFC 3264 section 6: "For each "m=" line in the offer, there MUST be a corresponding "m=" line in
+    // the answer. The answer MUST contain exactly the same number of "m=" lines as the offer."
+    for (index, section) in description.sections().iter().enumerate() {
+        if index == accepted {
+            let protocol = String::from_utf8_lossy(&section.protocol);
+            write_audio(&mut text, policy.address.port(), &protocol, &formats, &parameters);
+        } else {
+            write_refused(&mut text, section);
+        }
+    }
+    Ok((Bytes::from(text), parameters))
+}
+
+/// The formats two sides have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Formats {
+    /// Laws with the payload types the offer gave them, ours first.
+    pub(super) laws: Vec<(Law, u8)>,
+    pub(super) telephone_event: Option<TelephoneEvent>,
+}
+
+fn choose(description: &Description, policy: &AnswerPolicy) -> Result<(usize, Formats), SdpError> {
+    let mut reason = SdpError::NoAudio;
+    for (index, section) in description.sections().iter().enumerate() {
+        // RFC 3264 section 6: "If a stream is offered with port zero, it MUST be answered with port zero."
+        if !section.is_audio() || section.port == 0 {
+            continue;
+        }
+        if !section.is_plain_rtp() {
+            if reason == SdpError::NoAudio && section.is_encrypted() {
+                reason = SdpError::EncryptionRequired;
+            }
+            continue;
+        }
+        let formats = common_formats(section, &policy.codecs, policy.telephone_event);
+        if !formats.laws.is_empty() {
+            return Ok((index, formats));
+        }
+        reason = SdpError::NoCommonCodec;
+    }
+    Err(reason)
+}
+
+pub(super) fn common_formats(section: &Section, codecs: &[Law], telephone_event: bool) -> Formats {
+    let laws = codecs.iter().filter_map(|law| Some((*law, payload_type_of(section, *law)?))).collect();
+    let telephone_event = telephone_event.then(|| offered_telephone_event(section)).flatten();
+    Formats { laws, telephone_event }
+}
+
+fn payload_types(section: &Section) -> impl Iterator<Item = u8> {
+    section.formats.iter().filter_map(|format| number(format)).filter_map(|number| u8::try_from(number).ok())
+}
+
+/// The payload type a section gives a law: by its rtpmap, or by the static number without one.
+fn payload_type_of(section: &Section, law: Law) -> Option<u8> {
+    payload_types(section).filter(|number| *number < 128).find(|number| {
+        match section.encodings.iter().find(|encoding| encoding.payload_type == *number) {
+            Some(encoding) => {
+                Law::from_encoding_name(&encoding.name) == Some(law)
+                    && encoding.clock_hz.unwrap_or(crate::SAMPLE_RATE_HZ) == crate::SAMPLE_RATE_HZ
+                    && encoding.channels == 1
+            }
+            None => *number == law.payload_type(),
+        }
+    })
+}
+
+/// The offered telephone-event, by preference the one whose clock is that of G.711: RFC 4733 section
+/// 2.1 wants one timestamp clock for the audio and its events, but offers with 16000 alone are met.
+fn offered_telephone_event(section: &Section) -> Option<TelephoneEvent> {
+    let mut events = payload_types(section).filter_map(|number| {
+        let encoding = section.encodings.iter().find(|encoding| encoding.payload_type == number)?;
+        if !encoding.name.eq_ignore_ascii_case(b"telephone-event") {
+            return None;
+        }
+        let clock_hz = encoding.clock_hz.unwrap_or(crate::SAMPLE_RATE_HZ);
+        matches!(clock_hz, 8_000 | 16_000).then_some(TelephoneEvent { payload_type: number, clock_hz })
+    });
+    let first = events.next()?;
+    if first.clock_hz == crate::SAMPLE_RATE_HZ {
+        return Some(first);
+    }
+    Some(events.find(|event| event.clock_hz == crate::SAMPLE_RATE_HZ).unwrap_or(first))
+}
+
+pub(super) fn parameters_from(
+    description: &Description,
+    section: &Section,
+    formats: &Formats,
+    wanted: Direction,
+) -> MediaParameters {
+    let (law, payload_type) = formats.laws[0];
+    let mut direction = wanted.and(description.direction(section).reversed());
+    if description.has_null_address(section) {
+        // RFC 3264 section 8.4: with a null address "neither RTP nor RTCP should be sent to the peer".
+        direction = direction.and(Direction::RecvOnly);
+    }
+    MediaParameters {
+        remote: description.rtp_address(section),
+        remote_rtcp: description.rtcp_address(section),
+        rtcp_mux: section.rtcp_mux,
+        law,
+        payload_type,
+        alternative: formats.laws.get(1).copied(),
+        telephone_event: formats.telephone_event,
+        ptime_ms: packet_length_ms(description.ptime_ms(section), description.maxptime_ms(section)),
+        direction,
+    }
+}
+
+fn parameters(
+    description: &Description,
+    section: &Section,
+    formats: &Formats,
+    policy: &AnswerPolicy,
+) -> MediaParameters {
+    let mut parameters = parameters_from(description, section, formats, policy.direction);
+    parameters.rtcp_mux &= policy.rtcp_mux;
+    parameters
+}
+
+/// The packet length to send: the wish rounded down to 10 ms steps, within 10 to 60 and `maxptime`.
+fn packet_length_ms(ptime: Option<u32>, maxptime: Option<u32>) -> u8 {
+    let most = maxptime.unwrap_or(60).clamp(10, 60);
+    let wish = ptime.unwrap_or(PTIME_DEFAULT_MS).clamp(10, most);
+    u8::try_from(wish / 10 * 10).expect("at most 60 after clamping")
+}
+
+pub(super) fn write_session(text: &mut String, address: SocketAddr, session_id: u64, version: u64) {
+    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+    let ip = address.ip();
+    let _ =
+        write!(text, "v=0\r\no=- {session_id} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\n");
+}
+
+/// RFC 3264 section 6: "The "t=" line in the answer MUST exactly match that of the offer." One that is
+/// missing or cannot be read is answered as unbounded.
+fn write_times(text: &mut String, description: &Description) {
+    let readable = |value: &[u8]| {
+        value.iter().all(|byte| byte.is_ascii_digit() || *byte == b' ')
+            && super::lines::words(value).count() == 2
+    };
+    match description.session_lines().find(|line| line.kind == b't' && readable(line.value)) {
+        Some(line) => {
+            let _ = write!(text, "t={}\r\n", String::from_utf8_lossy(line.value));
+        }
+        None => text.push_str("t=0 0\r\n"),
+    }
+}
+
+pub(super) fn write_audio(
+    text: &mut String,
+    port: u16,
+    protocol: &str,
+    formats: &Formats,
+    parameters: &MediaParameters,
+) {
+    let _ = write!(text, "m=audio {port} {protocol}");
+    for (_, number) in &formats.laws {
+        let _ = write!(text, " {number}");
+    }
+    if let Some(event) = formats.telephone_event {
+        let _ = write!(text, " {}", event.payload_type);
+    }
+    text.push_str("\r\n");
+    for (law, number) in &formats.laws {
+        let _ = write!(text, "a=rtpmap:{number} {}/8000\r\n", law.encoding_name());
+    }
+    if let Some(TelephoneEvent { payload_type, clock_hz }) = formats.telephone_event {
+        let _ = write!(
+            text,
+            "a=rtpmap:{payload_type} telephone-event/{clock_hz}\r\na=fmtp:{payload_type} 0-16\r\n"
+        );
+    }
+    let _ = write!(text, "a=ptime:{}\r\na={}\r\n", parameters.ptime_ms, parameters.direction.attribute());
+    if parameters.rtcp_mux {
+        text.push_str("a=rtcp-mux\r\n");
+    }
+}
+
+/// RFC 3264 section 6: "To reject an offered stream, the port number in the corresponding stream in the
+/// answer MUST be set to zero. Any media formats listed are ignored", yet one at least must be there.
+fn write_refused(text: &mut String, section: &Section) {
+    let media = String::from_utf8_lossy(&section.media);
+    let protocol = String::from_utf8_lossy(&section.protocol);
+    let _ = write!(text, "m={media} 0 {protocol}");
+    if section.formats.is_empty() {
+        text.push_str(" 0");
+    }
+    for format in &section.formats {
+        let _ = write!(text, " {}", String::from_utf8_lossy(format));
+    }
+    text.push_str("\r\n");
+}

@@ -1,0 +1,149 @@
+//! Our own offers, and what the peer's answer to them means.
+//!
+//! Used where we call (test caller, outbound legs), where an INVITE came without an offer, and where we
+//! re-offer within a dialog. One audio section is offered; sections of earlier negotiations are kept,
+//! switched off, so that the number of `m=` lines never shrinks.
+//!
+//! RFC 3264 sections 5, 6 and 8: "the new offer MUST contain at least as many "m=" lines".
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::SdpError;
+use super::answer::{Formats, common_formats, parameters_from, write_audio, write_session};
+use super::params::{Direction, MediaParameters, TelephoneEvent};
+use super::parse::Description;
+use crate::g711::Law;
+
+/// The payload type we give telephone-event: what nearly everyone uses, so that even peers that forget
+/// to map it get it right.
+pub const TELEPHONE_EVENT_PAYLOAD_TYPE: u8 = 101;
+
+/// What we offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferPolicy {
+    /// Laws in our order of preference; must not be empty.
+    pub codecs: Vec<Law>,
+    /// Whether DTMF events are offered, with payload type 101 at 8000 Hz.
+    pub telephone_event: bool,
+    /// Our RTP address as the peer must see it.
+    pub address: SocketAddr,
+    /// `o=` session id: the same for all descriptions of one dialog.
+    pub session_id: u64,
+    /// `o=` version: one more for each description that differs from the one before.
+    pub version: u64,
+    /// Packet length we want to receive, in milliseconds.
+    pub ptime_ms: u8,
+    /// What we want to do.
+    pub direction: Direction,
+    /// Whether RTCP may share the RTP port.
+    pub rtcp_mux: bool,
+    /// Sections that stand before the audio in this dialog's descriptions, all switched off.
+    pub before: Vec<RefusedMedia>,
+    /// Sections that stand behind the audio, all switched off.
+    pub after: Vec<RefusedMedia>,
+}
+
+/// A section that is only there because it once was: its media, transport and one format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedMedia {
+    /// Media type, such as `image`.
+    pub media: String,
+    /// Transport, such as `udptl`.
+    pub protocol: String,
+    /// Formats, separated by blanks, such as `t38`.
+    pub formats: String,
+}
+
+impl OfferPolicy {
+    /// An offer of `codecs` with DTMF, 20 ms, both ways.
+    pub fn new(codecs: Vec<Law>, address: SocketAddr, session_id: u64, version: u64) -> Self {
+        Self {
+            codecs,
+            telephone_event: true,
+            address,
+            session_id,
+            version,
+            ptime_ms: 20,
+            direction: Direction::SendRecv,
+            rtcp_mux: false,
+            before: Vec::new(),
+            after: Vec::new(),
+        }
+    }
+}
+
+/// Writes an offer.
+pub fn offer(policy: &OfferPolicy) -> Bytes {
+    let event =
+        TelephoneEvent { payload_type: TELEPHONE_EVENT_PAYLOAD_TYPE, clock_hz: crate::SAMPLE_RATE_HZ };
+    let formats = Formats {
+        laws: policy.codecs.iter().map(|law| (*law, law.payload_type())).collect(),
+        telephone_event: policy.telephone_event.then_some(event),
+    };
+    let law = policy.codecs.first().copied().unwrap_or(Law::Mulaw);
+    let parameters = MediaParameters {
+        ptime_ms: policy.ptime_ms,
+        direction: policy.direction,
+        rtcp_mux: policy.rtcp_mux,
+        ..MediaParameters::plain(policy.address, law)
+    };
+    let mut text = String::with_capacity(512);
+    write_session(&mut text, policy.address, policy.session_id, policy.version);
+    text.push_str("t=0 0\r\n");
+    for media in &policy.before {
+        write_off(&mut text, media);
+    }
+    write_audio(&mut text, policy.address.port(), "RTP/AVP", &formats, &parameters);
+    for media in &policy.after {
+        write_off(&mut text, media);
+    }
+    Bytes::from(text)
+}
+
+/// What the peer's `answer` to our `offer` agrees on, or why it cannot be used.
+pub fn accept_answer(offer: &[u8], answer: &[u8]) -> Result<MediaParameters, SdpError> {
+    let offer = Description::parse(offer)?;
+    let answer = Description::parse(answer)?;
+    let index = offer
+        .sections()
+        .iter()
+        .position(|section| section.is_audio() && section.port != 0)
+        .ok_or(SdpError::NoAudio)?;
+    let (offered, answered) = (offer.sections().len(), answer.sections().len());
+    // A surplus of sections behind ours harms nobody; a missing one leaves ours without an answer.
+    let section = answer.sections().get(index).ok_or(SdpError::SectionCount { offered, answered })?;
+    if !section.is_audio() || section.port == 0 {
+        return Err(SdpError::AudioRefused);
+    }
+    if !section.is_plain_rtp() {
+        return Err(SdpError::EncryptionRequired);
+    }
+    let ours = &offer.sections()[index];
+    let offered_laws = common_formats(ours, &[Law::Mulaw, Law::Alaw], true);
+    // RFC 3264 section 7: the offerer "SHOULD send using the first media format listed in the answer",
+    // so it is the answer's order that counts here.
+    let mut formats =
+        common_formats(section, &[Law::Mulaw, Law::Alaw], offered_laws.telephone_event.is_some());
+    formats.laws.retain(|(law, _)| offered_laws.laws.iter().any(|(offered, _)| offered == law));
+    formats.laws.sort_by_key(|(_, number)| position(&section.formats, *number));
+    if formats.laws.is_empty() {
+        return Err(SdpError::NoCommonCodec);
+    }
+    let wanted = offer.direction(ours);
+    let mut parameters = parameters_from(&answer, section, &formats, wanted);
+    parameters.rtcp_mux &= ours.rtcp_mux;
+    Ok(parameters)
+}
+
+fn position(formats: &[Vec<u8>], payload_type: u8) -> usize {
+    let matches = |format: &Vec<u8>| super::lines::number(format) == Some(u32::from(payload_type));
+    formats.iter().position(matches).unwrap_or(usize::MAX)
+}
+
+fn write_off(text: &mut String, media: &RefusedMedia) {
+    let RefusedMedia { media, protocol, formats } = media;
+    let _ = write!(text, "m={media} 0 {protocol} {formats}\r\n");
+}
