@@ -7,6 +7,7 @@
 mod error;
 mod flow;
 pub mod message;
+pub mod wire;
 
 pub use error::{Fault, ParseError};
 pub use flow::{Flow, Transport};

@@ -27,6 +27,8 @@ pub use name_addr::NameAddr;
 pub use uri::{Scheme, Uri, UriParams};
 pub use via::{MAGIC_COOKIE, ResponseRouting, Via};
 
+pub(crate) use parse::framed_length;
+
 use crate::error::ParseError;
 use fields::Span;
 
@@ -236,6 +238,15 @@ impl Response {
 }
 
 impl Unreadable {
+    /// Reads what can be read of a header section that is known to be at fault; `None` for a response.
+    pub(crate) fn read(head: Bytes) -> Option<Self> {
+        match parse::parse(head) {
+            Ok(Message::Request(Request { method, fields, .. })) => Some(Self { method, fields }),
+            Ok(Message::Response(_)) => None,
+            Err(error) => error.into_refusable(),
+        }
+    }
+
     /// The method as far as it could be read; empty if it could not.
     pub fn method(&self) -> Method<'_> {
         Method::from_bytes(self.method.of(&self.fields.bytes))
