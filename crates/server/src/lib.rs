@@ -6,3 +6,6 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod clock;
+pub mod media;
+pub mod net;

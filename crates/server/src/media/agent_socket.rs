@@ -1,0 +1,265 @@
+//! The WebSocket of one agent, on a nonblocking socket that the media thread polls (RFC 6455).
+//!
+//! Bounds what an agent can cost: messages and frames have a largest size, and what waits to be written is
+//! counted. An agent that does not read loses caller audio first (newest first, counted); what must arrive
+//! (marks, events, the close) may wait up to a harder bound, and past that the socket is given up. Pings are
+//! answered as soon as they are read. Refuses to know what messages mean.
+
+use std::{
+    io::{self, Read, Write},
+    net::Shutdown,
+};
+
+use bytes::{Bytes, BytesMut};
+use mio::{Interest, Registry, Token, net::TcpStream};
+use rustls::{ClientConnection, StreamOwned};
+use tandem_agent::FrameKind;
+use tungstenite::{
+    Error, Message, Utf8Bytes,
+    protocol::{CloseFrame, Role, WebSocket, WebSocketConfig, frame::coding::CloseCode},
+};
+
+use crate::net::ws_connect::{AgentStream, Connected};
+
+/// Read buffer of a connection. The library's default of 128 KiB would be most of a call's memory, and
+/// clearing it most of a message's cost.
+const READ_BUFFER_BYTES: usize = 4_096;
+/// Largest message taken: a minute of 16 kHz linear audio in base64 fits.
+const MESSAGE_BYTES: usize = 4 << 20;
+/// Caller audio waiting beyond this is dropped: four seconds of G.711, so that an agent which reads again
+/// does not hear the distant past.
+const DROPPABLE_PENDING_BYTES: usize = 32 * 1024;
+/// Whatever waits beyond this ends the connection: the agent does not read any more.
+const PENDING_BYTES: usize = 256 * 1024;
+/// Kernel send buffer asked for; it is memory that a stalled agent holds, and delay once it reads again.
+const KERNEL_SEND_BYTES: usize = 64 * 1024;
+/// Bytes of header and mask on a frame of the client (RFC 6455 section 5.2), at most.
+const FRAME_HEADER_BYTES: u64 = 14;
+
+/// What became of a message that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Written, or waiting within the bounds.
+    Accepted,
+    /// Dropped, since the agent does not read.
+    Dropped,
+    /// The connection is of no use any more.
+    Broken,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub enum Received {
+    /// A whole message.
+    Message(FrameKind, Bytes),
+    /// A ping or pong; already dealt with.
+    Control,
+    /// Nothing more for now.
+    Blocked,
+    /// The agent's close frame, with its code if it had one. The reply is on its way.
+    Closed(Option<u16>),
+    /// The connection broke, or the agent broke the protocol.
+    Broken(String),
+}
+
+/// An agent's WebSocket.
+#[derive(Debug)]
+pub struct AgentSocket {
+    socket: WebSocket<Counted>,
+    /// Bytes handed to the WebSocket, headers included by their upper bound.
+    queued: u64,
+    /// Reused for outgoing messages: the library wants shared bytes.
+    outgoing: BytesMut,
+}
+
+/// The stream, counting what it has accepted.
+#[derive(Debug)]
+struct Counted {
+    stream: Stream,
+    written: u64,
+    blocked: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl AgentSocket {
+    /// Takes over a connection whose upgrade is done.
+    #[must_use]
+    pub fn new(connected: Connected) -> Self {
+        let stream = match connected.stream {
+            AgentStream::Plain(stream) => Stream::Plain(TcpStream::from_std(bounded(stream))),
+            AgentStream::Tls(stream, session) => {
+                Stream::Tls(Box::new(StreamOwned::new(*session, TcpStream::from_std(bounded(stream)))))
+            }
+        };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            // Twice our own bound, so that ours decides.
+            .max_write_buffer_size(PENDING_BYTES * 2)
+            .max_message_size(Some(MESSAGE_BYTES))
+            .max_frame_size(Some(MESSAGE_BYTES));
+        let counted = Counted { stream, written: 0, blocked: false };
+        Self {
+            socket: WebSocket::from_partially_read(counted, connected.leftover, Role::Client, Some(config)),
+            queued: 0,
+            outgoing: BytesMut::new(),
+        }
+    }
+
+    /// Has `registry` report this socket as `token`, edge-triggered.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(self.tcp(), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Reads one message.
+    pub fn receive(&mut self) -> Received {
+        match self.socket.read() {
+            Ok(Message::Binary(payload)) => Received::Message(FrameKind::Binary, payload),
+            Ok(Message::Text(payload)) => Received::Message(FrameKind::Text, Bytes::from(payload)),
+            Ok(Message::Ping(payload)) => {
+                self.queued += FRAME_HEADER_BYTES + payload.len() as u64;
+                // RFC 6455 section 5.5.2: the pong "SHOULD" be sent "as soon as is practical".
+                match self.flush() {
+                    Sent::Broken => Received::Broken("the connection broke while answering a ping".to_owned()),
+                    Sent::Accepted | Sent::Dropped => Received::Control,
+                }
+            }
+            Ok(Message::Pong(_) | Message::Frame(_)) => Received::Control,
+            Ok(Message::Close(frame)) => {
+                let _ = self.flush();
+                Received::Closed(frame.map(|frame| frame.code.into()))
+            }
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Received::Blocked,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => Received::Control,
+            Err(error) => Received::Broken(error.to_string()),
+        }
+    }
+
+    /// Sends one message. Caller audio is `droppable`.
+    pub fn send(&mut self, kind: FrameKind, payload: &[u8], droppable: bool) -> Sent {
+        let pending = self.pending();
+        if droppable && pending > DROPPABLE_PENDING_BYTES {
+            return Sent::Dropped;
+        }
+        if pending + payload.len() > PENDING_BYTES {
+            return Sent::Broken;
+        }
+        self.outgoing.clear();
+        self.outgoing.extend_from_slice(payload);
+        let payload = self.outgoing.split().freeze();
+        let size = FRAME_HEADER_BYTES + payload.len() as u64;
+        let message = match kind {
+            FrameKind::Binary => Message::Binary(payload),
+            FrameKind::Text => match Utf8Bytes::try_from(payload) {
+                Ok(text) => Message::Text(text),
+                // A dialect writes JSON or plain words; anything else is our own fault and is not sent.
+                Err(_) => return Sent::Dropped,
+            },
+            FrameKind::Close => return self.close(1000),
+        };
+        self.queued += size;
+        judge(self.socket.write(message))
+    }
+
+    /// Starts the closing handshake with `code` (RFC 6455 section 7.4.1).
+    pub fn close(&mut self, code: u16) -> Sent {
+        self.queued += FRAME_HEADER_BYTES + 2;
+        let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static("") };
+        judge(self.socket.close(Some(frame)))
+    }
+
+    /// Writes what waits; to be called when the socket becomes writable.
+    pub fn flush(&mut self) -> Sent {
+        self.socket.get_mut().blocked = false;
+        judge(self.socket.flush())
+    }
+
+    /// Whether something waits to be written.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.socket.get_ref().blocked
+    }
+
+    /// Ends the connection without ceremony.
+    pub fn shutdown(&mut self) {
+        let _ = self.tcp().shutdown(Shutdown::Both);
+    }
+
+    /// Bytes that wait, by an upper bound.
+    fn pending(&mut self) -> usize {
+        let counted = self.socket.get_ref();
+        if !counted.blocked {
+            // Nothing waits: forget the difference between real headers and their upper bound.
+            self.queued = counted.written;
+            return 0;
+        }
+        usize::try_from(self.queued.saturating_sub(counted.written)).unwrap_or(usize::MAX)
+    }
+
+    fn tcp(&mut self) -> &mut TcpStream {
+        match &mut self.socket.get_mut().stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_mut(),
+        }
+    }
+}
+
+fn bounded(stream: std::net::TcpStream) -> std::net::TcpStream {
+    // A wish: with the system's own bound the agent still harms nobody but itself.
+    let _ = socket2::SockRef::from(&stream).set_send_buffer_size(KERNEL_SEND_BYTES);
+    stream
+}
+
+fn judge(outcome: Result<(), Error>) -> Sent {
+    match outcome {
+        Ok(()) => Sent::Accepted,
+        // The frame is in the write buffer and goes out when the socket is writable again.
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Sent::Accepted,
+        Err(_) => Sent::Broken,
+    }
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let outcome = match &mut self.stream {
+            Stream::Plain(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
+        };
+        match &outcome {
+            Ok(accepted) => self.written += *accepted as u64,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = match &mut self.stream {
+            Stream::Plain(stream) => stream.flush(),
+            Stream::Tls(stream) => stream.flush(),
+        };
+        if let Err(error) = &outcome
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            self.blocked = true;
+        }
+        outcome
+    }
+}

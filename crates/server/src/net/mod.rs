@@ -1,0 +1,7 @@
+//! Sockets of the signalling side: what arrives is stamped with its flow and handed on in order.
+
+pub mod fence;
+pub mod holder;
+pub mod local_address;
+pub mod resolve;
+pub mod ws_connect;
