@@ -11,12 +11,14 @@
 pub mod g711;
 pub mod latch;
 pub mod playout;
+pub mod resample;
 pub mod rtp;
 pub mod sdp;
 pub mod session;
 
 pub use g711::Law;
 pub use latch::LatchPolicy;
+pub use resample::Resampler;
 pub use sdp::{Direction, MediaParameters, TelephoneEvent};
 pub use session::{Digit, IngressFrame, RtpStatistics, Session, SessionConfig};
 
