@@ -7,6 +7,9 @@ use base64_simd::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use crate::DialectError;
 
+/// Scratch memory that a stream keeps between messages; what one burst took beyond it is given back.
+const RETAINED_BYTES: usize = 16 * 1024;
+
 /// Appends the base64 of `data`, padded.
 pub(crate) fn push_base64(out: &mut Vec<u8>, data: &[u8]) {
     base64_simd::STANDARD.encode_append(data, out);
@@ -16,6 +19,9 @@ pub(crate) fn push_base64(out: &mut Vec<u8>, data: &[u8]) {
 pub(crate) fn decode_base64<'a>(text: &str, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], DialectError> {
     scratch.clear();
     let trimmed = trim(text.as_bytes());
+    if scratch.capacity() > RETAINED_BYTES && trimmed.len() <= RETAINED_BYTES {
+        scratch.shrink_to(RETAINED_BYTES);
+    }
     if STANDARD_NO_PAD.decode_append(trimmed, scratch).is_ok() {
         return Ok(scratch);
     }

@@ -132,8 +132,8 @@ impl Bolna {
                 sink(AgentCommand::Mark { name: bounded_name(name)? });
             }
             Some("killAudio") => sink(AgentCommand::Flush),
-            Some(_) => self.ignored += 1,
-            None => return Err(DialectError::Field("type")),
+            // Pipecat's RTVI messages, among others, come without one.
+            Some(_) | None => self.ignored += 1,
         }
         Ok(())
     }

@@ -167,8 +167,8 @@ impl Twilio {
                 sink(AgentCommand::Mark { name: bounded_name(name)? });
             }
             Some("clear") => sink(AgentCommand::Flush),
-            Some(_) => self.ignored += 1,
-            None => return Err(DialectError::Field("event")),
+            // Pipecat's RTVI messages, among others, come without one.
+            Some(_) | None => self.ignored += 1,
         }
         Ok(())
     }
