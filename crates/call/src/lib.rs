@@ -3,6 +3,7 @@
 //! The brain of the node, and a core: no clock, no socket, no task, no randomness of its own. Read `input` and
 //! `output` first: everything that enters and everything that leaves. `engine` is the one owner of all calls.
 
+pub mod bridge;
 pub mod ids;
 pub mod record;
 

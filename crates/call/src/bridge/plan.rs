@@ -1,0 +1,271 @@
+//! What passes between a bridge and those around it: the plan it is made from, the commands it takes, what it
+//! wants sent, what it reports, and what it has counted. Plain data.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tandem_agent::{DialectConfig, DialectError, FrameKind, StreamFacts, TransferMode};
+use tandem_media::playout::Heard;
+use tandem_media::{LatchPolicy, MediaParameters, RtpStatistics};
+
+use super::histogram::DelayHistogram;
+use crate::ids::{AccountId, CallId};
+
+/// All a bridge needs to know of its call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BridgePlan {
+    /// The call.
+    pub call: CallId,
+    /// The account that owns the call.
+    pub account: AccountId,
+    /// What was negotiated; `None` until the ACK of an offerless INVITE brings the answer
+    /// ([`BridgeCommand::Media`]).
+    pub media: Option<MediaParameters>,
+    /// The peer's signalling address, which tells the shell the address family to bind.
+    pub peer: IpAddr,
+    /// Where the caller's RTP may come from.
+    pub latch: LatchPolicy,
+    /// Silence of the RTP peer, in both RTP and RTCP, after which the call is given up; `None`: never.
+    pub media_timeout: Option<Duration>,
+    /// Where the agent is and how it is spoken to.
+    pub agent: AgentPlan,
+    /// Bounds of this call.
+    pub limits: BridgeLimits,
+}
+
+/// The agent's side of a bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPlan {
+    /// `ws://` or `wss://` URL, templates expanded.
+    pub url: String,
+    /// Headers of the upgrade request, templates expanded.
+    pub headers: Vec<(String, String)>,
+    /// Subprotocol to offer, if any; a server that selects none is accepted all the same.
+    pub subprotocol: Option<String>,
+    /// Where to connect when `url` cannot be reached.
+    pub fallback_url: Option<String>,
+    /// How the stream is spoken.
+    pub dialect: DialectConfig,
+    /// What the agent is told at the start.
+    pub facts: StreamFacts,
+    /// What the agent's close means.
+    pub on_close: OnClose,
+}
+
+/// What it means when an agent closes its socket: the call ends, at once or when all it said was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnClose {
+    /// Play what is queued, within [`BridgeLimits::drain`], then end the call.
+    #[default]
+    Drain,
+    /// End the call at once.
+    Hangup,
+}
+
+/// Bounds of one bridge; the defaults are argued field by field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BridgeLimits {
+    /// Audio that may be queued towards the caller before the agent's socket is read no further. Ten minutes:
+    /// agents burst whole replies, none as long as that. 4.8 MB at worst.
+    pub queue: Duration,
+    /// Marks and completions that may be pending. 4096 is a mark for every 150 ms of a full queue.
+    pub marks: usize,
+    /// How long a closed agent's audio may still play. One minute: a long goodbye.
+    pub drain: Duration,
+    /// Frames that cannot be understood before the stream is closed. 64: a peer this confused stays so.
+    pub protocol_errors: u32,
+    /// Audio gathered before a real-time paced agent's speech starts. 40 ms rides out the jitter of an
+    /// asyncio timer.
+    pub prebuffer: Duration,
+}
+
+impl Default for BridgeLimits {
+    fn default() -> Self {
+        Self {
+            queue: Duration::from_secs(600),
+            marks: 4096,
+            drain: Duration::from_secs(60),
+            protocol_errors: 64,
+            prebuffer: Duration::from_millis(40),
+        }
+    }
+}
+
+/// What a bridge is told to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BridgeCommand {
+    /// Caller and agent can hear each other: send the dialect's start messages, then audio.
+    Start,
+    /// (Re)negotiated media.
+    Media(MediaParameters),
+    /// Send these digits to the caller (RFC 4733).
+    SendDtmf {
+        /// `0-9*#A-D`; others are left out.
+        digits: String,
+        /// Length of each, in milliseconds.
+        duration_ms: u16,
+    },
+    /// The call is over: tell the agent in its dialect, then close its socket.
+    HangUp,
+}
+
+/// What a bridge wants sent. The bytes are in the buffer given to `poll_transmit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BridgeTransmit {
+    /// A RTP packet.
+    Rtp {
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// A RTCP compound.
+    Rtcp {
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// A message to the agent.
+    Agent {
+        /// Text or binary.
+        kind: FrameKind,
+        /// Caller audio, which the shell drops (and counts) when the agent does not read; all else it keeps.
+        droppable: bool,
+    },
+    /// Close the agent's socket; nothing is sent to it after this. The buffer is empty.
+    AgentClose {
+        /// RFC 6455, 7.4.1.
+        code: u16,
+    },
+}
+
+/// What a bridge reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BridgeEvent {
+    /// The caller's RTP comes from here, and from now on from here alone.
+    Latched {
+        /// Where from.
+        source: SocketAddr,
+    },
+    /// The caller pressed a key; the agent was told.
+    Digit {
+        /// One of `0-9*#A-D`.
+        digit: char,
+        /// How long it was held.
+        duration_ms: u32,
+    },
+    /// The agent's side is done; the call is to be ended. Comes once.
+    AgentHangUp {
+        /// How the agent ended it.
+        cause: AgentHangUpCause,
+    },
+    /// The agent's socket closed; [`Self::AgentHangUp`] follows when the queue has been played or dropped.
+    AgentClosed {
+        /// The code of its close frame, if one came.
+        code: Option<u16>,
+        /// Audio still to be played, in milliseconds.
+        queued_ms: u32,
+    },
+    /// No RTP and no RTCP came for the plan's `media_timeout`. Comes once a silence.
+    MediaTimeout,
+    /// A frame of the agent was not understood.
+    ProtocolError {
+        /// Why.
+        error: DialectError,
+        /// How many of this stream so far.
+        count: u32,
+    },
+    /// A mark's audio has been played, or (`is_cleared`) dropped by a flush.
+    MarkPlayed {
+        /// The agent's name for it.
+        name: String,
+        /// Dropped, not played.
+        is_cleared: bool,
+        /// How much of which utterance had truly been sent.
+        heard: Heard,
+    },
+    /// The agent dropped its queue (barge-in).
+    Flushed {
+        /// Audio dropped, in milliseconds.
+        dropped_ms: u32,
+        /// How much of which utterance had truly been sent.
+        heard: Heard,
+    },
+    /// The agent's audio overflowed the queue even though its socket was read no further; this much was lost.
+    QueueOverflow {
+        /// Audio dropped, in milliseconds.
+        dropped_ms: u32,
+    },
+    /// The agent asks for a transfer.
+    Transfer {
+        /// A SIP URI, `tel:` URI or number.
+        target: String,
+        /// How.
+        mode: TransferMode,
+    },
+    /// The agent asks that the caller be put on hold, or taken off it.
+    Hold {
+        /// On, not off.
+        is_held: bool,
+    },
+}
+
+/// How an agent ended a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AgentHangUpCause {
+    /// It said so.
+    Command,
+    /// It closed its socket, with this code if it gave one.
+    Closed {
+        /// The code of its close frame.
+        code: Option<u16>,
+    },
+    /// Its socket broke without a close.
+    Lost,
+    /// It sent more rubbish than is tolerated.
+    ProtocolErrors,
+}
+
+/// Why there is no agent socket any more, as the shell saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AgentSocketEnd {
+    /// A close frame came, with this code if it had one.
+    Closed {
+        /// RFC 6455, 7.4.1.
+        code: Option<u16>,
+    },
+    /// The connection broke: reset, end of file without a close, a write that timed out.
+    Lost,
+}
+
+/// What a bridge has counted.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BridgeStatistics {
+    /// RTP and RTCP of the caller's leg.
+    pub rtp: RtpStatistics,
+    /// From a RTP packet's arrival to its audio leaving for the agent.
+    pub inbound_delay: DelayHistogram,
+    /// From an agent message's arrival at an empty queue to its first audio leaving as RTP, less the wait for
+    /// the next tick of the egress clock.
+    pub outbound_delay: DelayHistogram,
+    /// Audio messages sent to the agent.
+    pub agent_frames_sent: u64,
+    /// Messages received from the agent.
+    pub agent_frames_received: u64,
+    /// Agent audio truly sent to the caller, in milliseconds.
+    pub heard_ms: u64,
+    /// Egress packets that carried silence because the queue was empty while the agent was speaking.
+    pub underruns: u64,
+    /// Flushes the agent asked for.
+    pub flushes: u64,
+    /// Marks played.
+    pub marks_played: u64,
+    /// Frames of the agent that were not understood.
+    pub protocol_errors: u32,
+    /// Agent audio lost to a full queue, in milliseconds.
+    pub overflow_ms: u64,
+    /// Egress ticks that were run late enough to be skipped (the driver was away for longer than the catch-up
+    /// bound).
+    pub ticks_skipped: u64,
+    /// Most audio ever queued, in milliseconds.
+    pub queue_peak_ms: u32,
+}
