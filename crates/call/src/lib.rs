@@ -3,9 +3,20 @@
 //! The brain of the node, and a core: no clock, no socket, no task, no randomness of its own. Read `input` and
 //! `output` first: everything that enters and everything that leaves. `engine` is the one owner of all calls.
 
+pub mod admission;
 pub mod bridge;
+pub mod dialled;
 pub mod ids;
+pub mod ladder;
+mod near_miss;
 pub mod record;
+pub mod route;
+pub mod table;
+pub mod verdict;
 
 pub use ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
 pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason, MediaSummary};
+pub use table::{
+    Agent, AgentSocket, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth, TrunkLimits,
+};
+pub use verdict::{Check, Step, StepOutcome, Verdict, VerdictCode};

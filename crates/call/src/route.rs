@@ -1,0 +1,564 @@
+//! Which agent an INVITE is for, or why it is for none: a pure function with a trace.
+//!
+//! What it refuses to do: look at the clock, count calls (admission does), verify digests (the engine does, with
+//! `tandem_sip::auth`), or send anything. The same function answers live INVITEs and the dry run.
+//!
+//! The order of things:
+//! 1. The number: the Request-URI's user, then the To header's; with and without `+`, separators and parameters.
+//! 2. The trunk: an ip-based trunk of that number whose ranges hold the source, the longest prefix first. Trunks of
+//!    several accounts may share a carrier's ranges; the number tells them apart.
+//! 3. Else a trunk of that number that proves itself by digest: it is challenged from wherever it calls.
+//! 4. Switches of trunk and number, the agent and its socket, encryption, codec.
+//!
+//! Strangers, whose source is in no trunk's ranges, all get one and the same answer whatever they dial, so that guessing
+//! teaches nothing: a challenge if any trunk of the node takes calls by digest, 403 if none does.
+//! RFC 3261 sections 8.2.2.1 (Request-URI before To), 22.1; RFC 3966.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tandem_media::Law;
+use tandem_sip::Transport;
+use uuid::Uuid;
+
+use crate::dialled::{self, Keys};
+use crate::ids::{NumberId, TrunkId};
+use crate::near_miss;
+use crate::table::{Agent, AgentLink, AgentSocket, MediaEncryption, NumberEntry, RoutingTable, Trunk, TrunkAuth};
+use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
+
+/// Trunks whose password one set of credentials is tried against: user names may repeat across accounts, and each
+/// trial costs a hash.
+pub const MAX_CREDENTIAL_TRUNKS: usize = 4;
+
+/// Most numbers looked at for one key: the same number on the trunks of several accounts.
+const MAX_FOUND: usize = 16;
+
+/// What an INVITE asks for. Text as it came from the wire.
+#[derive(Clone, Debug)]
+pub struct Query<'a> {
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// By which transport.
+    pub transport: Transport,
+    /// The whole Request-URI.
+    pub request_uri: &'a [u8],
+    /// The Request-URI's user part with its parameters, or the number of a `tel:` URI.
+    pub request_user: &'a [u8],
+    /// The whole To header.
+    pub to: &'a [u8],
+    /// The user part of its URI.
+    pub to_user: &'a [u8],
+    /// The whole From header.
+    pub from: &'a [u8],
+    /// The Call-ID.
+    pub sip_call_id: &'a [u8],
+    /// The User-Agent header, empty if there is none.
+    pub user_agent: &'a [u8],
+    /// What audio is offered.
+    pub offer: OfferSummary,
+}
+
+/// What routing needs to know of an SDP offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OfferSummary {
+    /// No body: the offer will be ours.
+    Absent,
+    /// A body that cannot be taken.
+    Unacceptable {
+        /// The SIP status that says so: 400, 413 or 488.
+        status: u16,
+        /// Why, in words.
+        why: String,
+    },
+    /// Audio.
+    Audio {
+        /// Codecs of ours that are offered.
+        laws: SmallVec<[Law; 2]>,
+        /// Whether a plain RTP stream is among what is offered.
+        is_plain: bool,
+    },
+}
+
+/// What is known of the credentials of an INVITE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// None came, or none for our realm.
+    Absent,
+    /// They prove this trunk.
+    Verified(TrunkId),
+    /// They answer a challenge that is too old.
+    Stale,
+    /// They were used before.
+    Replayed,
+    /// They prove nothing: why, in words.
+    Wrong(String),
+}
+
+/// What to do with the INVITE.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Call the agent.
+    Connect(Route),
+    /// Send 401 with a challenge.
+    Challenge {
+        /// The credentials were right once: the peer need not ask its user again.
+        is_stale: bool,
+    },
+    /// Refuse with the verdict's status.
+    Refuse,
+}
+
+/// Where an INVITE goes.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The trunk it came in by.
+    pub trunk: Arc<Trunk>,
+    /// The number that was called.
+    pub number: NumberId,
+    /// The number as its owner wrote it.
+    pub number_text: String,
+    /// Who answers.
+    pub agent: Arc<Agent>,
+    /// How; the agent's socket, which is there.
+    pub socket: AgentSocket,
+}
+
+/// The whole answer.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// What was seen and what follows. For [`Action::Connect`] its code is [`VerdictCode::Accepted`], to be changed if
+    /// something later fails.
+    pub verdict: Verdict,
+    /// What to do.
+    pub action: Action,
+    /// Whether the source is in no trunk's ranges and proved nothing: it gets at most one short answer.
+    pub is_stranger: bool,
+}
+
+/// Where in the INVITE a number stood, in the order of their weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    RequestUri,
+    To,
+}
+
+impl Place {
+    fn check(self) -> Check {
+        match self {
+            Self::RequestUri => Check::RequestUri,
+            Self::To => Check::To,
+        }
+    }
+}
+
+/// A number that was dialled and exists.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'a> {
+    pub(crate) place: Place,
+    pub(crate) number: &'a NumberEntry,
+    pub(crate) trunk: &'a Arc<Trunk>,
+    /// Prefix length of the trunk's range that holds the source.
+    pub(crate) range: Option<u8>,
+}
+
+impl Found<'_> {
+    fn is_by_digest(&self) -> bool {
+        match self.trunk.auth {
+            TrunkAuth::UserPass { .. } => true,
+            TrunkAuth::IpBased => false,
+        }
+    }
+
+    /// A trunk by digest may be narrowed to ranges, and need not be.
+    fn admits_source(&self) -> bool {
+        self.range.is_some() || (self.is_by_digest() && self.trunk.sources.is_empty())
+    }
+
+    fn is_switched_on(&self) -> bool {
+        self.trunk.is_active && self.trunk.inbound_enabled && self.number.is_active
+    }
+
+    /// The best has the lowest rank: usable before switched off, narrow range before wide, Request-URI before To.
+    fn rank(&self) -> (bool, Place, u8) {
+        (!self.is_switched_on(), self.place, u8::MAX - self.range.unwrap_or(0))
+    }
+}
+
+/// Everything one evaluation looks at.
+pub(crate) struct Search<'a> {
+    pub(crate) query: &'a Query<'a>,
+    pub(crate) table: &'a RoutingTable,
+    pub(crate) request_keys: Keys,
+    pub(crate) to_keys: Keys,
+    pub(crate) found: SmallVec<[Found<'a>; 4]>,
+}
+
+/// Decides on one INVITE.
+pub fn evaluate(query: &Query<'_>, table: &RoutingTable, authentication: &Authentication) -> Decision {
+    let search = Search::new(query, table);
+    let is_known = table.knows_source(query.source.ip());
+    let mut verdict = blank(query);
+    let outcome = search.decide(&mut verdict, authentication, is_known);
+    let (code, action, status) = match outcome {
+        Ok(route) => (VerdictCode::Accepted, Action::Connect(route), None),
+        Err(Refused { code, answer, status }) => (code, answer, status),
+    };
+    verdict.conclude(code);
+    verdict.status = status.unwrap_or(verdict.status);
+    let is_proven = matches!(authentication, Authentication::Verified(_));
+    Decision { verdict, action, is_stranger: !is_known && !is_proven }
+}
+
+/// The trunks whose password credentials with this user name are to be tried against, the likeliest first.
+pub fn credential_trunks(query: &Query<'_>, table: &RoutingTable, username: &str) -> Vec<Arc<Trunk>> {
+    let search = Search::new(query, table);
+    let mut trunks: Vec<Arc<Trunk>> = Vec::new();
+    let dialled = search.found.iter().map(|found| found.trunk).filter(|trunk| has_username(trunk, username));
+    for trunk in dialled.chain(table.trunks_of_username(username)) {
+        if trunks.len() < MAX_CREDENTIAL_TRUNKS && !trunks.iter().any(|known| known.id == trunk.id) {
+            trunks.push(Arc::clone(trunk));
+        }
+    }
+    trunks
+}
+
+fn has_username(trunk: &Trunk, wanted: &str) -> bool {
+    match &trunk.auth {
+        TrunkAuth::UserPass { username, .. } => username == wanted,
+        TrunkAuth::IpBased => false,
+    }
+}
+
+struct Refused {
+    code: VerdictCode,
+    answer: Action,
+    /// The status where it is not the code's own.
+    status: Option<u16>,
+}
+
+impl Refused {
+    fn with(code: VerdictCode) -> Self {
+        Self { code, answer: Action::Refuse, status: None }
+    }
+
+    fn challenged(code: VerdictCode, is_stale: bool) -> Self {
+        Self { code, answer: Action::Challenge { is_stale }, status: Some(401) }
+    }
+}
+
+impl<'a> Search<'a> {
+    fn new(query: &'a Query<'a>, table: &'a RoutingTable) -> Self {
+        let mut search = Self {
+            query,
+            table,
+            request_keys: dialled::keys(query.request_user),
+            to_keys: dialled::keys(query.to_user),
+            found: SmallVec::new(),
+        };
+        search.collect(Place::RequestUri);
+        if search.to_keys != search.request_keys {
+            search.collect(Place::To);
+        }
+        search
+    }
+
+    fn collect(&mut self, place: Place) {
+        let keys = match place {
+            Place::RequestUri => &self.request_keys,
+            Place::To => &self.to_keys,
+        };
+        let source = self.query.source.ip().to_canonical();
+        for number in keys.iter().flat_map(|key| self.table.numbers_of_key(key)).take(MAX_FOUND) {
+            let trunk = self.table.trunk_at(number.trunk);
+            self.found.push(Found { place, number, trunk, range: trunk.range_of(source) });
+        }
+    }
+
+    fn decide(
+        &self,
+        verdict: &mut Verdict,
+        authentication: &Authentication,
+        is_known: bool,
+    ) -> Result<Route, Refused> {
+        let found = match authentication {
+            Authentication::Verified(trunk) => self.number_of_proven(verdict, trunk)?,
+            Authentication::Absent
+            | Authentication::Stale
+            | Authentication::Replayed
+            | Authentication::Wrong(_) => self.number_of_source(verdict, authentication, is_known)?,
+        };
+        self.check_switches(verdict, &found)?;
+        let route = self.check_agent(verdict, &found)?;
+        self.check_media(verdict, &route.trunk)?;
+        Ok(route)
+    }
+
+    /// The number among those of the trunk that the credentials prove.
+    fn number_of_proven(&self, verdict: &mut Verdict, proven: &TrunkId) -> Result<Found<'a>, Refused> {
+        let own = self.found.iter().filter(|found| found.trunk.id == *proven && found.admits_source());
+        if let Some(found) = own.min_by_key(|found| found.rank()).copied() {
+            self.note_number(verdict, &found);
+            let name = found.trunk.name.as_str();
+            verdict.step(Check::Credentials, StepOutcome::Passed, name, "the digest proves the trunk");
+            return Ok(found);
+        }
+        let Some(trunk) = self.table.trunk(proven) else {
+            // The table changed between the proof and now.
+            return Err(Refused::with(VerdictCode::NumberUnknown));
+        };
+        verdict.account = Some(trunk.account.clone());
+        verdict.trunk = Some(trunk.id.clone());
+        verdict.step(
+            Check::Credentials,
+            StepOutcome::Passed,
+            trunk.name.as_str(),
+            "the digest proves the trunk",
+        );
+        if let Some(outside) = self.found.iter().find(|found| found.trunk.id == *proven) {
+            self.note_outside(verdict, outside);
+            return Err(Refused::with(VerdictCode::SourceOutsideRanges));
+        }
+        self.note_unknown_number(verdict, &format!("not a number of trunk {}", trunk.name));
+        near_miss::by_form(self, verdict, |other| other.id == trunk.id);
+        Err(Refused::with(VerdictCode::NumberUnknown))
+    }
+
+    /// The number among those of trunks that admit the source, or that may prove themselves.
+    fn number_of_source(
+        &self,
+        verdict: &mut Verdict,
+        authentication: &Authentication,
+        is_known: bool,
+    ) -> Result<Found<'a>, Refused> {
+        let by_address = self.found.iter().filter(|found| !found.is_by_digest() && found.range.is_some());
+        if let Some(found) = by_address.min_by_key(|found| found.rank()).copied() {
+            self.note_number(verdict, &found);
+            self.note_range(verdict, &found);
+            return Ok(found);
+        }
+        let by_digest = self.found.iter().filter(|found| found.is_by_digest() && found.admits_source());
+        if let Some(found) = by_digest.min_by_key(|found| found.rank()).copied() {
+            self.note_number(verdict, &found);
+            return Err(self.ask_credentials(verdict, authentication));
+        }
+        let code = if let Some(outside) = self.found.first() {
+            self.note_number(verdict, outside);
+            self.note_outside(verdict, outside);
+            VerdictCode::SourceOutsideRanges
+        } else if is_known {
+            near_miss::of_known_source(self, verdict);
+            VerdictCode::NumberUnknown
+        } else {
+            self.note_unknown_number(verdict, "no number of this node");
+            let source = self.query.source.ip().to_string();
+            verdict.step(Check::Source, StepOutcome::Failed, source, "in no trunk's ranges");
+            VerdictCode::SourceUnknown
+        };
+        if is_known || !self.table.has_digest_trunks() {
+            return Err(Refused::with(code));
+        }
+        // A stranger: the same answer whatever was dialled, though the verdict says what was wrong besides.
+        let asked = self.ask_credentials(verdict, authentication);
+        Err(match asked.code {
+            VerdictCode::CredentialsRequired => Refused { code, ..asked },
+            _ => asked,
+        })
+    }
+
+    fn ask_credentials(&self, verdict: &mut Verdict, authentication: &Authentication) -> Refused {
+        let source = self.query.source.ip().to_string();
+        let mut note = |outcome, detail: &str| verdict.step(Check::Credentials, outcome, source.clone(), detail);
+        match authentication {
+            Authentication::Absent => {
+                note(StepOutcome::Noted, "none came; challenged");
+                Refused::challenged(VerdictCode::CredentialsRequired, false)
+            }
+            Authentication::Stale => {
+                note(StepOutcome::Noted, "they answer a challenge too old; challenged anew");
+                Refused::challenged(VerdictCode::CredentialsStale, true)
+            }
+            Authentication::Replayed => {
+                note(StepOutcome::Failed, "their nonce count was used before; challenged anew");
+                Refused::challenged(VerdictCode::CredentialsReplayed, true)
+            }
+            Authentication::Wrong(why) => {
+                note(StepOutcome::Failed, why);
+                Refused::with(VerdictCode::CredentialsWrong)
+            }
+            // Proven credentials of a trunk that lacks the number never come here: `number_of_proven` has them.
+            Authentication::Verified(_) => Refused::with(VerdictCode::CredentialsWrong),
+        }
+    }
+
+    fn check_switches(&self, verdict: &mut Verdict, found: &Found<'_>) -> Result<(), Refused> {
+        let (trunk, number) = (found.trunk, found.number);
+        let name = trunk.name.as_str();
+        if !trunk.is_active {
+            verdict.step(Check::Trunk, StepOutcome::Failed, name, "is_active is false");
+            return Err(Refused::with(VerdictCode::TrunkInactive));
+        }
+        if !trunk.inbound_enabled {
+            verdict.step(Check::Trunk, StepOutcome::Failed, name, "inbound_enabled is false");
+            return Err(Refused::with(VerdictCode::InboundDisabled));
+        }
+        verdict.step(Check::Trunk, StepOutcome::Passed, name, "active, inbound enabled");
+        if !number.is_active {
+            verdict.step(Check::Number, StepOutcome::Failed, &*number.number, "is_active is false");
+            return Err(Refused::with(VerdictCode::NumberInactive));
+        }
+        verdict.step(Check::Number, StepOutcome::Passed, &*number.number, "active");
+        Ok(())
+    }
+
+    fn check_agent(&self, verdict: &mut Verdict, found: &Found<'_>) -> Result<Route, Refused> {
+        let number = found.number;
+        let agent = match &number.agent {
+            AgentLink::Unmapped => {
+                verdict.step(Check::Agent, StepOutcome::Failed, &*number.number, "mapped to no agent");
+                return Err(Refused::with(VerdictCode::NumberWithoutAgent));
+            }
+            AgentLink::Missing(id) => {
+                verdict.step(Check::Agent, StepOutcome::Failed, id.as_str(), "the mapped agent does not exist");
+                return Err(Refused::with(VerdictCode::NumberWithoutAgent));
+            }
+            AgentLink::Mapped(place) => self.table.agent_at(*place),
+        };
+        verdict.agent = Some(agent.id.clone());
+        let Some(socket) = &agent.socket else {
+            verdict.step(Check::Agent, StepOutcome::Failed, agent.name.as_str(), "it has no websocket");
+            return Err(Refused::with(VerdictCode::AgentWithoutSocket));
+        };
+        let spoken = format!("spoken to by {}", socket.dialect.dialect.name());
+        verdict.step(Check::Agent, StepOutcome::Passed, agent.name.as_str(), spoken);
+        Ok(Route {
+            trunk: Arc::clone(found.trunk),
+            number: number.id.clone(),
+            number_text: number.number.to_string(),
+            agent: Arc::clone(agent),
+            socket: socket.clone(),
+        })
+    }
+
+    fn check_media(&self, verdict: &mut Verdict, trunk: &Trunk) -> Result<(), Refused> {
+        let wants_srtp = match trunk.media_encryption {
+            MediaEncryption::No => false,
+            MediaEncryption::Sdes => !trunk.media_encryption_optimistic,
+        };
+        if wants_srtp {
+            let detail = "media_encryption is sdes and not optimistic; SRTP is not available yet";
+            verdict.step(Check::Encryption, StepOutcome::Failed, trunk.name.as_str(), detail);
+            return Err(Refused::with(VerdictCode::EncryptionUnsupported));
+        }
+        let allowed = names(&trunk.codecs);
+        let laws = match &self.query.offer {
+            OfferSummary::Absent => {
+                verdict.step(Check::Codec, StepOutcome::Passed, allowed, "no offer came; ours will be sent");
+                return Ok(());
+            }
+            OfferSummary::Unacceptable { status, why } => {
+                verdict.step(Check::Codec, StepOutcome::Failed, allowed, why.as_str());
+                return Err(Refused { status: Some(*status), ..Refused::with(VerdictCode::OfferUnacceptable) });
+            }
+            OfferSummary::Audio { is_plain: false, .. } => {
+                let detail = "only encrypted media is offered; SRTP is not available yet";
+                verdict.step(Check::Encryption, StepOutcome::Failed, trunk.name.as_str(), detail);
+                return Err(Refused::with(VerdictCode::EncryptionOffered));
+            }
+            OfferSummary::Audio { laws, is_plain: true } => laws,
+        };
+        match trunk.codecs.iter().find(|law| laws.contains(law)) {
+            Some(law) => {
+                let offered = format!("{} chosen; offered {}", name(*law), names(laws));
+                verdict.step(Check::Codec, StepOutcome::Passed, allowed, offered);
+                Ok(())
+            }
+            None => {
+                let offered = match laws.is_empty() {
+                    true => "the offer holds neither PCMU nor PCMA".to_owned(),
+                    false => format!("the offer holds {}, which the trunk does not allow", names(laws)),
+                };
+                verdict.step(Check::Codec, StepOutcome::Failed, allowed, offered);
+                Err(Refused::with(VerdictCode::NoCommonCodec))
+            }
+        }
+    }
+
+    fn note_number(&self, verdict: &mut Verdict, found: &Found<'_>) {
+        verdict.account = Some(found.trunk.account.clone());
+        verdict.trunk = Some(found.trunk.id.clone());
+        verdict.number = Some(found.number.id.clone());
+        match found.place {
+            Place::RequestUri => {}
+            Place::To => {
+                let dialled = wire_text(self.query.request_user);
+                verdict.step(Check::RequestUri, StepOutcome::Noted, dialled, "no number of this trunk");
+            }
+        }
+        let dialled = match found.place {
+            Place::RequestUri => self.query.request_user,
+            Place::To => self.query.to_user,
+        };
+        let detail = format!("is number {} of trunk {}", found.number.number, found.trunk.name);
+        verdict.step(found.place.check(), StepOutcome::Passed, wire_text(dialled), detail);
+    }
+
+    fn note_range(&self, verdict: &mut Verdict, found: &Found<'_>) {
+        let source = self.query.source.ip().to_canonical();
+        let range = found.trunk.sources.iter().find(|range| {
+            range.contains(&source) && Some(range.prefix_len()) == found.range
+        });
+        let detail = range.map_or_else(String::new, |range| format!("inside {range} of trunk {}", found.trunk.name));
+        verdict.step(Check::Source, StepOutcome::Passed, source.to_string(), detail);
+    }
+
+    fn note_outside(&self, verdict: &mut Verdict, found: &Found<'_>) {
+        let source = self.query.source.ip().to_canonical();
+        let ranges = near_miss::outside(found.trunk, source);
+        verdict.step(Check::Source, StepOutcome::Failed, source.to_string(), ranges.as_str());
+        verdict.near_miss(format!("the number belongs to trunk {}, but {source} is {ranges}", found.trunk.name));
+    }
+
+    pub(crate) fn note_unknown_number(&self, verdict: &mut Verdict, detail: &str) {
+        verdict.step(Check::RequestUri, StepOutcome::Failed, wire_text(self.query.request_user), detail);
+        if self.to_keys != self.request_keys {
+            verdict.step(Check::To, StepOutcome::Failed, wire_text(self.query.to_user), detail);
+        }
+    }
+}
+
+fn name(law: Law) -> &'static str {
+    match law {
+        Law::Mulaw => "PCMU",
+        Law::Alaw => "PCMA",
+    }
+}
+
+fn names(laws: &[Law]) -> String {
+    laws.iter().map(|law| name(*law)).collect::<Vec<_>>().join(", ")
+}
+
+fn blank(query: &Query<'_>) -> Verdict {
+    Verdict {
+        id: Uuid::nil(),
+        at_unix_ms: 0,
+        account: None,
+        code: VerdictCode::SourceUnknown,
+        status: VerdictCode::SourceUnknown.status(),
+        source: query.source,
+        transport: query.transport,
+        request_uri: wire_text(query.request_uri),
+        from: wire_text(query.from),
+        to: wire_text(query.to),
+        sip_call_id: wire_text(query.sip_call_id),
+        user_agent: wire_text(query.user_agent),
+        call: None,
+        trunk: None,
+        number: None,
+        agent: None,
+        trace: Vec::new(),
+        near_misses: Vec::new(),
+        remedy: String::new(),
+    }
+}
