@@ -9,3 +9,6 @@ pub mod config;
 pub mod clock;
 pub mod media;
 pub mod net;
+pub mod ids;
+pub mod secrets;
+pub mod store;

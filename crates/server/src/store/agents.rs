@@ -1,0 +1,240 @@
+//! Agents. The client's own object is kept whole, unknown fields and all; only the values of
+//! `websocket.headers`, where tokens stand, are taken out, sealed, and shown masked.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use super::numbers::StoredNumber;
+use super::{Result, Store, StoreError, corrupt, now_ms};
+use crate::ids;
+use crate::secrets::Secret;
+
+/// What stands for a header's value wherever an agent is shown. Sent back, it means "as it was".
+pub const MASK: &str = "********";
+
+/// An agent to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewAgent {
+    /// The owner's name for it.
+    pub name: String,
+    /// The client's object, with header values in it.
+    pub body: Map<String, Value>,
+}
+
+/// An agent as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredAgent {
+    /// Identifier, a UUID.
+    pub id: String,
+    /// Whose it is.
+    pub account: String,
+    /// The owner's name for it.
+    pub name: String,
+    /// The client's object, header values masked.
+    pub body: Map<String, Value>,
+    /// The header values.
+    pub headers: BTreeMap<String, Secret>,
+    /// When it was made, milliseconds since 1970.
+    pub created_at: i64,
+    /// When it was last changed.
+    pub updated_at: i64,
+}
+
+impl Store {
+    /// Makes an agent.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn create_agent(&self, account: &str, new: NewAgent) -> Result<StoredAgent> {
+        let now = now_ms();
+        let mut agent = StoredAgent {
+            id: ids::uuid(),
+            account: account.to_owned(),
+            name: new.name,
+            body: new.body,
+            headers: BTreeMap::new(),
+            created_at: now,
+            updated_at: now,
+        };
+        take_headers(&mut agent);
+        let mut change = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO agents (id, account_id, name, body, headers, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(&agent.id)
+        .bind(account)
+        .bind(&agent.name)
+        .bind(Value::Object(agent.body.clone()).to_string())
+        .bind(self.seal_headers(&agent))
+        .bind(now)
+        .bind(now)
+        .execute(&mut *change)
+        .await?;
+        change.commit().await?;
+        Ok(agent)
+    }
+
+    /// One agent of the account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn agent(&self, account: &str, id: &str) -> Result<StoredAgent> {
+        let row = sqlx::query("SELECT * FROM agents WHERE id = $1 AND account_id = $2")
+            .bind(id)
+            .bind(account)
+            .fetch_optional(&self.readers)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        self.agent_of(&row)
+    }
+
+    /// The account's agents, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn agents(&self, account: &str) -> Result<Vec<StoredAgent>> {
+        let rows = sqlx::query("SELECT * FROM agents WHERE account_id = $1 ORDER BY created_at DESC, id")
+            .bind(account)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| self.agent_of(row)).collect()
+    }
+
+    /// Every agent of every account: what routing is built from.
+    ///
+    /// # Errors
+    /// When the database fails, or a header cannot be opened.
+    pub async fn all_agents(&self) -> Result<Vec<StoredAgent>> {
+        let rows =
+            sqlx::query("SELECT * FROM agents ORDER BY created_at, id").fetch_all(&self.readers).await?;
+        rows.iter().map(|row| self.agent_of(row)).collect()
+    }
+
+    /// Changes an agent: `edit` gets name and object as they stand, header values masked, and leaves them as
+    /// they shall be. A masked value means the value as it was.
+    ///
+    /// # Errors
+    /// `E`, which holds what `edit` refused and [`StoreError::NotFound`].
+    pub async fn change_agent<E: From<StoreError>>(
+        &self,
+        account: &str,
+        id: &str,
+        edit: impl FnOnce(&mut NewAgent) -> std::result::Result<(), E>,
+    ) -> std::result::Result<StoredAgent, E> {
+        let mut change = self.begin().await?;
+        let row = sqlx::query("SELECT * FROM agents WHERE id = $1 AND account_id = $2")
+            .bind(id)
+            .bind(account)
+            .fetch_optional(&mut *change)
+            .await
+            .map_err(StoreError::from)?
+            .ok_or(StoreError::NotFound)?;
+        let mut agent = self.agent_of(&row)?;
+        let mut new = NewAgent { name: agent.name, body: agent.body };
+        edit(&mut new)?;
+        agent.name = new.name;
+        agent.body = new.body;
+        agent.updated_at = now_ms().max(agent.updated_at + 1);
+        take_headers(&mut agent);
+        sqlx::query("UPDATE agents SET name = $1, body = $2, headers = $3, updated_at = $4 WHERE id = $5")
+            .bind(&agent.name)
+            .bind(Value::Object(agent.body.clone()).to_string())
+            .bind(self.seal_headers(&agent))
+            .bind(agent.updated_at)
+            .bind(&agent.id)
+            .execute(&mut *change)
+            .await
+            .map_err(StoreError::from)?;
+        change.commit().await.map_err(StoreError::from)?;
+        Ok(agent)
+    }
+
+    /// Deletes an agent; numbers mapped to it are mapped to none.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn delete_agent(&self, account: &str, id: &str) -> Result<()> {
+        let mut change = self.begin().await?;
+        let deleted = sqlx::query("DELETE FROM agents WHERE id = $1 AND account_id = $2")
+            .bind(id)
+            .bind(account)
+            .execute(&mut *change)
+            .await?;
+        if deleted.rows_affected() == 0 {
+            return Err(StoreError::NotFound);
+        }
+        sqlx::query("UPDATE numbers SET agent_id = NULL, updated_at = $1 WHERE agent_id = $2 AND account_id = $3")
+            .bind(now_ms())
+            .bind(id)
+            .bind(account)
+            .execute(&mut *change)
+            .await?;
+        Ok(change.commit().await?)
+    }
+
+    /// Numbers that an agent answers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn numbers_of_agent(&self, account: &str, agent: &str) -> Result<Vec<StoredNumber>> {
+        Ok(self.numbers(account).await?.into_iter().filter(|number| number.agent.as_deref() == Some(agent)).collect())
+    }
+
+    fn seal_headers(&self, agent: &StoredAgent) -> Option<String> {
+        if agent.headers.is_empty() {
+            return None;
+        }
+        let plain: Map<String, Value> = agent
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::from(value.reveal())))
+            .collect();
+        Some(self.sealer.seal(&headers_place(&agent.id), &Value::Object(plain).to_string()))
+    }
+
+    fn agent_of(&self, row: &AnyRow) -> Result<StoredAgent> {
+        let id: String = row.try_get("id")?;
+        let place = || format!("agents/{id}");
+        let body: String = row.try_get("body")?;
+        let body = serde_json::from_str(&body).map_err(|error| corrupt(place(), error))?;
+        let headers = match row.try_get::<Option<String>, _>("headers")? {
+            None => BTreeMap::new(),
+            Some(sealed) => {
+                let plain = self.sealer.open(&headers_place(&id), &sealed)?;
+                let plain: BTreeMap<String, String> =
+                    serde_json::from_str(plain.reveal()).map_err(|error| corrupt(place(), error))?;
+                plain.into_iter().map(|(name, value)| (name, Secret::new(value))).collect()
+            }
+        };
+        Ok(StoredAgent {
+            account: row.try_get("account_id")?,
+            name: row.try_get("name")?,
+            body,
+            headers,
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+            id,
+        })
+    }
+}
+
+fn headers_place(agent: &str) -> String {
+    format!("agents/{agent}/headers")
+}
+
+/// Takes the header values out of the object into `headers`; a masked one keeps the value it had.
+fn take_headers(agent: &mut StoredAgent) {
+    let before = std::mem::take(&mut agent.headers);
+    let headers = agent.body.get_mut("websocket").and_then(|socket| socket.get_mut("headers"));
+    let Some(Value::Object(headers)) = headers else { return };
+    for (name, value) in headers.iter_mut() {
+        let Value::String(text) = value else { continue };
+        let kept = before.get(name).filter(|_| text == MASK).cloned();
+        agent.headers.insert(name.clone(), kept.unwrap_or_else(|| Secret::new(text.clone())));
+        *value = Value::from(MASK);
+    }
+}

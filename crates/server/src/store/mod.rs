@@ -1,0 +1,242 @@
+//! The store: accounts, keys, trunks, numbers, agents, executions, verdicts, in one set of SQL statements for
+//! SQLite and PostgreSQL.
+//!
+//! One path writes: every change is one transaction on the writer's connection, begun with the write lock held,
+//! so a check and the change it allows cannot be parted. Every statement that serves a tenant names the
+//! account. This module validates nothing a client sent and decides nothing about calls.
+
+mod accounts;
+mod agents;
+mod executions;
+mod numbers;
+mod trunks;
+mod verdicts;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyPool, Transaction};
+
+pub use accounts::ApiKey;
+pub use agents::{MASK, NewAgent, StoredAgent};
+pub use executions::StoredExecution;
+pub use numbers::{NewNumber, StoredNumber};
+pub use trunks::{
+    AuthType, MediaEncryption, StoredGateway, StoredIdentifier, StoredTrunk, TransportKind, TrunkSettings,
+};
+pub use verdicts::{NewVerdict, VerdictFilter};
+
+use crate::secrets::{Sealer, SecretError};
+
+/// Connections that read. SQLite readers do not block each other, nor the writer (WAL).
+const READERS: u32 = 8;
+
+/// What kept the store from doing what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No such row in this account.
+    #[error("not found")]
+    NotFound,
+    /// A trunk of the account has this name.
+    #[error("a trunk of this name exists")]
+    TrunkNameTaken,
+    /// The number is on this trunk already, or on another active one.
+    #[error("the number {number} is on {} already", if *same_trunk { "this trunk" } else { "another active trunk" })]
+    NumberTaken {
+        /// As the client wrote it.
+        number: String,
+        /// On this trunk, not another.
+        same_trunk: bool,
+    },
+    /// A secret cannot be opened.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A row holds what no version of this program writes.
+    #[error("the row {place} cannot be read: {detail}")]
+    Corrupt {
+        /// Table and identifier.
+        place: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The database cannot be opened.
+    #[error("the database {url} cannot be opened: {detail}")]
+    Open {
+        /// Its address, without a password.
+        url: String,
+        /// What the driver says.
+        detail: String,
+    },
+    /// The database failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// The result of asking the store.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The open store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    readers: AnyPool,
+    writer: AnyPool,
+    begin: &'static str,
+    sealer: Sealer,
+}
+
+/// Where a store lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file of SQLite.
+    File(PathBuf),
+    /// A server of PostgreSQL.
+    Server,
+}
+
+impl Place {
+    /// What a store URL names.
+    pub fn of(url: &str) -> Self {
+        match url.strip_prefix("sqlite:") {
+            Some(rest) => {
+                let path = rest.strip_prefix("//").unwrap_or(rest);
+                Self::File(PathBuf::from(path.split('?').next().unwrap_or(path)))
+            }
+            None => Self::Server,
+        }
+    }
+
+    /// The file, when it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Server => None,
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store, making the database if it is a file that does not exist, and brings its schema up to
+    /// date.
+    ///
+    /// # Errors
+    /// When it cannot be opened, its schema is newer than this program, or it was sealed with another key.
+    pub async fn open(url: &str, sealer: Sealer) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        let place = Place::of(url);
+        let fail = |detail: String| StoreError::Open { url: without_password(url), detail };
+        let (address, begin) = match &place {
+            Place::File(path) => {
+                if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                    std::fs::create_dir_all(folder)
+                        .map_err(|error| fail(format!("its folder cannot be made: {error}")))?;
+                }
+                (format!("sqlite://{}?mode=rwc", path.display()), "BEGIN IMMEDIATE")
+            }
+            Place::Server => (url.to_owned(), "BEGIN"),
+        };
+        let options = AnyConnectOptions::from_str(&address).map_err(|error| fail(error.to_string()))?;
+        let is_file = place.file().is_some();
+        let pool = |connections: u32| {
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(Duration::from_secs(5))
+                .after_connect(move |connection, _| {
+                    Box::pin(async move { if is_file { prepare_file(connection).await } else { Ok(()) } })
+                })
+        };
+        // The writer first: it makes the file and turns WAL on before a reader looks.
+        let writer =
+            pool(1).connect_with(options.clone()).await.map_err(|error| fail(error.to_string()))?;
+        sqlx::migrate!("./migrations").run(&writer).await.map_err(|error| fail(error.to_string()))?;
+        let readers = pool(READERS).connect_with(options).await.map_err(|error| fail(error.to_string()))?;
+        let store = Self { readers, writer, begin, sealer };
+        store.check_seal().await?;
+        Ok(store)
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// When it gives none.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+
+    /// Closes every connection; what was acknowledged is on disk.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Begins a change, with the write lock held.
+    async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        Ok(self.writer.begin_with(self.begin).await?)
+    }
+
+    /// Holds the key against a text sealed when the database was made, so that a wrong key is told at the start
+    /// and not when the first trunk is asked for its password.
+    async fn check_seal(&self) -> Result<()> {
+        const PLACE: &str = "the database";
+        let mut change = self.begin().await?;
+        let sealed: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = 'seal_check'")
+            .fetch_optional(&mut *change)
+            .await?;
+        match sealed {
+            Some((sealed,)) => {
+                self.sealer.open(PLACE, &sealed)?;
+            }
+            None => {
+                sqlx::query("INSERT INTO settings (name, value) VALUES ('seal_check', $1)")
+                    .bind(self.sealer.seal(PLACE, "tandem"))
+                    .execute(&mut *change)
+                    .await?;
+                change.commit().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// WAL, so that readers do not wait for the writer; `FULL`, so that what was acknowledged outlives a power cut.
+async fn prepare_file(connection: &mut sqlx::AnyConnection) -> std::result::Result<(), sqlx::Error> {
+    for pragma in [
+        // Milliseconds one process waits for another's write to end.
+        "PRAGMA busy_timeout = 10000",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+    ] {
+        sqlx::query(pragma).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The address of a database as it may be shown.
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:…@{host}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// Milliseconds since 1970 UTC.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether the database refused a row because its key exists.
+fn is_taken(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if database.is_unique_violation())
+}
+
+fn corrupt(place: String, detail: impl ToString) -> StoreError {
+    StoreError::Corrupt { place, detail: detail.to_string() }
+}

@@ -1,0 +1,303 @@
+//! Numbers on trunks, and the claims that keep a number from standing on two active trunks.
+//!
+//! A claim is keyed by the number without its plus, for that is how an INVITE is matched. The database's own
+//! uniqueness decides a race, so two nodes cannot both win.
+
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row as _, Transaction};
+
+use super::{Result, Store, StoreError, is_taken, now_ms};
+use crate::ids;
+
+/// A number to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewNumber {
+    /// As the client wrote it, with or without a plus.
+    pub phone_number: String,
+    /// The owner's name for it.
+    pub name: Option<String>,
+    /// Whether strict E.164 was asked for.
+    pub e164_check_enabled: bool,
+    /// Switched on.
+    pub is_active: bool,
+}
+
+/// A number as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredNumber {
+    /// Identifier.
+    pub id: String,
+    /// Whose it is.
+    pub account: String,
+    /// The trunk it is on.
+    pub trunk: String,
+    /// What was added.
+    pub number: NewNumber,
+    /// The agent that answers.
+    pub agent: Option<String>,
+    /// When it was added, milliseconds since 1970.
+    pub created_at: i64,
+    /// When it was last changed.
+    pub updated_at: i64,
+}
+
+impl StoredNumber {
+    fn of(row: &AnyRow) -> Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            account: row.try_get("account_id")?,
+            trunk: row.try_get("trunk_id")?,
+            number: NewNumber {
+                phone_number: row.try_get("phone_number")?,
+                name: row.try_get("name")?,
+                e164_check_enabled: row.try_get::<i64, _>("e164_check_enabled")? != 0,
+                is_active: row.try_get::<i64, _>("is_active")? != 0,
+            },
+            agent: row.try_get("agent_id")?,
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+        })
+    }
+}
+
+impl Store {
+    /// Adds a number to a trunk of the account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the trunk, [`StoreError::NumberTaken`].
+    pub async fn add_number(&self, account: &str, trunk: &str, number: &NewNumber) -> Result<StoredNumber> {
+        let mut change = self.begin().await?;
+        let row = sqlx::query("SELECT is_active FROM trunks WHERE account_id = $1 AND id = $2")
+            .bind(account)
+            .bind(trunk)
+            .fetch_optional(&mut *change)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        let is_active = row.try_get::<i64, _>("is_active")? != 0;
+        let stored = insert(&mut change, account, trunk, is_active, number).await?;
+        change.commit().await?;
+        Ok(stored)
+    }
+
+    /// The numbers of a trunk of the account, oldest first; deleted ones are not shown.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the trunk.
+    pub async fn numbers_of_trunk(&self, account: &str, trunk: &str) -> Result<Vec<StoredNumber>> {
+        let mut reader = self.readers.begin().await?;
+        sqlx::query("SELECT id FROM trunks WHERE account_id = $1 AND id = $2")
+            .bind(account)
+            .bind(trunk)
+            .fetch_optional(&mut *reader)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        let rows = sqlx::query(
+            "SELECT * FROM numbers WHERE trunk_id = $1 AND account_id = $2 AND deleted_at IS NULL \
+             ORDER BY created_at, id",
+        )
+        .bind(trunk)
+        .bind(account)
+        .fetch_all(&mut *reader)
+        .await?;
+        rows.iter().map(StoredNumber::of).collect()
+    }
+
+    /// The account's numbers on all its trunks, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn numbers(&self, account: &str) -> Result<Vec<StoredNumber>> {
+        let rows = sqlx::query(
+            "SELECT * FROM numbers WHERE account_id = $1 AND deleted_at IS NULL ORDER BY created_at, id",
+        )
+        .bind(account)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(StoredNumber::of).collect()
+    }
+
+    /// Every number of every account, oldest first: what routing is built from.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn all_numbers(&self) -> Result<Vec<StoredNumber>> {
+        let rows = sqlx::query("SELECT * FROM numbers WHERE deleted_at IS NULL ORDER BY created_at, id")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(StoredNumber::of).collect()
+    }
+
+    /// Removes a number from its trunk; the row stays, deleted and without an agent.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn remove_number(&self, account: &str, trunk: &str, id: &str) -> Result<()> {
+        let mut change = self.begin().await?;
+        sqlx::query("DELETE FROM number_claims WHERE number_id = $1 AND trunk_id = $2")
+            .bind(id)
+            .bind(trunk)
+            .execute(&mut *change)
+            .await?;
+        let removed = sqlx::query(
+            "UPDATE numbers SET deleted_at = $1, updated_at = $1, agent_id = NULL \
+             WHERE id = $2 AND trunk_id = $3 AND account_id = $4 AND deleted_at IS NULL",
+        )
+        .bind(now_ms())
+        .bind(id)
+        .bind(trunk)
+        .bind(account)
+        .execute(&mut *change)
+        .await?;
+        if removed.rows_affected() == 0 {
+            // Dropping the change takes the claim's removal back: it was another account's.
+            return Err(StoreError::NotFound);
+        }
+        Ok(change.commit().await?)
+    }
+
+    /// One number of the account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn number(&self, account: &str, id: &str) -> Result<StoredNumber> {
+        let row = sqlx::query("SELECT * FROM numbers WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL")
+            .bind(id)
+            .bind(account)
+            .fetch_optional(&self.readers)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        StoredNumber::of(&row)
+    }
+
+    /// Maps a number to an agent, or to none. That both belong to the account is part of the statement.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the number, or the agent, is not the account's.
+    pub async fn map_number(&self, account: &str, id: &str, agent: Option<&str>) -> Result<StoredNumber> {
+        let mut change = self.begin().await?;
+        if let Some(agent) = agent {
+            sqlx::query("SELECT id FROM agents WHERE id = $1 AND account_id = $2")
+                .bind(agent)
+                .bind(account)
+                .fetch_optional(&mut *change)
+                .await?
+                .ok_or(StoreError::NotFound)?;
+        }
+        sqlx::query(
+            "UPDATE numbers SET agent_id = $1, updated_at = $2 \
+             WHERE id = $3 AND account_id = $4 AND deleted_at IS NULL",
+        )
+        .bind(agent)
+        .bind(now_ms())
+        .bind(id)
+        .bind(account)
+        .execute(&mut *change)
+        .await?;
+        let row = sqlx::query("SELECT * FROM numbers WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL")
+            .bind(id)
+            .bind(account)
+            .fetch_optional(&mut *change)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        let number = StoredNumber::of(&row)?;
+        change.commit().await?;
+        Ok(number)
+    }
+}
+
+/// The key a number is claimed by.
+fn digits(phone_number: &str) -> &str {
+    phone_number.strip_prefix('+').unwrap_or(phone_number)
+}
+
+/// Inserts a number inside a change, with its claim when the trunk is active.
+pub(super) async fn insert(
+    change: &mut Transaction<'static, Any>,
+    account: &str,
+    trunk: &str,
+    trunk_is_active: bool,
+    number: &NewNumber,
+) -> Result<StoredNumber> {
+    let taken = |same_trunk| StoreError::NumberTaken { number: number.phone_number.clone(), same_trunk };
+    // An inactive trunk holds no claims, so its own numbers are looked through.
+    let mine = sqlx::query("SELECT phone_number FROM numbers WHERE trunk_id = $1 AND deleted_at IS NULL \
+                            AND (phone_number = $2 OR phone_number = $3)")
+        .bind(trunk)
+        .bind(digits(&number.phone_number))
+        .bind(format!("+{}", digits(&number.phone_number)))
+        .fetch_optional(&mut **change)
+        .await?;
+    if mine.is_some() {
+        return Err(taken(true));
+    }
+    let now = now_ms();
+    let stored = StoredNumber {
+        id: ids::ulid(now),
+        account: account.to_owned(),
+        trunk: trunk.to_owned(),
+        number: number.clone(),
+        agent: None,
+        created_at: now,
+        updated_at: now,
+    };
+    sqlx::query(
+        "INSERT INTO numbers (id, account_id, trunk_id, phone_number, name, e164_check_enabled, is_active, \
+         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+    )
+    .bind(&stored.id)
+    .bind(account)
+    .bind(trunk)
+    .bind(&number.phone_number)
+    .bind(&number.name)
+    .bind(i64::from(number.e164_check_enabled))
+    .bind(i64::from(number.is_active))
+    .bind(now)
+    .execute(&mut **change)
+    .await?;
+    if trunk_is_active {
+        claim(change, &stored.id, trunk, &number.phone_number).await?;
+    }
+    Ok(stored)
+}
+
+async fn claim(
+    change: &mut Transaction<'static, Any>,
+    id: &str,
+    trunk: &str,
+    phone_number: &str,
+) -> Result<()> {
+    let claimed = sqlx::query("INSERT INTO number_claims (digits, number_id, trunk_id) VALUES ($1, $2, $3)")
+        .bind(digits(phone_number))
+        .bind(id)
+        .bind(trunk)
+        .execute(&mut **change)
+        .await;
+    match claimed {
+        Ok(_) => Ok(()),
+        Err(error) if is_taken(&error) => {
+            Err(StoreError::NumberTaken { number: phone_number.to_owned(), same_trunk: false })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Gives up the claims of a trunk that is switched off or deleted.
+pub(super) async fn release(change: &mut Transaction<'static, Any>, trunk: &str) -> Result<()> {
+    sqlx::query("DELETE FROM number_claims WHERE trunk_id = $1").bind(trunk).execute(&mut **change).await?;
+    Ok(())
+}
+
+/// Claims every number of a trunk that is switched on again; fails when another trunk has one of them by now.
+pub(super) async fn claim_all(change: &mut Transaction<'static, Any>, trunk: &str) -> Result<()> {
+    let rows = sqlx::query(
+        "SELECT id, phone_number FROM numbers WHERE trunk_id = $1 AND deleted_at IS NULL ORDER BY created_at, id",
+    )
+    .bind(trunk)
+    .fetch_all(&mut **change)
+    .await?;
+    for row in rows {
+        let (id, phone_number): (String, String) = (row.try_get("id")?, row.try_get("phone_number")?);
+        claim(change, &id, trunk, &phone_number).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,526 @@
+//! Trunks with their gateways and address ranges. The password is sealed before it comes near a statement.
+
+use std::collections::BTreeMap;
+
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row as _, Transaction};
+
+use super::numbers::{self, NewNumber, StoredNumber};
+use super::{Result, Store, StoreError, corrupt, is_taken, now_ms};
+use crate::ids;
+use crate::secrets::Secret;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant),+
+        }
+
+        impl $name {
+            /// The words, in the order of the API's documentation.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The API's word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The variant the API's word names.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+words!(
+    /// How a trunk proves who it is.
+    AuthType {
+        /// By digest.
+        UserPass = "userpass",
+        /// By the address it calls from.
+        IpBased = "ip-based",
+    }
+);
+words!(
+    /// The transport of a trunk's outbound calls.
+    TransportKind {
+        /// UDP.
+        Udp = "transport-udp",
+        /// TCP.
+        Tcp = "transport-tcp",
+        /// TLS.
+        Tls = "transport-tls",
+    }
+);
+words!(
+    /// Whether media is encrypted.
+    MediaEncryption {
+        /// Plain RTP.
+        No = "no",
+        /// SRTP with keys in the SDP (RFC 4568).
+        Sdes = "sdes",
+    }
+);
+
+/// What a client sets on a trunk, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrunkSettings {
+    /// The owner's name for it; unique in the account.
+    pub name: String,
+    /// The carrier, in the owner's words.
+    pub provider: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// How it proves who it is.
+    pub auth_type: AuthType,
+    /// User name for digest.
+    pub auth_username: Option<String>,
+    /// Password for digest.
+    pub auth_password: Option<Secret>,
+    /// Where outbound calls go, in the client's order.
+    pub gateways: Vec<StoredGateway>,
+    /// Where inbound calls come from, in the client's order.
+    pub ip_identifiers: Vec<StoredIdentifier>,
+    /// Codecs, comma-separated, the preferred first.
+    pub allow: String,
+    /// Codecs refused, comma-separated.
+    pub disallow: String,
+    /// Transport of outbound calls.
+    pub transport: TransportKind,
+    /// Let media flow past the node.
+    pub direct_media: bool,
+    /// Send RTP to where it comes from.
+    pub rtp_symmetric: bool,
+    /// Answer to the source port.
+    pub force_rport: bool,
+    /// Offer ICE candidates.
+    pub ice_support: bool,
+    /// Whether media is encrypted.
+    pub media_encryption: MediaEncryption,
+    /// Take plain RTP when the carrier offers no key.
+    pub media_encryption_optimistic: bool,
+    /// Seconds between OPTIONS; 0 is never.
+    pub qualify_frequency: u32,
+    /// Takes calls from the carrier.
+    pub inbound_enabled: bool,
+    /// Put `+` before dialled numbers.
+    pub outbound_leading_plus: bool,
+    /// Switched on.
+    pub is_active: bool,
+}
+
+/// A gateway. Identifier and time are given by the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredGateway {
+    /// Identifier; empty until stored.
+    pub id: String,
+    /// Host name or address, an IPv6 address without brackets.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// Lower goes first; equals in the order given.
+    pub priority: u32,
+    /// When it was added, milliseconds since 1970.
+    pub created_at: i64,
+}
+
+/// An address or range that calls come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredIdentifier {
+    /// As the client wrote it: `203.0.113.5` or `203.0.113.0/24`.
+    pub ip_address: String,
+}
+
+/// A trunk as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTrunk {
+    /// Identifier.
+    pub id: String,
+    /// Whose it is.
+    pub account: String,
+    /// What its owner set.
+    pub settings: TrunkSettings,
+    /// When it was made, milliseconds since 1970.
+    pub created_at: i64,
+    /// When it was last changed.
+    pub updated_at: i64,
+}
+
+impl Store {
+    /// Makes a trunk and its first numbers, all or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::TrunkNameTaken`], [`StoreError::NumberTaken`].
+    pub async fn create_trunk(
+        &self,
+        account: &str,
+        settings: TrunkSettings,
+        first_numbers: &[NewNumber],
+    ) -> Result<(StoredTrunk, Vec<StoredNumber>)> {
+        let now = now_ms();
+        let mut trunk = StoredTrunk {
+            id: ids::ulid(now),
+            account: account.to_owned(),
+            settings,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut change = self.begin().await?;
+        self.insert_trunk(&mut change, &trunk).await?;
+        replace_gateways(&mut change, &mut trunk).await?;
+        replace_identifiers(&mut change, &trunk).await?;
+        let mut stored = Vec::with_capacity(first_numbers.len());
+        for number in first_numbers {
+            stored.push(numbers::insert(&mut change, account, &trunk.id, trunk.settings.is_active, number).await?);
+        }
+        change.commit().await?;
+        trunk.settings.gateways.sort_by_key(|gateway| gateway.priority);
+        Ok((trunk, stored))
+    }
+
+    /// One trunk of the account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn trunk(&self, account: &str, id: &str) -> Result<StoredTrunk> {
+        let mut reader = self.readers.begin().await?;
+        self.read_trunk(&mut reader, account, id).await
+    }
+
+    /// The account's trunks, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn trunks(&self, account: &str, is_active: Option<bool>) -> Result<Vec<StoredTrunk>> {
+        let mut reader = self.readers.begin().await?;
+        let rows = sqlx::query(
+            "SELECT * FROM trunks WHERE account_id = $1 AND (is_active = $2 OR $2 = -1) \
+             ORDER BY created_at DESC, id DESC",
+        )
+        .bind(account)
+        .bind(is_active.map_or(-1, i64::from))
+        .fetch_all(&mut *reader)
+        .await?;
+        let gateways = sqlx::query("SELECT * FROM gateways WHERE account_id = $1 ORDER BY trunk_id, position")
+            .bind(account)
+            .fetch_all(&mut *reader)
+            .await?;
+        let identifiers =
+            sqlx::query("SELECT * FROM ip_identifiers WHERE account_id = $1 ORDER BY trunk_id, position")
+                .bind(account)
+                .fetch_all(&mut *reader)
+                .await?;
+        self.assemble(&rows, &gateways, &identifiers)
+    }
+
+    /// Every trunk of every account, oldest first: what routing is built from.
+    ///
+    /// # Errors
+    /// When the database fails, or a password cannot be opened.
+    pub async fn all_trunks(&self) -> Result<Vec<StoredTrunk>> {
+        let mut reader = self.readers.begin().await?;
+        let rows = sqlx::query("SELECT * FROM trunks ORDER BY created_at, id").fetch_all(&mut *reader).await?;
+        let gateways =
+            sqlx::query("SELECT * FROM gateways ORDER BY trunk_id, position").fetch_all(&mut *reader).await?;
+        let identifiers = sqlx::query("SELECT * FROM ip_identifiers ORDER BY trunk_id, position")
+            .fetch_all(&mut *reader)
+            .await?;
+        self.assemble(&rows, &gateways, &identifiers)
+    }
+
+    /// Changes a trunk: `edit` gets the trunk as it stands and leaves it as it shall be; what it refuses is
+    /// refused before anything is written.
+    ///
+    /// # Errors
+    /// `E`, which holds what `edit` refused and what the store refused.
+    pub async fn change_trunk<E: From<StoreError>>(
+        &self,
+        account: &str,
+        id: &str,
+        edit: impl FnOnce(&mut TrunkSettings) -> std::result::Result<(), E>,
+    ) -> std::result::Result<StoredTrunk, E> {
+        let mut change = self.begin().await?;
+        let mut trunk = self.read_trunk(&mut change, account, id).await?;
+        let before = trunk.settings.clone();
+        edit(&mut trunk.settings)?;
+        // The time of a change never stands still, so that it can serve as a version.
+        trunk.updated_at = now_ms().max(trunk.updated_at + 1);
+        self.write_trunk(&mut change, &mut trunk, &before).await?;
+        change.commit().await.map_err(StoreError::from)?;
+        trunk.settings.gateways.sort_by_key(|gateway| gateway.priority);
+        Ok(trunk)
+    }
+
+    /// Deletes a trunk; its numbers stay as deleted rows without an agent. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn delete_trunk(&self, account: &str, id: &str) -> Result<u64> {
+        let mut change = self.begin().await?;
+        sqlx::query("SELECT id FROM trunks WHERE account_id = $1 AND id = $2")
+            .bind(account)
+            .bind(id)
+            .fetch_optional(&mut *change)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        numbers::release(&mut change, id).await?;
+        let now = now_ms();
+        let numbers = sqlx::query(
+            "UPDATE numbers SET deleted_at = $1, updated_at = $1, agent_id = NULL \
+             WHERE account_id = $2 AND trunk_id = $3 AND deleted_at IS NULL",
+        )
+        .bind(now)
+        .bind(account)
+        .bind(id)
+        .execute(&mut *change)
+        .await?
+        .rows_affected();
+        for statement in [
+            "DELETE FROM gateways WHERE trunk_id = $1",
+            "DELETE FROM ip_identifiers WHERE trunk_id = $1",
+            "DELETE FROM trunks WHERE id = $1",
+        ] {
+            sqlx::query(statement).bind(id).execute(&mut *change).await?;
+        }
+        change.commit().await?;
+        Ok(numbers)
+    }
+
+    async fn read_trunk(
+        &self,
+        connection: &mut Transaction<'static, Any>,
+        account: &str,
+        id: &str,
+    ) -> Result<StoredTrunk> {
+        let row = sqlx::query("SELECT * FROM trunks WHERE account_id = $1 AND id = $2")
+            .bind(account)
+            .bind(id)
+            .fetch_optional(&mut **connection)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        let gateways = sqlx::query("SELECT * FROM gateways WHERE trunk_id = $1 ORDER BY position")
+            .bind(id)
+            .fetch_all(&mut **connection)
+            .await?;
+        let identifiers = sqlx::query("SELECT * FROM ip_identifiers WHERE trunk_id = $1 ORDER BY position")
+            .bind(id)
+            .fetch_all(&mut **connection)
+            .await?;
+        let mut trunks = self.assemble(&[row], &gateways, &identifiers)?;
+        trunks.pop().ok_or(StoreError::NotFound)
+    }
+
+    async fn insert_trunk(&self, change: &mut Transaction<'static, Any>, trunk: &StoredTrunk) -> Result<()> {
+        let inserted = sqlx::query(
+            "INSERT INTO trunks (id, account_id, auth_type, created_at, updated_at, name, provider, \
+             description, auth_username, auth_password, codecs_allow, codecs_disallow, transport, direct_media, \
+             rtp_symmetric, force_rport, ice_support, media_encryption, media_encryption_optimistic, \
+             qualify_frequency, inbound_enabled, outbound_leading_plus, is_active) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
+             $21, $22, $23)",
+        )
+        .bind(&trunk.id)
+        .bind(&trunk.account)
+        .bind(trunk.settings.auth_type.as_str())
+        .bind(trunk.created_at)
+        .bind(trunk.updated_at);
+        named(self.bind_settings(inserted, trunk).execute(&mut **change).await)
+    }
+
+    async fn write_trunk(
+        &self,
+        change: &mut Transaction<'static, Any>,
+        trunk: &mut StoredTrunk,
+        before: &TrunkSettings,
+    ) -> Result<()> {
+        let updated = sqlx::query(
+            "UPDATE trunks SET updated_at = $2, name = $3, provider = $4, description = $5, auth_username = $6, \
+             auth_password = $7, codecs_allow = $8, codecs_disallow = $9, transport = $10, direct_media = $11, \
+             rtp_symmetric = $12, force_rport = $13, ice_support = $14, media_encryption = $15, \
+             media_encryption_optimistic = $16, qualify_frequency = $17, inbound_enabled = $18, \
+             outbound_leading_plus = $19, is_active = $20 WHERE id = $1",
+        )
+        .bind(&trunk.id)
+        .bind(trunk.updated_at);
+        named(self.bind_settings(updated, trunk).execute(&mut **change).await)?;
+        if trunk.settings.gateways != before.gateways {
+            replace_gateways(change, trunk).await?;
+        }
+        if trunk.settings.ip_identifiers != before.ip_identifiers {
+            replace_identifiers(change, trunk).await?;
+        }
+        match (before.is_active, trunk.settings.is_active) {
+            (true, false) => numbers::release(change, &trunk.id).await?,
+            (false, true) => numbers::claim_all(change, &trunk.id).await?,
+            (true, true) | (false, false) => {}
+        }
+        Ok(())
+    }
+
+    /// Binds the settings in the order both statements name them.
+    fn bind_settings<'q>(
+        &self,
+        query: sqlx::query::Query<'q, Any, sqlx::any::AnyArguments>,
+        trunk: &'q StoredTrunk,
+    ) -> sqlx::query::Query<'q, Any, sqlx::any::AnyArguments> {
+        let settings = &trunk.settings;
+        let password = settings
+            .auth_password
+            .as_ref()
+            .map(|password| self.sealer.seal(&password_place(&trunk.id), password.reveal()));
+        query
+            .bind(&settings.name)
+            .bind(&settings.provider)
+            .bind(&settings.description)
+            .bind(&settings.auth_username)
+            .bind(password)
+            .bind(&settings.allow)
+            .bind(&settings.disallow)
+            .bind(settings.transport.as_str())
+            .bind(i64::from(settings.direct_media))
+            .bind(i64::from(settings.rtp_symmetric))
+            .bind(i64::from(settings.force_rport))
+            .bind(i64::from(settings.ice_support))
+            .bind(settings.media_encryption.as_str())
+            .bind(i64::from(settings.media_encryption_optimistic))
+            .bind(i64::from(settings.qualify_frequency))
+            .bind(i64::from(settings.inbound_enabled))
+            .bind(i64::from(settings.outbound_leading_plus))
+            .bind(i64::from(settings.is_active))
+    }
+
+    fn assemble(
+        &self,
+        trunks: &[AnyRow],
+        gateways: &[AnyRow],
+        identifiers: &[AnyRow],
+    ) -> Result<Vec<StoredTrunk>> {
+        let mut gateways_of: BTreeMap<String, Vec<StoredGateway>> = BTreeMap::new();
+        for row in gateways {
+            gateways_of.entry(row.try_get("trunk_id")?).or_default().push(gateway_of(row)?);
+        }
+        let mut identifiers_of: BTreeMap<String, Vec<StoredIdentifier>> = BTreeMap::new();
+        for row in identifiers {
+            let identifier = StoredIdentifier { ip_address: row.try_get("ip_address")? };
+            identifiers_of.entry(row.try_get("trunk_id")?).or_default().push(identifier);
+        }
+        trunks
+            .iter()
+            .map(|row| {
+                let mut trunk = self.trunk_of(row)?;
+                trunk.settings.gateways = gateways_of.remove(&trunk.id).unwrap_or_default();
+                // Ascending priority, ties in the order given (the sort is stable).
+                trunk.settings.gateways.sort_by_key(|gateway| gateway.priority);
+                trunk.settings.ip_identifiers = identifiers_of.remove(&trunk.id).unwrap_or_default();
+                Ok(trunk)
+            })
+            .collect()
+    }
+
+    fn trunk_of(&self, row: &AnyRow) -> Result<StoredTrunk> {
+        let id: String = row.try_get("id")?;
+        let word = |column: &str| row.try_get::<String, _>(column);
+        let switch = |column: &str| row.try_get::<i64, _>(column).map(|value| value != 0);
+        let unknown = |column: &str| corrupt(format!("trunks/{id}"), format!("{column} holds an unknown word"));
+        let password: Option<String> = row.try_get("auth_password")?;
+        let password =
+            password.map(|sealed| self.sealer.open(&password_place(&id), &sealed)).transpose()?;
+        let settings = TrunkSettings {
+            name: row.try_get("name")?,
+            provider: row.try_get("provider")?,
+            description: row.try_get("description")?,
+            auth_type: AuthType::from_word(&word("auth_type")?).ok_or_else(|| unknown("auth_type"))?,
+            auth_username: row.try_get("auth_username")?,
+            auth_password: password,
+            gateways: Vec::new(),
+            ip_identifiers: Vec::new(),
+            allow: row.try_get("codecs_allow")?,
+            disallow: row.try_get("codecs_disallow")?,
+            transport: TransportKind::from_word(&word("transport")?).ok_or_else(|| unknown("transport"))?,
+            direct_media: switch("direct_media")?,
+            rtp_symmetric: switch("rtp_symmetric")?,
+            force_rport: switch("force_rport")?,
+            ice_support: switch("ice_support")?,
+            media_encryption: MediaEncryption::from_word(&word("media_encryption")?)
+                .ok_or_else(|| unknown("media_encryption"))?,
+            media_encryption_optimistic: switch("media_encryption_optimistic")?,
+            qualify_frequency: u32::try_from(row.try_get::<i64, _>("qualify_frequency")?).unwrap_or(0),
+            inbound_enabled: switch("inbound_enabled")?,
+            outbound_leading_plus: switch("outbound_leading_plus")?,
+            is_active: switch("is_active")?,
+        };
+        Ok(StoredTrunk {
+            account: row.try_get("account_id")?,
+            settings,
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+            id,
+        })
+    }
+}
+
+fn password_place(trunk: &str) -> String {
+    format!("trunks/{trunk}/auth_password")
+}
+
+fn named<T>(written: std::result::Result<T, sqlx::Error>) -> Result<()> {
+    match written {
+        Ok(_) => Ok(()),
+        Err(error) if is_taken(&error) => Err(StoreError::TrunkNameTaken),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn gateway_of(row: &AnyRow) -> Result<StoredGateway> {
+    Ok(StoredGateway {
+        id: row.try_get("id")?,
+        address: row.try_get("address")?,
+        port: u16::try_from(row.try_get::<i64, _>("port")?).unwrap_or(0),
+        priority: u32::try_from(row.try_get::<i64, _>("priority")?).unwrap_or(u32::MAX),
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+async fn replace_gateways(change: &mut Transaction<'static, Any>, trunk: &mut StoredTrunk) -> Result<()> {
+    sqlx::query("DELETE FROM gateways WHERE trunk_id = $1").bind(&trunk.id).execute(&mut **change).await?;
+    for (position, gateway) in trunk.settings.gateways.iter_mut().enumerate() {
+        gateway.id = ids::ulid(trunk.updated_at);
+        gateway.created_at = trunk.updated_at;
+        sqlx::query(
+            "INSERT INTO gateways (id, account_id, trunk_id, position, address, port, priority, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(&gateway.id)
+        .bind(&trunk.account)
+        .bind(&trunk.id)
+        .bind(position as i64)
+        .bind(&gateway.address)
+        .bind(i64::from(gateway.port))
+        .bind(i64::from(gateway.priority))
+        .bind(gateway.created_at)
+        .execute(&mut **change)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn replace_identifiers(change: &mut Transaction<'static, Any>, trunk: &StoredTrunk) -> Result<()> {
+    sqlx::query("DELETE FROM ip_identifiers WHERE trunk_id = $1").bind(&trunk.id).execute(&mut **change).await?;
+    for (position, identifier) in trunk.settings.ip_identifiers.iter().enumerate() {
+        sqlx::query(
+            "INSERT INTO ip_identifiers (id, account_id, trunk_id, position, ip_address) \
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(ids::ulid(trunk.updated_at))
+        .bind(&trunk.account)
+        .bind(&trunk.id)
+        .bind(position as i64)
+        .bind(&identifier.ip_address)
+        .execute(&mut **change)
+        .await?;
+    }
+    Ok(())
+}

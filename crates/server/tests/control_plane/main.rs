@@ -1,0 +1,3 @@
+//! The control plane as its users see it: the store by its public face, the REST API through its router.
+
+mod store;

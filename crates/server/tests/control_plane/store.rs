@@ -1,0 +1,391 @@
+//! The store keeps what it acknowledged, keeps accounts apart, and refuses what must not stand side by side.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tandem_call::{CallDirection, CallId, CallRecord, CallStatus, HangupBy, MediaSummary};
+use tandem_server::secrets::{Sealer, Secret};
+use tandem_server::store::{
+    AuthType, MASK, MediaEncryption, NewAgent, NewNumber, NewVerdict, Store, StoreError, StoredGateway,
+    StoredIdentifier, TransportKind, TrunkSettings, VerdictFilter,
+};
+
+pub(crate) async fn open(folder: &Path) -> Store {
+    let database = folder.join("tandem.db");
+    let sealer = Sealer::find(None, None, Some(&database)).unwrap();
+    Store::open(&format!("sqlite:{}", database.display()), sealer).await.unwrap()
+}
+
+fn settings(name: &str) -> TrunkSettings {
+    TrunkSettings {
+        name: name.to_owned(),
+        provider: "custom".to_owned(),
+        description: None,
+        auth_type: AuthType::UserPass,
+        auth_username: Some("alice".to_owned()),
+        auth_password: Some(Secret::new("open sesame")),
+        gateways: vec![gateway("b.example", 2), gateway("a.example", 1)],
+        ip_identifiers: vec![StoredIdentifier { ip_address: "203.0.113.0/24".to_owned() }],
+        allow: "ulaw,alaw".to_owned(),
+        disallow: "all".to_owned(),
+        transport: TransportKind::Udp,
+        direct_media: false,
+        rtp_symmetric: true,
+        force_rport: true,
+        ice_support: true,
+        media_encryption: MediaEncryption::No,
+        media_encryption_optimistic: false,
+        qualify_frequency: 60,
+        inbound_enabled: true,
+        outbound_leading_plus: true,
+        is_active: true,
+    }
+}
+
+fn gateway(address: &str, priority: u32) -> StoredGateway {
+    StoredGateway { id: String::new(), address: address.to_owned(), port: 5060, priority, created_at: 0 }
+}
+
+fn number(phone_number: &str) -> NewNumber {
+    NewNumber {
+        phone_number: phone_number.to_owned(),
+        name: None,
+        e164_check_enabled: false,
+        is_active: true,
+    }
+}
+
+fn record(account: &str, node: &str, status: CallStatus) -> CallRecord {
+    CallRecord {
+        id: CallId(uuid::Uuid::new_v4()),
+        account: account.into(),
+        trunk: "t".into(),
+        number: "n".into(),
+        agent: "a".into(),
+        node: node.to_owned(),
+        direction: CallDirection::Inbound,
+        from: "100".to_owned(),
+        to: "200".to_owned(),
+        started_unix_ms: 1_000,
+        ringing_unix_ms: None,
+        answered_unix_ms: Some(2_000),
+        ended_unix_ms: None,
+        status,
+        hangup_by: None,
+        hangup_reason: None,
+        sip_status: None,
+        q850: None,
+        error_message: None,
+        sip_call_id: "x@y".to_owned(),
+        media: MediaSummary::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_trunk_is_read_as_it_was_written_gateways_by_priority() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (made, numbers) = store.create_trunk("acme", settings("one"), &[number("+4930")]).await.unwrap();
+    let read = store.trunk("acme", &made.id).await.unwrap();
+    assert_eq!(read, made);
+    assert_eq!(read.settings.gateways[0].address, "a.example");
+    assert_eq!(read.settings.auth_password.as_ref().unwrap().reveal(), "open sesame");
+    assert_eq!(store.trunks("acme", None).await.unwrap(), [made.clone()]);
+    assert_eq!(store.trunks("acme", Some(false)).await.unwrap(), []);
+    assert_eq!(store.all_trunks().await.unwrap(), [made.clone()]);
+    assert_eq!(store.numbers_of_trunk("acme", &made.id).await.unwrap(), numbers);
+}
+
+#[tokio::test]
+async fn passwords_and_header_values_do_not_lie_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.create_trunk("acme", settings("one"), &[]).await.unwrap();
+    let body = json!({"websocket": {"url": "wss://a/", "headers": {"Authorization": "Bearer hush-hush"}}});
+    let Value::Object(body) = body else { unreachable!() };
+    store.create_agent("acme", NewAgent { name: "a".to_owned(), body }).await.unwrap();
+    let (_, key) = store.create_key("acme", &[]).await.unwrap();
+    store.close().await;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in ["open sesame", "hush-hush", key.reveal()] {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_rows_of_one_account_are_not_found_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (trunk, numbers) = store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
+    let agent =
+        store.create_agent("acme", NewAgent { name: "a".to_owned(), body: Default::default() }).await.unwrap();
+    let call = record("acme", "n1", CallStatus::Completed);
+    store.write_records([&call]).await.unwrap();
+    let number_id = &numbers[0].id;
+
+    let not_found = |outcome: Result<(), StoreError>| matches!(outcome, Err(StoreError::NotFound));
+    assert!(not_found(store.trunk("other", &trunk.id).await.map(drop)));
+    assert!(not_found(store.delete_trunk("other", &trunk.id).await.map(drop)));
+    assert!(not_found(store.add_number("other", &trunk.id, &number("300")).await.map(drop)));
+    assert!(not_found(store.numbers_of_trunk("other", &trunk.id).await.map(drop)));
+    assert!(not_found(store.remove_number("other", &trunk.id, number_id).await));
+    assert!(not_found(store.number("other", number_id).await.map(drop)));
+    assert!(not_found(store.map_number("other", number_id, None).await.map(drop)));
+    assert!(not_found(store.agent("other", &agent.id).await.map(drop)));
+    assert!(not_found(store.delete_agent("other", &agent.id).await));
+    assert!(not_found(store.execution("other", &call.id.to_string()).await.map(drop)));
+    let edit = |_: &mut TrunkSettings| -> Result<(), StoreError> { panic!("another's trunk") };
+    assert!(not_found(store.change_trunk("other", &trunk.id, edit).await.map(drop)));
+    assert_eq!(store.trunks("other", None).await.unwrap(), []);
+    assert_eq!(store.numbers("other").await.unwrap(), []);
+    assert_eq!(store.agents("other").await.unwrap(), []);
+
+    // An agent of one account cannot be put on a number of another, nor the other way round.
+    let theirs =
+        store.create_agent("other", NewAgent { name: "b".to_owned(), body: Default::default() }).await.unwrap();
+    assert!(not_found(store.map_number("acme", number_id, Some(&theirs.id)).await.map(drop)));
+    // The failed removal above has not given up the claim.
+    let again = store.create_trunk("other", settings("one"), &[number("+100")]).await;
+    assert!(matches!(again, Err(StoreError::NumberTaken { same_trunk: false, .. })));
+}
+
+#[tokio::test]
+async fn a_number_stands_on_one_active_trunk_whatever_its_plus() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (first, _) = store.create_trunk("acme", settings("one"), &[number("+919876543210")]).await.unwrap();
+    let (second, _) = store.create_trunk("acme", settings("two"), &[]).await.unwrap();
+    let taken = store.add_number("acme", &second.id, &number("919876543210")).await;
+    assert!(matches!(taken, Err(StoreError::NumberTaken { same_trunk: false, .. })), "{taken:?}");
+    let taken = store.add_number("acme", &first.id, &number("919876543210")).await;
+    assert!(matches!(taken, Err(StoreError::NumberTaken { same_trunk: true, .. })), "{taken:?}");
+
+    // A trunk switched off gives its numbers free, and cannot be switched on once another has taken them.
+    let switch = |on: bool| {
+        move |settings: &mut TrunkSettings| -> Result<(), StoreError> {
+            settings.is_active = on;
+            Ok(())
+        }
+    };
+    store.change_trunk("acme", &first.id, switch(false)).await.unwrap();
+    let theirs = store.add_number("acme", &second.id, &number("919876543210")).await.unwrap();
+    let refused = store.change_trunk("acme", &first.id, switch(true)).await;
+    assert!(matches!(refused, Err(StoreError::NumberTaken { .. })), "{refused:?}");
+    assert!(!store.trunk("acme", &first.id).await.unwrap().settings.is_active);
+    store.remove_number("acme", &second.id, &theirs.id).await.unwrap();
+    store.change_trunk("acme", &first.id, switch(true)).await.unwrap();
+
+    // A deleted trunk gives them free too, and says how many it had.
+    assert_eq!(store.delete_trunk("acme", &first.id).await.unwrap(), 1);
+    store.add_number("acme", &second.id, &number("919876543210")).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_many_who_add_one_number_at_once_one_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let mut tasks = Vec::new();
+    for place in 0..16 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move {
+            let (trunk, _) = store.create_trunk("acme", settings(&place.to_string()), &[]).await.unwrap();
+            store.add_number("acme", &trunk.id, &number("100")).await.is_ok()
+        }));
+    }
+    let mut winners = 0;
+    for task in tasks {
+        winners += usize::from(task.await.unwrap());
+    }
+    assert_eq!(winners, 1);
+}
+
+#[tokio::test]
+async fn a_trunk_that_cannot_take_its_numbers_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
+    let refused = store.create_trunk("acme", settings("two"), &[number("200"), number("+100")]).await;
+    assert!(matches!(refused, Err(StoreError::NumberTaken { .. })));
+    assert_eq!(store.trunks("acme", None).await.unwrap().len(), 1);
+    assert_eq!(store.numbers("acme").await.unwrap().len(), 1);
+    let refused = store.create_trunk("acme", settings("one"), &[]).await;
+    assert!(matches!(refused, Err(StoreError::TrunkNameTaken)));
+    store.create_trunk("other", settings("one"), &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_edit_that_is_refused_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (trunk, _) = store.create_trunk("acme", settings("one"), &[]).await.unwrap();
+    let refused = store
+        .change_trunk("acme", &trunk.id, |settings| {
+            settings.name = "changed".to_owned();
+            Err(StoreError::NotFound)
+        })
+        .await;
+    assert!(refused.is_err());
+    assert_eq!(store.trunk("acme", &trunk.id).await.unwrap(), trunk);
+    let changed = store
+        .change_trunk("acme", &trunk.id, |settings| -> Result<(), StoreError> {
+            settings.gateways = vec![gateway("c.example", 9)];
+            settings.auth_password = Some(Secret::new("new"));
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(store.trunk("acme", &trunk.id).await.unwrap(), changed);
+    assert!(changed.updated_at > trunk.updated_at);
+}
+
+#[tokio::test]
+async fn header_values_are_kept_apart_and_a_masked_one_stays_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let body = json!({"x": [1, {"y": null}], "websocket": {"headers": {"Authorization": "Bearer t", "X-A": "1"}}});
+    let Value::Object(body) = body else { unreachable!() };
+    let agent = store.create_agent("acme", NewAgent { name: "a".to_owned(), body }).await.unwrap();
+    assert_eq!(agent.body["websocket"]["headers"], json!({"Authorization": MASK, "X-A": MASK}));
+    assert_eq!(agent.body["x"], json!([1, {"y": null}]));
+    let changed = store
+        .change_agent("acme", &agent.id, |new| -> Result<(), StoreError> {
+            new.body["websocket"]["headers"] = json!({"Authorization": MASK, "X-B": "2"});
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let read = store.agent("acme", &agent.id).await.unwrap();
+    assert_eq!(read, changed);
+    let values: Vec<_> = read.headers.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect();
+    assert_eq!(values, [("Authorization", "Bearer t"), ("X-B", "2")]);
+}
+
+#[tokio::test]
+async fn deleting_an_agent_unmaps_its_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (_, numbers) = store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
+    let agent =
+        store.create_agent("acme", NewAgent { name: "a".to_owned(), body: Default::default() }).await.unwrap();
+    store.map_number("acme", &numbers[0].id, Some(&agent.id)).await.unwrap();
+    assert_eq!(store.numbers_of_agent("acme", &agent.id).await.unwrap().len(), 1);
+    store.delete_agent("acme", &agent.id).await.unwrap();
+    assert_eq!(store.number("acme", &numbers[0].id).await.unwrap().agent, None);
+}
+
+#[tokio::test]
+async fn a_finished_execution_is_not_opened_again_by_a_late_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let mut call = record("acme", "n1", CallStatus::InProgress);
+    store.write_records([&call]).await.unwrap();
+    let late = call.clone();
+    call.status = CallStatus::Completed;
+    call.ended_unix_ms = Some(9_000);
+    store.write_records([&call, &late]).await.unwrap();
+    assert_eq!(store.execution("acme", &call.id.to_string()).await.unwrap().record, call);
+    let (page, total) = store.executions_of_agent("acme", "a", 0, 10).await.unwrap();
+    assert_eq!((page.len(), total), (1, 1));
+}
+
+#[tokio::test]
+async fn at_a_restart_the_calls_this_node_left_open_are_closed_with_a_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(store.start_node("n1").await.unwrap(), 0);
+    let (up, done) =
+        (record("acme", "n1", CallStatus::InProgress), record("acme", "n1", CallStatus::Completed));
+    let elsewhere = record("acme", "n2", CallStatus::InProgress);
+    store.write_records([&up, &done, &elsewhere]).await.unwrap();
+    store.touch_node("n1").await.unwrap();
+    // No close: the process is gone from one instant to the next, and its files are opened anew.
+    let store = open(folder.path()).await;
+    assert_eq!(store.start_node("n1").await.unwrap(), 1);
+    let closed = store.execution("acme", &up.id.to_string()).await.unwrap().record;
+    assert_eq!(closed.status, CallStatus::Error);
+    assert_eq!(closed.hangup_by, Some(HangupBy::Error));
+    assert!(closed.ended_unix_ms.is_some());
+    assert!(closed.error_message.unwrap().contains("n1 stopped while the call was up"));
+    assert_eq!(store.execution("acme", &done.id.to_string()).await.unwrap().record, done);
+    assert_eq!(store.execution("acme", &elsewhere.id.to_string()).await.unwrap().record, elsewhere);
+    assert_eq!(store.start_node("n1").await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_outlives_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (trunk, _) = store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
+    // The first store is still open and was never told to close, as after a kill.
+    let reopened = open(folder.path()).await;
+    assert_eq!(reopened.trunk("acme", &trunk.id).await.unwrap(), trunk);
+    reopened.create_trunk("acme", settings("two"), &[]).await.unwrap();
+    assert_eq!(store.trunks("acme", None).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn another_secret_key_is_told_when_the_store_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).await.close().await;
+    let url = format!("sqlite:{}", folder.path().join("tandem.db").display());
+    let other = Sealer::find(Some(&"ab".repeat(32)), None, None).unwrap();
+    let error = Store::open(&url, other).await.unwrap_err().to_string();
+    assert!(error.contains("sealed with another key"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tandem.db");
+    std::fs::write(&file, "this is a letter to a friend, not a database at all".repeat(20)).unwrap();
+    let sealer = Sealer::find(Some(&"ab".repeat(32)), None, None).unwrap();
+    let error = Store::open(&format!("sqlite:{}", file.display()), sealer).await.unwrap_err().to_string();
+    assert!(error.contains("tandem.db") && error.contains("cannot be opened"), "{error}");
+}
+
+#[tokio::test]
+async fn a_password_in_the_address_of_a_database_is_not_shown() {
+    let sealer = Sealer::find(Some(&"ab".repeat(32)), None, None).unwrap();
+    let error = Store::open("postgres://tandem:hush@127.0.0.1:1/tandem", sealer).await.unwrap_err().to_string();
+    assert!(error.contains("postgres://tandem:…@127.0.0.1:1/tandem") && !error.contains("hush"), "{error}");
+}
+
+#[tokio::test]
+async fn keys_open_their_account_until_they_are_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (row, key) = store.create_key("acme", &["trunks:read".to_owned()]).await.unwrap();
+    let hash = tandem_server::secrets::hash_api_key(key.reveal());
+    assert_eq!(store.key_by_hash(&hash).await.unwrap(), Some(row.clone()));
+    assert!(key.reveal().starts_with(&row.prefix) && key.reveal().len() > row.prefix.len() + 20);
+    assert_eq!(store.keys(Some("acme")).await.unwrap(), [row.clone()]);
+    assert_eq!(store.keys(Some("other")).await.unwrap(), []);
+    assert_eq!(store.keys(None).await.unwrap().len(), 1);
+    store.revoke_key(&row.prefix).await.unwrap();
+    assert_eq!(store.key_by_hash(&hash).await.unwrap(), None);
+    assert!(matches!(store.revoke_key(&row.id).await, Err(StoreError::NotFound)));
+}
+
+#[tokio::test]
+async fn of_each_accounts_verdicts_the_newest_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let verdict = |account: Option<&str>, at: i64| NewVerdict {
+        id: format!("{account:?}{at}"),
+        account: account.map(str::to_owned),
+        at,
+        code: if at % 2 == 0 { "accepted" } else { "number_unknown" }.to_owned(),
+        verdict: json!({"at": at}),
+    };
+    let many: Vec<_> = (0..20).map(|at| verdict(Some("acme"), at)).collect();
+    store.write_verdicts(&many, 5).await.unwrap();
+    store.write_verdicts(&[verdict(Some("other"), 1), verdict(None, 2)], 5).await.unwrap();
+    let filter = |limit| VerdictFilter { limit, ..VerdictFilter::default() };
+    let kept = store.verdicts("acme", &filter(100)).await.unwrap();
+    assert_eq!(kept, [19, 18, 17, 16, 15].map(|at| json!({"at": at})));
+    let page = VerdictFilter { before: Some(18), limit: 2, code: Some("number_unknown".to_owned()) };
+    assert_eq!(store.verdicts("acme", &page).await.unwrap(), [17, 15].map(|at| json!({"at": at})));
+    assert_eq!(store.verdicts("other", &filter(100)).await.unwrap().len(), 1);
+}
