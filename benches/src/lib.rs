@@ -1,1 +1,7 @@
-//! Shared by the benches.
+//! What the benches and the call-load harness share: stamped audio, the barest WebSocket framing,
+//! the measure of another process. Nothing here is used by the product.
+
+pub mod histogram;
+pub mod process;
+pub mod stamp;
+pub mod websocket;

@@ -102,7 +102,8 @@ fn each_foreign_protocol_crate_is_named_in_one_room_only() {
             let text = fs::read_to_string(&path).expect("a source file");
             for (number, line) in product_lines(&text) {
                 for (name, homes) in &rules {
-                    let names_it = line.contains(&format!("use {name}")) || line.contains(&format!(" {name}"));
+                    let names_it =
+                        line.contains(&format!("use {name}")) || line.contains(&format!(" {name}"));
                     let is_home = homes.iter().any(|home| inside.starts_with(home));
                     assert!(!names_it || is_home, "{inside}:{number} names {name}; its home is {homes:?}");
                 }

@@ -12,3 +12,4 @@ pub mod net;
 pub mod ids;
 pub mod secrets;
 pub mod store;
+pub mod tools;

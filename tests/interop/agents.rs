@@ -1,0 +1,182 @@
+//! Agent backends from the public registries, unmodified, each over its own dialect.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tandem_tests::product::{Product, Provisioned, free_port, ip_trunk};
+
+use crate::sipp;
+
+const DID: &str = "+918047444444";
+
+/// An agent backend as a process; dropping it ends it.
+struct Backend {
+    child: Child,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Backend {
+    fn start(mut command: Command) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = fs::File::create(folder.path().join("log")).expect("a log file");
+        let port = free_port();
+        let child = command
+            .arg(port.to_string())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the agent backend starts; tests/run installs it");
+        let mut backend = Self { child, folder, port };
+        backend.wait_for("listening", Duration::from_secs(60));
+        backend
+    }
+
+    /// A Python backend of `agents/` in the virtual environment that `tests/run` makes.
+    fn python(script: &str, arguments: &[&str]) -> Self {
+        let python = std::env::var("TANDEM_PEERS_PYTHON").expect("tests/run sets TANDEM_PEERS_PYTHON");
+        let mut command = Command::new(python);
+        command.arg(agents_folder().join(script)).args(arguments);
+        Self::start(command)
+    }
+
+    fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}/ws/{{execution_id}}", self.port)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until the backend has printed a line that starts like this.
+    fn wait_for(&mut self, start: &str, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        while !self.log().lines().any(|line| line.starts_with(start)) {
+            let ended = self.child.try_wait().expect("the process can be asked");
+            assert!(ended.is_none(), "the backend ended with {ended:?}:\n{}", self.log());
+            assert!(Instant::now() < deadline, "no line {start:?} in:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Asserts that lines starting like these were printed in this order.
+    fn assert_printed_in_order(&self, starts: &[&str]) {
+        let log = self.log();
+        let mut lines = log.lines();
+        for start in starts {
+            assert!(lines.any(|line| line.starts_with(start)), "no {start:?} in its place in:\n{log}");
+        }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agents_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/agents")
+}
+
+fn provision(product: &Product, websocket: &Value) -> Provisioned {
+    product.provision(DID, &ip_trunk("carrier", "127.0.0.1/32"), websocket)
+}
+
+fn assert_completed_by_the_agent(product: &Product, ids: &Provisioned) {
+    let record = product.ended_calls(&ids.agent_id, 1).pop().expect("one call");
+    assert_eq!(record["status"], "completed", "{record}");
+    assert_eq!(record["telephony_data"]["hangup_by"], "Callee", "{record}");
+}
+
+#[test]
+fn a_pipecat_agent_hears_keys_is_interrupted_and_hangs_up() {
+    let mut backend = Backend::python("pipecat_twilio.py", &[]);
+    let product = Product::start();
+    let ids = provision(
+        &product,
+        &json!({"url": backend.url(), "dialect": "twilio", "parameters": {"campaign": "spring"}}),
+    );
+    sipp::run_against(&product, product.sip, "keys_for_the_agent", DID, &[]);
+    backend.wait_for("done", Duration::from_secs(10));
+    backend.assert_printed_in_order(&[
+        "call twilio",
+        "audio",
+        "key 1",
+        "key 2",
+        "interrupted",
+        "key 9",
+        "ending",
+    ]);
+    let call = backend.log().lines().find(|line| line.starts_with("call twilio")).map(str::to_owned);
+    let call = call.expect("printed");
+    assert!(call.contains("stream=MZ") && call.contains("call=CA") && call.contains("spring"), "{call}");
+    assert_completed_by_the_agent(&product, &ids);
+}
+
+#[test]
+fn bolnas_chan_websocket_handlers_greet_hear_keys_drain_and_hang_up() {
+    let mut backend = Backend::python("bolna_handlers.py", &["sip-trunk"]);
+    let product = Product::start();
+    let ids = provision(&product, &json!({"url": backend.url(), "dialect": "asterisk"}));
+    sipp::run_against(&product, product.sip, "keys_after_the_greeting", DID, &[]);
+    backend.wait_for("disconnected", Duration::from_secs(10));
+    backend.assert_printed_in_order(&[
+        "connected",
+        "greeting",
+        "greeted",
+        "keys",
+        "interrupted",
+        "keys",
+        "hung up",
+    ]);
+    assert!(!backend.log().contains("duration estimate"), "marks came back in time:\n{}", backend.log());
+    assert_completed_by_the_agent(&product, &ids);
+}
+
+#[test]
+fn bolnas_mod_audio_stream_handlers_greet_hear_keys_and_hang_up() {
+    let mut backend = Backend::python("bolna_handlers.py", &["freeswitch"]);
+    let product = Product::start();
+    let ids = provision(&product, &json!({"url": backend.url(), "dialect": "bolna"}));
+    sipp::run_against(&product, product.sip, "keys_after_the_greeting", DID, &[]);
+    backend.wait_for("disconnected", Duration::from_secs(10));
+    backend.assert_printed_in_order(&[
+        "connected",
+        "greeting",
+        "greeted",
+        "keys",
+        "interrupted",
+        "keys",
+        "hung up",
+    ]);
+    assert_completed_by_the_agent(&product, &ids);
+}
+
+#[test]
+fn a_chan_websocket_client_library_works_in_json_control_format() {
+    let program = std::env::var("TANDEM_PEERS_CHAN_WEBSOCKET").expect("tests/run sets it");
+    let mut backend = Backend::start(Command::new(program));
+    let product = Product::start();
+    let websocket = json!({"url": backend.url(), "dialect": "asterisk", "control_format": "json"});
+    let ids = provision(&product, &websocket);
+    sipp::run_against(&product, product.sip, "keys_for_the_agent", DID, &[]);
+    backend.wait_for("disconnected", Duration::from_secs(10));
+    backend.assert_printed_in_order(&[
+        "event MediaStart",
+        "audio 160",
+        "event DtmfEnd",
+        "event MediaBufferingCompleted",
+        "event MediaMarkProcessed",
+        "event DtmfEnd",
+        "event DtmfEnd",
+        "event QueueDrained",
+    ]);
+    assert_completed_by_the_agent(&product, &ids);
+}

@@ -1,0 +1,8 @@
+//! The product against programs that nobody here wrote: carriers on one side, voice agents on
+//! the other. `tests/run` installs them and runs this.
+
+mod agents;
+mod baresip;
+mod echo_agent;
+mod kamailio;
+mod sipp;
