@@ -18,6 +18,9 @@ pub enum DialectError {
     /// A command or name is longer than its bound.
     #[error("command or name too long")]
     TooLong,
+    /// More marks, or digits, are pending than the call may have.
+    #[error("too many pending")]
+    TooMany,
     /// A field the message needs is missing or has the wrong type.
     #[error("field {0} missing or malformed")]
     Field(&'static str),
@@ -36,7 +39,7 @@ impl DialectError {
     pub const fn close_code(self) -> u16 {
         match self {
             Self::FrameKind | Self::Audio => 1003,
-            Self::Json | Self::Utf8 | Self::TooLong | Self::Field(_) | Self::Base64 => 1008,
+            Self::Json | Self::Utf8 | Self::TooLong | Self::TooMany | Self::Field(_) | Self::Base64 => 1008,
         }
     }
 }

@@ -1,10 +1,519 @@
-//! The audio path of one call.
+//! The audio path of one call: the caller's RTP on one side, the agent's frames on the other, one egress queue
+//! between them (`speech`), and the clock that reads it.
+//!
+//! Sans-IO and driven by a media thread: after each `handle_*` call, `poll_transmit` until `None`, then `poll_event`
+//! until `None`, then sleep until `poll_timeout`. What it refuses to do: signal (it knows neither SIP nor SDP text),
+//! bind or dial, and decide the end of a call (it reports, the engine decides).
+//!
+//! The rules it keeps: packets leave at absolute deadlines one packet time apart and a late driver sends at most what
+//! is due, bounded; a mark is told when its audio has left; a flush takes effect within the packet; caller audio goes
+//! to the agent without a gap from the start on, silence for what never came; an agent's rubbish is counted,
+//! tolerated up to `BridgeLimits::protocol_errors`, then its socket is closed (1003 for data the dialect cannot
+//! carry, 1008 for all else) and the call reported as ended by the agent.
 
+mod clock;
+mod convert;
 mod histogram;
 mod plan;
+mod speech;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use tandem_agent::{AudioFormat, ConfigError, Dialect, DialectError, FrameKind, MediaDirection, StreamFacts};
+use tandem_media::session::Received;
+use tandem_media::{FRAME_BYTES_MAX, Law, MediaParameters, Session, SessionConfig, g711};
 
 pub use histogram::DelayHistogram;
 pub use plan::{
     AgentHangUpCause, AgentPlan, AgentSocketEnd, BridgeCommand, BridgeEvent, BridgeLimits, BridgePlan,
     BridgeStatistics, BridgeTransmit, OnClose,
 };
+
+use clock::EgressClock;
+use convert::ToAgent;
+use speech::{Notice, Speech, Wish};
+
+/// RFC 6455, 7.4.1.
+const CLOSE_NORMAL: u16 = 1000;
+
+/// Length of a digit that an agent asks for, in milliseconds.
+const DIGIT_MS: u16 = 160;
+
+/// The audio path of one call.
+#[derive(Debug)]
+pub struct Bridge {
+    session: Option<Session>,
+    plan: SessionPlan,
+    dialect: Dialect,
+    facts: StreamFacts,
+    on_close: OnClose,
+    limits: BridgeLimits,
+    media_timeout: Option<Duration>,
+    state: State,
+    socket: Socket,
+    is_introduced: bool,
+    to_agent: ToAgent,
+    speech: Speech,
+    clock: EgressClock,
+    /// Last sign of life of the RTP peer, and whether its silence has been reported.
+    heard_at: Instant,
+    is_silence_reported: bool,
+    /// Arrival of the last RTP packet, for audio whose own arrival the session does not know.
+    rtp_at: Option<Instant>,
+    /// The tick at which audio that came to an empty queue should leave.
+    speech_due: Option<Instant>,
+    text: String,
+    statistics: BridgeStatistics,
+}
+
+/// What is needed to make a session once media is known.
+#[derive(Debug)]
+struct SessionPlan {
+    latch: tandem_media::LatchPolicy,
+    random: ChaCha8Rng,
+}
+
+/// Where the call stands, named for what is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// [`BridgeCommand::Start`]: nothing is sent either way, what the agent says is kept.
+    Start,
+    /// The end of either side.
+    End,
+    /// The queue of an agent whose socket is gone, until `deadline`.
+    Drained { deadline: Instant, cause: AgentHangUpCause },
+    /// [`BridgeCommand::HangUp`], after the agent's side was reported done.
+    HangUp,
+    /// Nothing: the call is over.
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Socket {
+    Open,
+    /// To be closed with this code once all notices are out.
+    Closing(u16),
+    Gone,
+}
+
+impl Bridge {
+    /// A bridge that waits for [`BridgeCommand::Start`]. `seed` gives the RTP identifiers; it must be random.
+    ///
+    /// # Errors
+    /// When the agent's dialect settings do not go together.
+    pub fn new(plan: BridgePlan, seed: u64, now: Instant) -> Result<Self, ConfigError> {
+        let BridgePlan { media, latch, media_timeout, agent, limits, .. } = plan;
+        let dialect = Dialect::new(&agent.dialect, &agent.facts)?;
+        let law = match dialect.format() {
+            AudioFormat::Mulaw => Law::Mulaw,
+            AudioFormat::Alaw => Law::Alaw,
+            AudioFormat::Linear16 { .. } => media.map_or(Law::Mulaw, |media| media.law),
+        };
+        let speech = Speech::new(law, &dialect, limits);
+        let mut bridge = Self {
+            session: None,
+            plan: SessionPlan { latch, random: ChaCha8Rng::seed_from_u64(seed) },
+            to_agent: ToAgent::new(dialect.format(), agent.dialect.frame_ms),
+            dialect,
+            facts: agent.facts,
+            on_close: agent.on_close,
+            limits,
+            media_timeout,
+            state: State::Start,
+            socket: Socket::Open,
+            is_introduced: false,
+            speech,
+            clock: EgressClock::new(now, Duration::from_millis(20)),
+            heard_at: now,
+            is_silence_reported: false,
+            rtp_at: None,
+            speech_due: None,
+            text: String::new(),
+            statistics: BridgeStatistics::default(),
+        };
+        if let Some(media) = media {
+            bridge.set_media(now, media);
+        }
+        Ok(bridge)
+    }
+
+    /// Takes a datagram from the RTP port.
+    pub fn handle_rtp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+        let Some(session) = &mut self.session else { return };
+        let received = session.handle_rtp(now, source, datagram);
+        self.note_received(now, received);
+        if matches!(received, Received::Accepted | Received::Latched(_)) {
+            self.rtp_at = Some(now);
+        }
+    }
+
+    /// Takes a datagram from the RTCP port.
+    pub fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+        let Some(session) = &mut self.session else { return };
+        let received = session.handle_rtcp(now, source, datagram);
+        self.note_received(now, received);
+    }
+
+    /// Takes one whole message from the agent's socket, or its close.
+    pub fn handle_agent_frame(&mut self, now: Instant, kind: FrameKind, bytes: &[u8]) {
+        if kind == FrameKind::Close {
+            let code = bytes.first_chunk().map(|code| u16::from_be_bytes(*code));
+            self.handle_agent_closed(now, AgentSocketEnd::Closed { code });
+            return;
+        }
+        if self.socket != Socket::Open {
+            return;
+        }
+        self.statistics.agent_frames_received += 1;
+        let was_empty = self.speech.queue.is_empty();
+        if let Err(error) = self.speech.handle_frame(now, &mut self.dialect, kind, bytes) {
+            self.count_protocol_error(error);
+        }
+        if was_empty && !self.speech.queue.is_empty() {
+            self.speech_due = Some(now.max(self.clock.next()));
+        }
+        if self.speech.queue.is_empty() {
+            self.speech_due = None;
+        }
+        match self.speech.wish.take() {
+            None => {}
+            Some(Wish::HangUp) => self.end_by_agent(AgentHangUpCause::Command),
+        }
+        self.start_digits();
+    }
+
+    /// The agent's socket is gone.
+    pub fn handle_agent_closed(&mut self, now: Instant, end: AgentSocketEnd) {
+        if self.socket == Socket::Gone {
+            return;
+        }
+        self.socket = Socket::Gone;
+        let (code, cause) = match end {
+            AgentSocketEnd::Closed { code } => (code, AgentHangUpCause::Closed { code }),
+            AgentSocketEnd::Lost => (None, AgentHangUpCause::Lost),
+        };
+        self.speech.notices.clear();
+        self.speech.end_input();
+        if matches!(self.state, State::Nothing | State::HangUp) {
+            return;
+        }
+        let queued_ms = u32::try_from(self.speech.queue.queued_ms()).unwrap_or(u32::MAX);
+        self.speech.report(BridgeEvent::AgentClosed { code, queued_ms });
+        let is_drained = self.speech.queue.is_empty() || self.session.is_none() || self.state == State::Start;
+        match self.on_close {
+            OnClose::Drain if !is_drained => {
+                self.state = State::Drained { deadline: now + self.limits.drain, cause };
+            }
+            OnClose::Drain | OnClose::Hangup => self.end_by_agent(cause),
+        }
+    }
+
+    /// Takes a command of the engine.
+    pub fn handle_command(&mut self, now: Instant, command: BridgeCommand) {
+        match command {
+            BridgeCommand::Start => self.start(now),
+            BridgeCommand::Media(media) => self.set_media(now, media),
+            BridgeCommand::SendDtmf { digits, duration_ms } => {
+                if let Some(session) = &mut self.session {
+                    for digit in digits.chars() {
+                        session.send_dtmf(digit, u32::from(duration_ms));
+                    }
+                }
+            }
+            BridgeCommand::HangUp => self.hang_up(),
+        }
+    }
+
+    /// Does what the passing of time asks for. Packets are sent by [`Self::poll_transmit`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let State::Drained { deadline, cause } = self.state
+            && now >= deadline
+        {
+            self.end_by_agent(cause);
+        }
+        if self.silence_deadline().is_some_and(|deadline| now >= deadline) {
+            self.is_silence_reported = true;
+            self.speech.report(BridgeEvent::MediaTimeout);
+        }
+    }
+
+    /// The next thing to send, its bytes in `buffer` (which is cleared first). Call until `None`.
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<BridgeTransmit> {
+        loop {
+            buffer.clear();
+            if let Some(transmit) = self.poll_agent(now, buffer) {
+                return Some(transmit);
+            }
+            match self.poll_tick(now, buffer) {
+                Tick::Sent(to) => return Some(BridgeTransmit::Rtp { to }),
+                Tick::Unsent => continue,
+                Tick::NotDue => {}
+            }
+            let session = self.session.as_mut()?;
+            let to = match self.state {
+                State::Nothing => session.goodbye(now, buffer),
+                State::Start | State::End | State::Drained { .. } | State::HangUp => {
+                    session.poll_rtcp(now, buffer)
+                }
+            };
+            return to.map(|to| BridgeTransmit::Rtcp { to });
+        }
+    }
+
+    /// The next event. Call until `None`, after [`Self::poll_transmit`] has given `None`.
+    pub fn poll_event(&mut self) -> Option<BridgeEvent> {
+        self.speech.events.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next if nothing else happens.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let session = self.session.as_ref().filter(|_| self.state != State::Nothing);
+        let tick = session.filter(|_| self.is_ticking()).map(|_| self.clock.next());
+        let drained = match self.state {
+            State::Drained { deadline, .. } => Some(deadline),
+            State::Start | State::End | State::HangUp | State::Nothing => None,
+        };
+        [tick, drained, self.silence_deadline(), session.and_then(Session::poll_timeout)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// False while the agent has as much queued as it may: its socket is to be read no further (TCP back-pressure).
+    #[must_use]
+    pub fn wants_agent_input(&self) -> bool {
+        self.speech.wants_input()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn statistics(&self) -> BridgeStatistics {
+        let counters = self.speech.queue.counters();
+        BridgeStatistics {
+            rtp: self.session.as_ref().map(Session::statistics).unwrap_or_default(),
+            agent_frames_sent: self.to_agent.messages(),
+            agent_frames_ignored: self.dialect.ignored(),
+            underruns: counters.underruns,
+            flushes: self.speech.flushes,
+            marks_played: self.speech.marks_played,
+            overflow_ms: self.speech.overflow_bytes / 8,
+            queue_peak_ms: u32::try_from(counters.high_water_bytes / 8).unwrap_or(u32::MAX),
+            notices_lost: self.speech.lost_notices,
+            ..self.statistics.clone()
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        if self.state != State::Start {
+            return;
+        }
+        self.state = State::End;
+        self.clock = EgressClock::new(now, self.packet_time());
+        self.heard_at = now;
+        if let Some(session) = &mut self.session {
+            session.start(now);
+        }
+    }
+
+    fn set_media(&mut self, now: Instant, media: MediaParameters) {
+        self.heard_at = now;
+        match &mut self.session {
+            Some(session) => session.update(media),
+            None => {
+                let mut session = Session::new(self.plan.session(media), now);
+                if self.state != State::Start {
+                    session.start(now);
+                    self.clock = EgressClock::new(now, self.clock_period(&media));
+                }
+                self.session = Some(session);
+            }
+        }
+        self.clock.set_period(self.clock_period(&media));
+    }
+
+    fn hang_up(&mut self) {
+        if self.state == State::Nothing {
+            return;
+        }
+        self.state = State::Nothing;
+        if self.socket == Socket::Open {
+            self.speech.notify(Notice::Stop);
+            self.socket = Socket::Closing(CLOSE_NORMAL);
+        }
+    }
+
+    /// The agent's side is done; reported once.
+    fn end_by_agent(&mut self, cause: AgentHangUpCause) {
+        if matches!(self.state, State::HangUp | State::Nothing) {
+            return;
+        }
+        self.state = State::HangUp;
+        self.speech.report(BridgeEvent::AgentHangUp { cause });
+    }
+
+    fn note_received(&mut self, now: Instant, received: Received) {
+        match received {
+            Received::Accepted => {}
+            Received::Latched(source) => self.speech.report(BridgeEvent::Latched { source }),
+            Received::Stranger | Received::Ignored => return,
+        }
+        self.heard_at = now;
+        self.is_silence_reported = false;
+        while let Some(digit) = self.session.as_mut().and_then(Session::poll_dtmf) {
+            let tandem_media::Digit { digit, duration_ms } = digit;
+            if self.state == State::End {
+                self.speech.notify(Notice::Digit { digit, duration_ms });
+            }
+            self.speech.report(BridgeEvent::Digit { digit, duration_ms });
+        }
+    }
+
+    fn count_protocol_error(&mut self, error: DialectError) {
+        self.statistics.protocol_errors += 1;
+        let count = self.statistics.protocol_errors;
+        if count <= self.limits.protocol_errors {
+            self.speech.report(BridgeEvent::ProtocolError { error, count });
+            self.speech.notify(Notice::Error(error));
+            return;
+        }
+        self.speech.report(BridgeEvent::ProtocolError { error, count });
+        self.socket = Socket::Closing(error.close_code());
+        self.end_by_agent(AgentHangUpCause::ProtocolErrors);
+    }
+
+    fn start_digits(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        for digit in self.speech.digits.drain(..) {
+            session.send_dtmf(digit.to_ascii_uppercase(), u32::from(DIGIT_MS));
+        }
+    }
+
+    /// The next frame for the agent: introduction first, then notices, then caller audio, then the close.
+    fn poll_agent(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<BridgeTransmit> {
+        if self.socket == Socket::Gone || self.state == State::Start {
+            return None;
+        }
+        if !self.is_introduced {
+            if let Some(kind) = self.dialect.poll_start(&self.facts, buffer) {
+                return Some(BridgeTransmit::Agent { kind, droppable: false });
+            }
+            self.is_introduced = true;
+        }
+        while let Some(notice) = self.speech.notices.pop_front() {
+            let event = notice.as_event(&mut self.text);
+            if let Some(kind) = self.dialect.encode_event(event, buffer) {
+                return Some(BridgeTransmit::Agent { kind, droppable: false });
+            }
+        }
+        if let Socket::Closing(code) = self.socket {
+            self.socket = Socket::Gone;
+            return Some(BridgeTransmit::AgentClose { code });
+        }
+        self.poll_caller_audio(now, buffer)
+    }
+
+    fn poll_caller_audio(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<BridgeTransmit> {
+        loop {
+            if self.speech.direction != MediaDirection::Out
+                && let Some(message) = self.to_agent.pop()
+            {
+                if let Some(arrived) = message.arrived {
+                    self.statistics.inbound_delay.record(now.saturating_duration_since(arrived));
+                }
+                let kind = self.dialect.encode_audio(message.timestamp_ms, message.audio, buffer);
+                return Some(BridgeTransmit::Agent { kind, droppable: true });
+            }
+            let session = self.session.as_mut()?;
+            let frame = session.poll_ingress(now)?;
+            let arrived = if frame.concealed { None } else { self.rtp_at };
+            self.to_agent.push(session.parameters().law, &frame.audio, arrived);
+        }
+    }
+
+    /// Runs one tick of the egress clock if one is due, its packet in `buffer`.
+    fn poll_tick(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Tick {
+        if !self.is_ticking() {
+            return Tick::NotDue;
+        }
+        let Some(session) = &mut self.session else { return Tick::NotDue };
+        let skipped = self.clock.skip_missed(now);
+        if skipped > 0 {
+            self.statistics.ticks_skipped += u64::from(skipped);
+        }
+        let Some(due) = self.clock.tick(now) else { return Tick::NotDue };
+        let parameters = *session.parameters();
+        let mut frame = [0; FRAME_BYTES_MAX];
+        let frame = &mut frame[..parameters.frame_bytes().min(FRAME_BYTES_MAX)];
+        let audio_bytes = self.speech.tick(due, frame);
+        g711::transcode_in_place(self.speech.queue.law(), parameters.law, frame);
+        let to = session.send_frame(now, frame, buffer);
+        if audio_bytes > 0 {
+            if to.is_some() {
+                self.statistics.heard_ms += audio_bytes as u64 / 8;
+            }
+            if let Some(wanted) = self.speech_due.take() {
+                self.statistics.outbound_delay.record(now.saturating_duration_since(wanted));
+            }
+            if let Some(trim) = self.speech.trim(due) {
+                self.clock.set_trim(trim);
+            }
+        } else if self.speech.queue.is_empty() {
+            self.clock.set_trim(0);
+            if let State::Drained { cause, .. } = self.state {
+                self.end_by_agent(cause);
+            }
+        }
+        to.map_or(Tick::Unsent, Tick::Sent)
+    }
+
+    const fn is_ticking(&self) -> bool {
+        match self.state {
+            State::End | State::Drained { .. } | State::HangUp => true,
+            State::Start | State::Nothing => false,
+        }
+    }
+
+    /// When the peer's silence is too long. A peer that holds us owes no audio.
+    fn silence_deadline(&self) -> Option<Instant> {
+        let session = self.session.as_ref()?;
+        let is_owed =
+            self.is_ticking() && session.parameters().direction.receives() && !self.is_silence_reported;
+        self.media_timeout.filter(|_| is_owed).map(|timeout| self.heard_at + timeout)
+    }
+
+    fn packet_time(&self) -> Duration {
+        self.session
+            .as_ref()
+            .map_or(Duration::from_millis(20), |session| self.clock_period(session.parameters()))
+    }
+
+    fn clock_period(&self, media: &MediaParameters) -> Duration {
+        Duration::from_millis(u64::from(media.ptime_ms.clamp(10, 60)))
+    }
+}
+
+/// What a tick came to.
+enum Tick {
+    NotDue,
+    /// A packet for there.
+    Sent(SocketAddr),
+    /// The media clock ran on, nothing is to be sent.
+    Unsent,
+}
+
+impl SessionPlan {
+    fn session(&mut self, parameters: MediaParameters) -> SessionConfig {
+        SessionConfig {
+            parameters,
+            latch: self.latch.clone(),
+            ssrc: self.random.next_u32(),
+            first_sequence: self.random.next_u32() as u16,
+            first_timestamp: self.random.next_u32(),
+            seed: self.random.next_u64(),
+        }
+    }
+}

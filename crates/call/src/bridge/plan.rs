@@ -72,6 +72,8 @@ pub struct BridgeLimits {
     pub queue: Duration,
     /// Marks and completions that may be pending. 4096 is a mark for every 150 ms of a full queue.
     pub marks: usize,
+    /// Digits an agent may have waiting to be sent. 64: the longest menu path or card number.
+    pub digits: usize,
     /// How long a closed agent's audio may still play. One minute: a long goodbye.
     pub drain: Duration,
     /// Frames that cannot be understood before the stream is closed. 64: a peer this confused stays so.
@@ -86,6 +88,7 @@ impl Default for BridgeLimits {
         Self {
             queue: Duration::from_secs(600),
             marks: 4096,
+            digits: 64,
             drain: Duration::from_secs(60),
             protocol_errors: 64,
             prebuffer: Duration::from_millis(40),
@@ -251,9 +254,11 @@ pub struct BridgeStatistics {
     pub agent_frames_sent: u64,
     /// Messages received from the agent.
     pub agent_frames_received: u64,
+    /// Messages received from the agent that its dialect does not know.
+    pub agent_frames_ignored: u64,
     /// Agent audio truly sent to the caller, in milliseconds.
     pub heard_ms: u64,
-    /// Egress packets that carried silence because the queue was empty while the agent was speaking.
+    /// Times the queue ran dry right after carrying audio: the end of each utterance, and each late delivery.
     pub underruns: u64,
     /// Flushes the agent asked for.
     pub flushes: u64,
@@ -268,4 +273,6 @@ pub struct BridgeStatistics {
     pub ticks_skipped: u64,
     /// Most audio ever queued, in milliseconds.
     pub queue_peak_ms: u32,
+    /// Notices and events dropped because the driver did not take them.
+    pub notices_lost: u64,
 }

@@ -1,0 +1,67 @@
+//! Audio truth: what the caller says comes back through an echo agent sample by sample.
+
+use std::time::Duration;
+
+use tandem_media::Law;
+
+use crate::agents::{asterisk_echo, bolna_echo, twilio_echo};
+use crate::world::{MS, Script, World};
+
+/// The caller's words as heard back: all but the silence before and after. Checks that nothing is missing,
+/// repeated or altered in between, and gives the delay of the first and of the last word.
+fn assert_echoed(world: &World) {
+    let heard = world.caller_heard();
+    let silence = world.peer.law.silence();
+    let first = heard.iter().position(|byte| *byte != silence).expect("something was heard");
+    let words = &heard[first..];
+    let spoken = &world.peer.spoken[..];
+    let length = words.iter().rposition(|byte| *byte != silence).unwrap() + 1;
+    let differs = words[..length].iter().zip(spoken).position(|(heard, spoken)| heard != spoken);
+    assert_eq!(differs, None, "first differing sample of {length}");
+    assert!(spoken.len() - length < 8 * 150, "{} of {} came back", length, spoken.len());
+}
+
+fn assert_rtp_is_regular(world: &World, tolerance: Duration) {
+    for pair in world.heard.windows(2) {
+        assert_eq!(pair[1].sequence, pair[0].sequence.wrapping_add(1));
+        assert_eq!(pair[1].timestamp, pair[0].timestamp.wrapping_add(pair[0].payload.len() as u32));
+        let gap = pair[1].at - pair[0].at;
+        let nominal = MS * pair[0].payload.len() as u32 / 8;
+        assert!(gap.abs_diff(nominal) <= tolerance, "{gap:?}");
+    }
+}
+
+fn echo(config: &str, law: Law, agent: Script) -> World {
+    let mut world = World::started(config, law, agent);
+    world.run(Duration::from_secs(10));
+    assert_echoed(&world);
+    assert_rtp_is_regular(&world, Duration::ZERO);
+    world
+}
+
+#[test]
+fn echo_is_bit_exact_in_every_dialect_when_the_law_is_the_agents() {
+    echo(r#"{"dialect":"asterisk"}"#, Law::Mulaw, asterisk_echo());
+    echo(r#"{"dialect":"asterisk","encoding":"alaw"}"#, Law::Alaw, asterisk_echo());
+    echo(r#"{"dialect":"twilio"}"#, Law::Mulaw, twilio_echo());
+    echo(r#"{"dialect":"twilio","encoding":"alaw"}"#, Law::Alaw, twilio_echo());
+}
+
+/// G.711 decodes to linear samples that encode to itself, so 8 kHz linear is as exact.
+#[test]
+fn echo_is_bit_exact_over_linear_audio_at_the_trunks_rate() {
+    for law in [Law::Mulaw, Law::Alaw] {
+        echo(r#"{"dialect":"asterisk","encoding":"slin"}"#, law, asterisk_echo());
+        echo(r#"{"dialect":"bolna","encoding":"slin"}"#, law, bolna_echo(8000));
+    }
+}
+
+#[test]
+fn added_delay_is_counted_both_ways() {
+    let world = echo(r#"{"dialect":"asterisk"}"#, Law::Mulaw, asterisk_echo());
+    let statistics = world.bridge.statistics();
+    assert!(statistics.inbound_delay.count() > 490, "{}", statistics.inbound_delay.count());
+    assert!(statistics.inbound_delay.percentile(99.0) <= MS);
+    assert!(statistics.outbound_delay.count() >= 1);
+    assert!(statistics.outbound_delay.max() <= 20 * MS);
+}

@@ -1,0 +1,263 @@
+//! A bridge between a scripted RTP peer and a scripted agent, in virtual time.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tandem_agent::{DialectConfig, FrameKind, StreamFacts};
+use tandem_call::bridge::{
+    AgentPlan, Bridge, BridgeCommand, BridgeEvent, BridgeLimits, BridgePlan, BridgeTransmit, OnClose,
+};
+use tandem_call::{AccountId, CallId};
+use tandem_media::{LatchPolicy, Law, MediaParameters, TelephoneEvent};
+use uuid::Uuid;
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
+
+/// A message of the agent and how long after its cause it arrives.
+pub(crate) type Reply = (Duration, FrameKind, Vec<u8>);
+
+/// What an agent answers to each message it gets.
+pub(crate) type Script = Box<dyn FnMut(FrameKind, &[u8]) -> Vec<Reply>>;
+
+pub(crate) fn silent() -> Script {
+    Box::new(|_, _| Vec::new())
+}
+
+/// The caller: sends a stream of bytes that never repeats soon, at its own clock.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) law: Law,
+    pub(crate) payload_type: u8,
+    pub(crate) packet_ms: u32,
+    pub(crate) period: Duration,
+    pub(crate) is_sending: bool,
+    /// Every sample ever sent.
+    pub(crate) spoken: Vec<u8>,
+    sequence: u16,
+    sent: u32,
+    noise: u32,
+    start: Instant,
+}
+
+impl Peer {
+    fn next(&self) -> Instant {
+        self.start + self.period * self.sent
+    }
+
+    fn packet(&mut self) -> Vec<u8> {
+        let samples = self.packet_ms * 8;
+        let mut packet = vec![0x80, self.payload_type | if self.sent == 0 { 0x80 } else { 0 }];
+        packet.extend_from_slice(&self.sequence.to_be_bytes());
+        packet.extend_from_slice(&(self.sent * samples).to_be_bytes());
+        packet.extend_from_slice(&0x5eed_u32.to_be_bytes());
+        for _ in 0..samples {
+            let sample = self.sample();
+            packet.push(sample);
+            self.spoken.push(sample);
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sent += 1;
+        packet
+    }
+
+    /// Noise that is never the law's silence, nor µ-law's negative zero, which linear audio cannot carry.
+    fn sample(&mut self) -> u8 {
+        loop {
+            self.noise = self.noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let sample = (self.noise >> 24) as u8;
+            if sample != self.law.silence() && sample != 0x7f {
+                return sample;
+            }
+        }
+    }
+}
+
+/// A RTP packet the bridge sent.
+pub(crate) struct Packet {
+    pub(crate) at: Instant,
+    pub(crate) to: SocketAddr,
+    pub(crate) payload_type: u8,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) start: Instant,
+    pub(crate) bridge: Bridge,
+    pub(crate) peer: Peer,
+    pub(crate) agent: Script,
+    /// Messages on their way to the bridge.
+    pub(crate) inbox: BTreeMap<(Instant, u64), (FrameKind, Vec<u8>)>,
+    order: u64,
+    pub(crate) heard: Vec<Packet>,
+    pub(crate) agent_got: Vec<(Instant, FrameKind, Vec<u8>)>,
+    pub(crate) closed: Option<u16>,
+    pub(crate) events: Vec<(Instant, BridgeEvent)>,
+    buffer: Vec<u8>,
+}
+
+pub(crate) fn plan(config: &str, law: Law) -> BridgePlan {
+    let dialect: DialectConfig = serde_json::from_str(config).unwrap();
+    let mut media = MediaParameters::plain("192.0.2.1:4000".parse().unwrap(), law);
+    media.telephone_event = Some(TelephoneEvent { payload_type: 101, clock_hz: 8000 });
+    BridgePlan {
+        call: CallId(Uuid::from_u128(42)),
+        account: AccountId::from("default"),
+        media: Some(media),
+        peer: [192, 0, 2, 1].into(),
+        latch: LatchPolicy { symmetric: true, allowed: Vec::new() },
+        media_timeout: Some(Duration::from_secs(30)),
+        agent: AgentPlan {
+            url: "ws://agent.example/ws".into(),
+            headers: Vec::new(),
+            subprotocol: None,
+            fallback_url: None,
+            dialect,
+            facts: StreamFacts {
+                call: Uuid::from_u128(42),
+                account: "default".into(),
+                ..StreamFacts::default()
+            },
+            on_close: OnClose::Drain,
+        },
+        limits: BridgeLimits::default(),
+    }
+}
+
+impl World {
+    pub(crate) fn new(plan: BridgePlan, agent: Script) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+        let start = Instant::now();
+        let law = plan.media.map_or(Law::Mulaw, |media| media.law);
+        let bridge = Bridge::new(plan, 7, start).unwrap();
+        let peer = Peer {
+            address: "192.0.2.1:4000".parse().unwrap(),
+            law,
+            payload_type: law.payload_type(),
+            packet_ms: 20,
+            period: 20 * MS,
+            is_sending: true,
+            spoken: Vec::new(),
+            sequence: 65_500,
+            sent: 0,
+            noise: 1,
+            start: start + 7 * MS,
+        };
+        Self {
+            now: start,
+            start,
+            bridge,
+            peer,
+            agent,
+            inbox: BTreeMap::new(),
+            order: 0,
+            heard: Vec::new(),
+            agent_got: Vec::new(),
+            closed: None,
+            events: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// A world whose call has been answered.
+    pub(crate) fn started(config: &str, law: Law, agent: Script) -> Self {
+        let mut world = Self::new(plan(config, law), agent);
+        world.command(BridgeCommand::Start);
+        world
+    }
+
+    pub(crate) fn command(&mut self, command: BridgeCommand) {
+        self.bridge.handle_command(self.now, command);
+        self.drain();
+    }
+
+    /// A message of the agent arrives now.
+    pub(crate) fn say(&mut self, kind: FrameKind, bytes: &[u8]) {
+        self.bridge.handle_agent_frame(self.now, kind, bytes);
+        self.drain();
+    }
+
+    pub(crate) fn say_text(&mut self, text: &str) {
+        self.say(FrameKind::Text, text.as_bytes());
+    }
+
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let timeout = self.bridge.poll_timeout();
+            let peer = self.peer.is_sending.then(|| self.peer.next());
+            let message = self.inbox.keys().next().map(|key| key.0);
+            let next = [timeout, peer, message].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            assert!(next >= self.now, "no timeout lies in the past");
+            self.now = next;
+            self.step(next);
+        }
+        self.now = end;
+    }
+
+    /// Messages to the agent of this kind of frame, as text.
+    pub(crate) fn texts(&self) -> Vec<(Duration, String)> {
+        let texts = self.agent_got.iter().filter(|message| message.1 == FrameKind::Text);
+        texts.map(|(at, _, bytes)| (*at - self.start, String::from_utf8(bytes.clone()).unwrap())).collect()
+    }
+
+    /// All audio the caller heard.
+    pub(crate) fn caller_heard(&self) -> Vec<u8> {
+        self.heard.iter().flat_map(|packet| packet.payload.iter().copied()).collect()
+    }
+
+    fn step(&mut self, next: Instant) {
+        if self.peer.is_sending && self.peer.next() == next {
+            let packet = self.peer.packet();
+            self.bridge.handle_rtp(next, self.peer.address, &packet);
+        }
+        while let Some(entry) = self.inbox.first_entry().filter(|entry| entry.key().0 <= next) {
+            let (kind, bytes) = entry.remove();
+            self.bridge.handle_agent_frame(next, kind, &bytes);
+        }
+        self.bridge.handle_timeout(next);
+        self.drain();
+        if let Some(timeout) = self.bridge.poll_timeout() {
+            assert!(timeout > next, "after a drain the timeout lies ahead");
+        }
+    }
+
+    pub(crate) fn drain(&mut self) {
+        while let Some(transmit) = self.bridge.poll_transmit(self.now, &mut self.buffer) {
+            match transmit {
+                BridgeTransmit::Rtp { to } => {
+                    let packet = parse(self.now, to, &self.buffer);
+                    self.heard.push(packet);
+                }
+                BridgeTransmit::Rtcp { .. } => {}
+                BridgeTransmit::Agent { kind, .. } => {
+                    assert_eq!(self.closed, None, "nothing is sent after the close");
+                    for (delay, kind, bytes) in (self.agent)(kind, &self.buffer) {
+                        self.order += 1;
+                        self.inbox.insert((self.now + delay, self.order), (kind, bytes));
+                    }
+                    self.agent_got.push((self.now, kind, self.buffer.clone()));
+                }
+                BridgeTransmit::AgentClose { code } => self.closed = Some(code),
+            }
+        }
+        while let Some(event) = self.bridge.poll_event() {
+            self.events.push((self.now, event));
+        }
+    }
+}
+
+fn parse(at: Instant, to: SocketAddr, bytes: &[u8]) -> Packet {
+    Packet {
+        at,
+        to,
+        payload_type: bytes[1] & 0x7f,
+        sequence: u16::from_be_bytes([bytes[2], bytes[3]]),
+        timestamp: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        payload: bytes[12..].to_vec(),
+    }
+}
