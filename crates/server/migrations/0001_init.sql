@@ -83,7 +83,9 @@ CREATE TABLE numbers (
     id TEXT NOT NULL PRIMARY KEY,
     account_id TEXT NOT NULL,
     trunk_id TEXT NOT NULL,
+    -- As the client wrote it, and as an INVITE is matched: digits alone, no plus, no separators.
     phone_number TEXT NOT NULL,
+    digits TEXT NOT NULL,
     name TEXT,
     e164_check_enabled BIGINT NOT NULL,
     is_active BIGINT NOT NULL,
@@ -95,7 +97,7 @@ CREATE TABLE numbers (
 CREATE INDEX numbers_trunk ON numbers (trunk_id, created_at);
 CREATE INDEX numbers_agent ON numbers (agent_id);
 
--- One row for each number on an active trunk, keyed without its plus: the database itself refuses a number on
+-- One row for each number on an active trunk, keyed by its digits: the database itself refuses a number on
 -- two active trunks, whichever node or process asks.
 CREATE TABLE number_claims (
     digits TEXT NOT NULL PRIMARY KEY,

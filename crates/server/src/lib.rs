@@ -10,6 +10,8 @@ pub mod clock;
 pub mod media;
 pub mod net;
 pub mod ids;
+pub mod journal;
+pub mod routing;
 pub mod secrets;
 pub mod store;
 pub mod tools;

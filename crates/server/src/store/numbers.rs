@@ -1,7 +1,7 @@
 //! Numbers on trunks, and the claims that keep a number from standing on two active trunks.
 //!
-//! A claim is keyed by the number without its plus, for that is how an INVITE is matched. The database's own
-//! uniqueness decides a race, so two nodes cannot both win.
+//! A claim is keyed by the number's digits without plus and separators, for that is how an INVITE is matched.
+//! The database's own uniqueness decides a race, so two nodes cannot both win.
 
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
@@ -169,6 +169,19 @@ impl Store {
         StoredNumber::of(&row)
     }
 
+    /// Whether the account once had this number and removed it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn number_was_removed(&self, account: &str, id: &str) -> Result<bool> {
+        let row = sqlx::query("SELECT id FROM numbers WHERE id = $1 AND account_id = $2 AND deleted_at IS NOT NULL")
+            .bind(id)
+            .bind(account)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Maps a number to an agent, or to none. That both belong to the account is part of the statement.
     ///
     /// # Errors
@@ -205,9 +218,9 @@ impl Store {
     }
 }
 
-/// The key a number is claimed by.
-fn digits(phone_number: &str) -> &str {
-    phone_number.strip_prefix('+').unwrap_or(phone_number)
+/// What a number is matched and claimed by.
+fn digits(phone_number: &str) -> String {
+    tandem_call::dialled::stored_key(phone_number).unwrap_or_else(|| phone_number.to_owned())
 }
 
 /// Inserts a number inside a change, with its claim when the trunk is active.
@@ -220,13 +233,12 @@ pub(super) async fn insert(
 ) -> Result<StoredNumber> {
     let taken = |same_trunk| StoreError::NumberTaken { number: number.phone_number.clone(), same_trunk };
     // An inactive trunk holds no claims, so its own numbers are looked through.
-    let mine = sqlx::query("SELECT phone_number FROM numbers WHERE trunk_id = $1 AND deleted_at IS NULL \
-                            AND (phone_number = $2 OR phone_number = $3)")
-        .bind(trunk)
-        .bind(digits(&number.phone_number))
-        .bind(format!("+{}", digits(&number.phone_number)))
-        .fetch_optional(&mut **change)
-        .await?;
+    let mine =
+        sqlx::query("SELECT id FROM numbers WHERE trunk_id = $1 AND digits = $2 AND deleted_at IS NULL")
+            .bind(trunk)
+            .bind(digits(&number.phone_number))
+            .fetch_optional(&mut **change)
+            .await?;
     if mine.is_some() {
         return Err(taken(true));
     }
@@ -241,13 +253,14 @@ pub(super) async fn insert(
         updated_at: now,
     };
     sqlx::query(
-        "INSERT INTO numbers (id, account_id, trunk_id, phone_number, name, e164_check_enabled, is_active, \
-         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+        "INSERT INTO numbers (id, account_id, trunk_id, phone_number, digits, name, e164_check_enabled, \
+         is_active, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
     )
     .bind(&stored.id)
     .bind(account)
     .bind(trunk)
     .bind(&number.phone_number)
+    .bind(digits(&number.phone_number))
     .bind(&number.name)
     .bind(i64::from(number.e164_check_enabled))
     .bind(i64::from(number.is_active))

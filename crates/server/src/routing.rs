@@ -1,0 +1,321 @@
+//! From the store to the engine: rows become the routing table, and the table is in the engine's hands before
+//! the API answers the request that changed it.
+//!
+//! Requests to refresh are gathered: whatever was committed before a reload began is in that reload, so many
+//! clients who change at once wait for few reloads. A row the table cannot express is left out and logged.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tandem_agent::DialectConfig;
+use tandem_call::bridge::OnClose;
+use tandem_call::{
+    Agent, AgentSocket, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth, TrunkLimits,
+};
+use tandem_media::Law;
+use tandem_sip::Transport;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::{self, Store, StoreError, StoredAgent, StoredNumber, StoredTrunk, TransportKind};
+
+/// Refreshes that may wait; each belongs to one API request, which the listener bounds too.
+const WAITING: usize = 1_024;
+
+/// A new table on its way to the engine.
+#[derive(Debug)]
+pub struct TableUpdate {
+    /// The table.
+    pub table: Arc<RoutingTable>,
+    /// To be answered once the engine routes by it.
+    pub taken: oneshot::Sender<()>,
+}
+
+/// Why a change that is stored is not routed by yet.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PublishError {
+    /// The store could not be read.
+    #[error("the change is stored, but routing could not be read again: {0}")]
+    Store(Arc<StoreError>),
+    /// Nobody takes tables: the node is stopping.
+    #[error("the change is stored, but this node is stopping and routes no more")]
+    Stopped,
+}
+
+/// Publishes the table. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RoutingPublisher {
+    requests: mpsc::Sender<oneshot::Sender<Result<(), PublishError>>>,
+    current: Arc<ArcSwap<RoutingTable>>,
+}
+
+impl RoutingPublisher {
+    /// Starts the task that reads the store and hands tables to `engine`. It ends when every publisher is
+    /// dropped.
+    pub fn start(store: Store, engine: mpsc::Sender<TableUpdate>) -> Self {
+        let (requests, waiting) = mpsc::channel(WAITING);
+        let current = Arc::new(ArcSwap::from_pointee(RoutingTable::default()));
+        let task = Publication { store, engine, current: Arc::clone(&current), version: 0 };
+        tokio::spawn(task.run(waiting));
+        Self { requests, current }
+    }
+
+    /// Reads the store again and returns once the engine routes by what it holds now.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the engine is gone; what was stored stays stored, and the reload is
+    /// tried again by itself.
+    pub async fn refresh(&self) -> Result<(), PublishError> {
+        let (done, outcome) = oneshot::channel();
+        self.requests.send(done).await.map_err(|_| PublishError::Stopped)?;
+        outcome.await.map_err(|_| PublishError::Stopped)?
+    }
+
+    /// The table the engine routes by.
+    pub fn current(&self) -> Arc<RoutingTable> {
+        self.current.load_full()
+    }
+}
+
+struct Publication {
+    store: Store,
+    engine: mpsc::Sender<TableUpdate>,
+    current: Arc<ArcSwap<RoutingTable>>,
+    version: u64,
+}
+
+impl Publication {
+    async fn run(mut self, mut waiting: mpsc::Receiver<oneshot::Sender<Result<(), PublishError>>>) {
+        let mut served = Vec::new();
+        let mut is_stale = false;
+        loop {
+            let retry = async {
+                if is_stale { tokio::time::sleep(Duration::from_secs(1)).await } else { std::future::pending().await }
+            };
+            tokio::select! {
+                count = waiting.recv_many(&mut served, WAITING) => if count == 0 { return },
+                () = retry => {}
+            }
+            let outcome = self.publish().await;
+            is_stale = matches!(outcome, Err(PublishError::Store(_)));
+            if let Err(error) = &outcome {
+                tracing::error!(%error, "routing is behind the store");
+                metrics::counter!("tandem_routing_failures_total").increment(1);
+            }
+            for request in served.drain(..) {
+                // A client that went away needs no answer; its change is published all the same.
+                request.send(outcome.clone()).ok();
+            }
+        }
+    }
+
+    async fn publish(&mut self) -> Result<(), PublishError> {
+        let began = tokio::time::Instant::now();
+        let fail = |error| PublishError::Store(Arc::new(error));
+        let trunks = self.store.all_trunks().await.map_err(fail)?;
+        let numbers = self.store.all_numbers().await.map_err(fail)?;
+        let agents = self.store.all_agents().await.map_err(fail)?;
+        self.version += 1;
+        let table = Arc::new(table(self.version, trunks, numbers, agents));
+        let (taken, is_taken) = oneshot::channel();
+        let update = TableUpdate { table: Arc::clone(&table), taken };
+        self.engine.send(update).await.map_err(|_| PublishError::Stopped)?;
+        is_taken.await.map_err(|_| PublishError::Stopped)?;
+        metrics::gauge!("tandem_routing_numbers").set(table.number_count() as f64);
+        metrics::histogram!("tandem_routing_publish_seconds").record(began.elapsed().as_secs_f64());
+        tracing::debug!(version = self.version, numbers = table.number_count(), "routing published");
+        self.current.store(table);
+        Ok(())
+    }
+}
+
+/// Builds the table from rows, oldest first.
+pub fn table(
+    version: u64,
+    trunks: Vec<StoredTrunk>,
+    numbers: Vec<StoredNumber>,
+    agents: Vec<StoredAgent>,
+) -> RoutingTable {
+    RoutingTable::build(
+        version,
+        trunks.into_iter().map(trunk).collect(),
+        numbers.into_iter().map(number).collect(),
+        agents.into_iter().map(agent).collect(),
+    )
+}
+
+fn trunk(stored: StoredTrunk) -> Trunk {
+    let settings = stored.settings;
+    let auth = match (settings.auth_type, settings.auth_username, settings.auth_password) {
+        (store::AuthType::UserPass, Some(username), Some(password)) => {
+            TrunkAuth::UserPass { username, password: password.reveal().to_owned() }
+        }
+        // The API takes no userpass trunk without both; one without is reachable by its ranges alone.
+        (store::AuthType::UserPass | store::AuthType::IpBased, _, _) => TrunkAuth::IpBased,
+    };
+    Trunk {
+        id: stored.id.into(),
+        account: stored.account.into(),
+        name: settings.name,
+        is_active: settings.is_active,
+        inbound_enabled: settings.inbound_enabled,
+        auth,
+        sources: settings.ip_identifiers.iter().filter_map(|one| network(&one.ip_address)).collect(),
+        gateways: settings
+            .gateways
+            .into_iter()
+            .map(|gateway| Gateway {
+                address: gateway.address,
+                port: gateway.port,
+                priority: gateway.priority,
+            })
+            .collect(),
+        codecs: codecs(&settings.allow, &settings.disallow),
+        transport: match settings.transport {
+            TransportKind::Udp => Transport::Udp,
+            TransportKind::Tcp => Transport::Tcp,
+            TransportKind::Tls => Transport::Tls,
+        },
+        direct_media: settings.direct_media,
+        rtp_symmetric: settings.rtp_symmetric,
+        force_rport: settings.force_rport,
+        ice_support: settings.ice_support,
+        media_encryption: match settings.media_encryption {
+            store::MediaEncryption::No => MediaEncryption::No,
+            store::MediaEncryption::Sdes => MediaEncryption::Sdes,
+        },
+        media_encryption_optimistic: settings.media_encryption_optimistic,
+        qualify_frequency_s: settings.qualify_frequency,
+        limits: TrunkLimits::default(),
+        outbound_leading_plus: settings.outbound_leading_plus,
+    }
+}
+
+fn number(stored: StoredNumber) -> Number {
+    Number {
+        id: stored.id.into(),
+        account: stored.account.into(),
+        trunk: stored.trunk.into(),
+        number: stored.number.phone_number,
+        is_active: stored.number.is_active,
+        agent: stored.agent.map(Into::into),
+    }
+}
+
+fn agent(stored: StoredAgent) -> Agent {
+    let socket = match socket(&stored) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(account = stored.account, agent = stored.id, error, "agent left without a socket");
+            None
+        }
+    };
+    Agent { id: stored.id.into(), account: stored.account.into(), name: stored.name, socket }
+}
+
+/// The `websocket` object as it is stored: checked by the API when it came in.
+#[derive(Deserialize)]
+struct Socket {
+    url: String,
+    #[serde(flatten)]
+    dialect: DialectConfig,
+    subprotocol: Option<String>,
+    #[serde(default)]
+    parameters: Option<Map<String, Value>>,
+    #[serde(default)]
+    on_close: Option<OnClose>,
+    fallback_url: Option<String>,
+}
+
+fn socket(agent: &StoredAgent) -> Result<Option<AgentSocket>, String> {
+    let Some(object) = agent.body.get("websocket").filter(|object| !object.is_null()) else { return Ok(None) };
+    // Absent and null mean the same to clients, and not to serde's defaults.
+    let given: Map<String, Value> = match object {
+        Value::Object(object) => {
+            object.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect()
+        }
+        _ => return Err("websocket is no object".to_owned()),
+    };
+    let socket: Socket =
+        serde_json::from_value(Value::Object(given)).map_err(|error| error.to_string())?;
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    Ok(Some(AgentSocket {
+        url: socket.url,
+        dialect: socket.dialect,
+        headers: agent
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.reveal().to_owned()))
+            .collect(),
+        subprotocol: socket.subprotocol,
+        parameters: socket
+            .parameters
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, value)| (name, text(value)))
+            .collect(),
+        on_close: socket.on_close.unwrap_or_default(),
+        fallback_url: socket.fallback_url,
+    }))
+}
+
+/// An address or range as a network; `None` for what is neither.
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// The codecs of `allow` that are not in `disallow`, in `allow`'s order. `disallow` = `all` is the usual form
+/// and means "those of `allow` alone".
+pub fn codecs(allow: &str, disallow: &str) -> Vec<Law> {
+    fn law(word: &str) -> &'static [Law] {
+        match word {
+            "all" => &[Law::Mulaw, Law::Alaw],
+            "ulaw" | "mulaw" | "pcmu" | "g711u" => &[Law::Mulaw],
+            "alaw" | "pcma" | "g711a" => &[Law::Alaw],
+            _ => &[],
+        }
+    }
+    let words = |list: &str| {
+        list.split(',').map(|word| word.trim().to_ascii_lowercase()).filter(|word| !word.is_empty()).collect::<Vec<_>>()
+    };
+    let refused: Vec<Law> = words(disallow)
+        .iter()
+        .filter(|word| *word != "all")
+        .flat_map(|word| law(word).iter().copied())
+        .collect();
+    let mut codecs = Vec::new();
+    for one in words(allow).iter().flat_map(|word| law(word).iter().copied()) {
+        if !refused.contains(&one) && !codecs.contains(&one) {
+            codecs.push(one);
+        }
+    }
+    codecs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codecs_keep_the_order_of_allow() {
+        assert_eq!(codecs("alaw, ulaw", "all"), [Law::Alaw, Law::Mulaw]);
+        assert_eq!(codecs("ulaw,alaw", "alaw"), [Law::Mulaw]);
+        assert_eq!(codecs("all", ""), [Law::Mulaw, Law::Alaw]);
+        assert_eq!(codecs("g729,PCMA", "all"), [Law::Alaw]);
+        assert_eq!(codecs("g729", "all"), []);
+    }
+
+    #[test]
+    fn a_bare_address_is_a_network_of_one() {
+        assert_eq!(network("203.0.113.5"), Some("203.0.113.5/32".parse().unwrap()));
+        assert_eq!(network("2001:db8::/32"), Some("2001:db8::/32".parse().unwrap()));
+        assert_eq!(network("example.com"), None);
+    }
+}
