@@ -1,6 +1,8 @@
 //! What the benches and the call-load harness share: stamped audio, the barest WebSocket framing,
 //! the measure of another process. Nothing here is used by the product.
 
+pub mod echo;
+pub mod generator;
 pub mod histogram;
 pub mod process;
 pub mod stamp;

@@ -29,6 +29,8 @@ pub fn binary() -> &'static Path {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace");
         let output = Command::new(option_env!("CARGO").unwrap_or("cargo"))
             .args(["build", "-p", "tandem-server", "--bin", "tandem", "--message-format=json", "--quiet"])
+            // Optimised for those who measure, in the profile of the tests for the others.
+            .args((!cfg!(debug_assertions)).then_some("--release"))
             .current_dir(workspace)
             .stderr(Stdio::inherit())
             .output()
@@ -93,10 +95,25 @@ impl Product {
     /// The same, with more lines of TOML at the end of its configuration.
     #[must_use]
     pub fn start_with(more_configuration: &str) -> Self {
+        let (first, last) = rtp_range();
+        Self::launch(&[], (first, last), more_configuration)
+    }
+
+    /// Starts it behind another command (`taskset -c 0`), with this many RTP ports.
+    ///
+    /// # Panics
+    /// When the range does not fit below the kernel's ephemeral ports.
+    #[must_use]
+    pub fn start_under(launcher: &[String], rtp_ports: u16, more_configuration: &str) -> Self {
+        const FIRST: u16 = 20_000;
+        let last = FIRST.checked_add(rtp_ports).filter(|last| *last < 32_768);
+        Self::launch(launcher, (FIRST, last.expect("fewer RTP ports")), more_configuration)
+    }
+
+    fn launch(launcher: &[String], (first, last): (u16, u16), more_configuration: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let sip = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let api = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let (first, last) = rtp_range();
         let configuration = format!(
             "[node]\nname = \"test\"\n[sip]\nudp = [\"{sip}\"]\ntcp = [\"{sip}\"]\n\
              [media]\nports = \"{first}-{last}\"\n[api]\nlisten = \"{api}\"\n\
@@ -106,7 +123,9 @@ impl Product {
         let file = folder.path().join("tandem.toml");
         fs::write(&file, configuration).expect("written");
         let log = fs::File::create(folder.path().join("log")).expect("a log file");
-        let child = Command::new(binary())
+        let mut words = launcher.iter().map(AsRef::as_ref).chain([binary().as_os_str()]);
+        let child = Command::new(words.next().expect("the binary at least"))
+            .args(words)
             .args(["serve", "--config"])
             .arg(&file)
             .current_dir(folder.path())
