@@ -4,6 +4,7 @@
 //! (RFC 3261 and its extensions, each cited where it decides something). Messages are spans over one
 //! [`bytes::Bytes`]; header bytes pass through unchanged and values are looked at on demand.
 
+pub mod auth;
 mod error;
 mod flow;
 pub mod message;

@@ -27,6 +27,7 @@ pub use name_addr::NameAddr;
 pub use uri::{Scheme, Uri, UriParams};
 pub use via::{MAGIC_COOKIE, ResponseRouting, Via};
 
+pub(crate) use lex::{take_quoted, take_token, trim, trim_start, unquote};
 pub(crate) use parse::framed_length;
 
 use crate::error::ParseError;

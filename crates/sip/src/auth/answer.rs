@@ -1,0 +1,192 @@
+//! The client's side: picks a challenge it can meet, answers it, and keeps count of its nonce.
+//!
+//! It gives up rather than send the same secret to the same door twice, and answers no realm but the one it
+//! was made for, if it was told one. RFC 3261 sections 22.2 and 22.3, RFC 7616 section 3.4, RFC 8760
+//! section 2.4.
+
+use std::fmt;
+
+use super::challenge::Side;
+use super::digest::{Algorithm, DigestInput, Qop};
+use super::header::{Challenge, challenges, escape};
+use crate::message::{HeaderName, Method, Response};
+
+/// Why a challenge is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No challenge of the response is of a scheme, algorithm and protection that are spoken here.
+    #[error("no supported challenge")]
+    NothingSupported,
+    /// The challenges are for realms these credentials do not belong to.
+    #[error("challenge for another realm")]
+    OtherRealm,
+    /// The peer has seen these credentials and does not want them: "the client … MUST NOT re-attempt …
+    /// unless the request contained invalid credentials … or a stale nonce" (RFC 3261 section 22.1).
+    #[error("credentials not accepted")]
+    NotAccepted,
+    /// The peer calls every nonce stale.
+    #[error("challenged too often")]
+    TooOften,
+}
+
+/// How often in a row a peer may call an answer stale.
+const MAX_ROUNDS: u32 = 4;
+
+/// One user's credentials at one server. Secrets show in no debug output.
+#[derive(Clone)]
+pub struct Answerer {
+    username: String,
+    password: String,
+    realm: Option<String>,
+    state: Option<Answering>,
+    rounds: u32,
+}
+
+/// The challenge being answered, owned.
+#[derive(Clone)]
+struct Answering {
+    side: Side,
+    realm: Vec<u8>,
+    nonce: Vec<u8>,
+    opaque: Option<Vec<u8>>,
+    algorithm: Algorithm,
+    names_algorithm: bool,
+    qop: Option<Qop>,
+    count: u32,
+}
+
+impl Answerer {
+    /// Credentials for any realm that challenges.
+    pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
+        let (username, password) = (username.into(), password.into());
+        Self { username, password, realm: None, state: None, rounds: 0 }
+    }
+
+    /// The same, for one realm alone.
+    pub fn only_for(self, realm: impl Into<String>) -> Self {
+        Self { realm: Some(realm.into()), ..self }
+    }
+
+    /// Takes the challenges of a 401 or 407: the first that is supported, top down (RFC 8760 section 2.4).
+    /// Then [`Self::authorization`] makes the header for the request to be sent again.
+    ///
+    /// # Errors
+    /// [`Refused`] says why the response is final.
+    pub fn take_challenge(&mut self, response: &Response) -> Result<(), Refused> {
+        let side = if response.status() == 407 { Side::Proxy } else { Side::User };
+        let mut refused = Refused::NothingSupported;
+        let offered = response.headers(side.challenge()).flat_map(challenges);
+        for challenge in offered {
+            let Some(algorithm) = challenge.algorithm else { continue };
+            let qop = [Qop::Auth, Qop::AuthInt].into_iter().find(|&qop| challenge.offers(qop));
+            if challenge.qop.is_some() && qop.is_none() {
+                continue;
+            }
+            if self.realm.as_deref().is_some_and(|realm| escape(realm).as_bytes() != challenge.realm) {
+                refused = Refused::OtherRealm;
+                continue;
+            }
+            return self.take(side, &challenge, algorithm, qop);
+        }
+        Err(refused)
+    }
+
+    fn take(
+        &mut self,
+        side: Side,
+        challenge: &Challenge<'_>,
+        algorithm: Algorithm,
+        qop: Option<Qop>,
+    ) -> Result<(), Refused> {
+        let was_answered = self
+            .state
+            .as_ref()
+            .is_some_and(|state| state.count > 0 && state.side == side && state.realm == challenge.realm);
+        if was_answered && !challenge.is_stale && self.rounds > 0 {
+            return Err(Refused::NotAccepted);
+        }
+        if self.rounds == MAX_ROUNDS {
+            return Err(Refused::TooOften);
+        }
+        self.rounds += 1;
+        self.state = Some(Answering {
+            side,
+            realm: challenge.realm.to_vec(),
+            nonce: challenge.nonce.to_vec(),
+            opaque: challenge.opaque.map(<[u8]>::to_vec),
+            algorithm,
+            names_algorithm: algorithm != Algorithm::MD5 || challenge.names_algorithm,
+            qop,
+            count: 0,
+        });
+        Ok(())
+    }
+
+    /// Notes that a request with our answer was accepted: later challenges start anew, and the nonce goes
+    /// on being used with rising counts.
+    pub fn accepted(&mut self) {
+        self.rounds = 0;
+    }
+
+    /// The header that answers the challenge taken, for a request of this method, URI and body; `None`
+    /// before any challenge. Each call counts the nonce up. `cnonce` is random, from the caller's generator.
+    pub fn authorization(
+        &mut self,
+        method: Method<'_>,
+        uri: &[u8],
+        body: &[u8],
+        cnonce: u64,
+    ) -> Option<(HeaderName, Vec<u8>)> {
+        let state = self.state.as_mut()?;
+        state.count = state.count.checked_add(1)?;
+        let (count, cnonce) = (format!("{:08x}", state.count), format!("{cnonce:016x}"));
+        let username = escape(&self.username);
+        let response = DigestInput {
+            algorithm: state.algorithm,
+            username: username.as_bytes(),
+            realm: &state.realm,
+            password: self.password.as_bytes(),
+            method: method.as_bytes(),
+            uri,
+            nonce: &state.nonce,
+            qop: state.qop,
+            nonce_count: count.as_bytes(),
+            cnonce: cnonce.as_bytes(),
+            body,
+        }
+        .response();
+        let mut value = b"Digest username=\"".to_vec();
+        let mut quoted = |name: &str, content: &[u8]| {
+            value.extend_from_slice(name.as_bytes());
+            value.extend_from_slice(content);
+        };
+        quoted("", username.as_bytes());
+        quoted("\", realm=\"", &state.realm);
+        quoted("\", nonce=\"", &state.nonce);
+        quoted("\", uri=\"", uri);
+        quoted("\", response=\"", response.as_ref());
+        quoted("\"", b"");
+        if state.names_algorithm {
+            quoted(", algorithm=", state.algorithm.as_str().as_bytes());
+        }
+        if let Some(opaque) = &state.opaque {
+            quoted(", opaque=\"", opaque);
+            quoted("\"", b"");
+        }
+        if let Some(qop) = state.qop {
+            quoted(", qop=", qop.as_str().as_bytes());
+            quoted(", nc=", count.as_bytes());
+        }
+        if state.qop.is_some() || state.algorithm.is_session {
+            quoted(", cnonce=\"", cnonce.as_bytes());
+            quoted("\"", b"");
+        }
+        Some((state.side.credentials(), value))
+    }
+}
+
+impl fmt::Debug for Answerer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Answerer").field("username", &self.username).finish_non_exhaustive()
+    }
+}
