@@ -8,6 +8,8 @@
 //! [`rtp::packet`] → [`latch`] → [`rtp::receive`] → [`jitter`] (with [`conceal`]) → [`IngressFrame`];
 //! and back: agent → [`playout`] → [`rtp::send`]. [`Session`] ties one RTP session together.
 
+pub mod conceal;
+pub mod dtmf;
 pub mod g711;
 pub mod latch;
 pub mod playout;

@@ -3,4 +3,6 @@
 //! RFC 3550; RFC 3551 for the audio profile.
 
 pub mod packet;
+pub mod receive;
+pub mod rtcp;
 pub mod send;
