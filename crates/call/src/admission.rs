@@ -160,7 +160,8 @@ impl Admission {
             return fresh.check_counts(trunk, side).and_then(|()| fresh.take_rate(trunk, side, now));
         };
         entry.check_counts(trunk, side)?;
-        TrunkUse { inbound: entry.inbound, outbound: entry.outbound, rate: entry.rate }.take_rate(trunk, side, now)
+        TrunkUse { inbound: entry.inbound, outbound: entry.outbound, rate: entry.rate }
+            .take_rate(trunk, side, now)
     }
 
     /// Gives a call's place back.
@@ -257,7 +258,8 @@ impl TrunkUse {
     }
 
     fn take_rate(&mut self, trunk: &Trunk, side: Side, now: Instant) -> Result<(), NoRoom> {
-        let Some(rate) = trunk.limits.calls_per_second.filter(|rate| rate.is_finite() && side == Side::Inbound)
+        let Some(rate) =
+            trunk.limits.calls_per_second.filter(|rate| rate.is_finite() && side == Side::Inbound)
         else {
             return Ok(());
         };
@@ -419,7 +421,10 @@ mod tests {
         let answered = (0..1000).filter(|_| admission.answers_stranger(loud, start)).count();
         assert_eq!(answered, 10);
         assert_eq!(admission.silenced(), 990);
-        assert!(admission.answers_stranger("203.0.113.1".parse().unwrap(), start), "another is still answered");
+        assert!(
+            admission.answers_stranger("203.0.113.1".parse().unwrap(), start),
+            "another is still answered"
+        );
         assert!(admission.answers_stranger(loud, start + Duration::from_millis(500)), "and so is it, later");
     }
 

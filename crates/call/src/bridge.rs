@@ -223,6 +223,7 @@ impl Bridge {
                     }
                 }
             }
+            BridgeCommand::Digit { digit, duration_ms } => self.tell_digit(digit, u32::from(duration_ms)),
             BridgeCommand::HangUp => self.hang_up(),
         }
     }
@@ -244,7 +245,10 @@ impl Bridge {
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<BridgeTransmit> {
         loop {
             buffer.clear();
-            if let Some(transmit) = self.poll_agent(now, buffer) {
+            if let Some(transmit) = self.poll_agent(buffer) {
+                return Some(transmit);
+            }
+            if let Some(transmit) = self.poll_caller_audio(now, buffer) {
                 return Some(transmit);
             }
             match self.poll_tick(now, buffer) {
@@ -295,7 +299,6 @@ impl Bridge {
         let counters = self.speech.queue.counters();
         BridgeStatistics {
             rtp: self.session.as_ref().map(Session::statistics).unwrap_or_default(),
-            agent_frames_sent: self.to_agent.messages(),
             agent_frames_ignored: self.dialect.ignored(),
             underruns: counters.underruns,
             flushes: self.speech.flushes,
@@ -364,12 +367,15 @@ impl Bridge {
         self.heard_at = now;
         self.is_silence_reported = false;
         while let Some(digit) = self.session.as_mut().and_then(Session::poll_dtmf) {
-            let tandem_media::Digit { digit, duration_ms } = digit;
-            if self.state == State::End {
-                self.speech.notify(Notice::Digit { digit, duration_ms });
-            }
-            self.speech.report(BridgeEvent::Digit { digit, duration_ms });
+            self.tell_digit(digit.digit, digit.duration_ms);
         }
+    }
+
+    fn tell_digit(&mut self, digit: char, duration_ms: u32) {
+        if self.state == State::End {
+            self.speech.notify(Notice::Digit { digit, duration_ms });
+        }
+        self.speech.report(BridgeEvent::Digit { digit, duration_ms });
     }
 
     fn count_protocol_error(&mut self, error: DialectError) {
@@ -392,8 +398,8 @@ impl Bridge {
         }
     }
 
-    /// The next frame for the agent: introduction first, then notices, then caller audio, then the close.
-    fn poll_agent(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<BridgeTransmit> {
+    /// What the agent is told, the introduction before all else, and the close when all has been told.
+    fn poll_agent(&mut self, buffer: &mut Vec<u8>) -> Option<BridgeTransmit> {
         if self.socket == Socket::Gone || self.state == State::Start {
             return None;
         }
@@ -413,14 +419,22 @@ impl Bridge {
             self.socket = Socket::Gone;
             return Some(BridgeTransmit::AgentClose { code });
         }
-        self.poll_caller_audio(now, buffer)
+        None
     }
 
+    /// Caller audio for the agent; taken and let go when nobody listens, so that the stream goes on where the caller
+    /// is and not where it was left.
     fn poll_caller_audio(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<BridgeTransmit> {
+        if !self.is_ticking() {
+            return None;
+        }
+        let is_listened_to = self.socket == Socket::Open && self.speech.direction != MediaDirection::Out;
         loop {
-            if self.speech.direction != MediaDirection::Out
-                && let Some(message) = self.to_agent.pop()
-            {
+            if let Some(message) = self.to_agent.pop() {
+                if !is_listened_to {
+                    continue;
+                }
+                self.statistics.agent_frames_sent += 1;
                 if let Some(arrived) = message.arrived {
                     self.statistics.inbound_delay.record(now.saturating_duration_since(arrived));
                 }

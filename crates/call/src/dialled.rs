@@ -42,7 +42,9 @@ pub fn keys(user: &[u8]) -> Keys {
     };
     let is_global = name.trim_start().starts_with('+');
     keys.push(digits);
-    if let Some(context) = context.filter(|context| !is_global && context.starts_with('+')).and_then(self::digits) {
+    if let Some(context) =
+        context.filter(|context| !is_global && context.starts_with('+')).and_then(self::digits)
+    {
         keys.push(format!("{context}{}", keys[0]));
     }
     keys
@@ -70,7 +72,8 @@ fn unescape(name: &[u8]) -> Option<String> {
     while let Some((first, after)) = rest.split_first() {
         if *first == b'%'
             && let Some(escape) = after.get(..2)
-            && let Some(value) = std::str::from_utf8(escape).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            && let Some(value) =
+                std::str::from_utf8(escape).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok())
         {
             bytes.push(value);
             rest = &after[2..];

@@ -43,7 +43,8 @@ pub(crate) fn of_known_source(search: &Search<'_>, verdict: &mut Verdict) {
     let trunks: Vec<&Trunk> =
         search.table.trunks_of_source(source).take(MAX_SOURCE_TRUNKS).map(|(_, trunk)| &**trunk).collect();
     let sole = sole_account(trunks.iter().map(|trunk| &trunk.account)).or_else(|| {
-        let alike = alike(search).filter(|(number, _)| trunks.iter().any(|trunk| is_on(search.table, number, trunk)));
+        let alike =
+            alike(search).filter(|(number, _)| trunks.iter().any(|trunk| is_on(search.table, number, trunk)));
         sole_account(alike.map(|(number, _)| &search.table.trunk_at(number.trunk).account))
     });
     let Some(account) = sole.cloned() else {
@@ -90,13 +91,16 @@ fn alike<'a>(search: &'a Search<'_>) -> impl Iterator<Item = (&'a NumberEntry, &
         let tail = if is_number { bare } else { "" };
         let longer = search.table.numbers_ending_with(tail).take(if is_number { MAX_LOOKED_AT } else { 0 });
         // The dialled number may carry a country code or a prefix that the stored one has not: drop up to five digits.
-        let shorter = (1..=5).filter_map(move |cut| tail.get(cut..)).filter(|rest| rest.len() >= MIN_DIGITS).flat_map(
-            |rest| {
+        let shorter = (1..=5)
+            .filter_map(move |cut| tail.get(cut..))
+            .filter(|rest| rest.len() >= MIN_DIGITS)
+            .flat_map(|rest| {
                 let trunk_prefixed = format!("0{rest}");
                 let bare = search.table.numbers_of_key(rest);
-                bare.chain(search.table.numbers_of_key(&trunk_prefixed)).take(MAX_LOOKED_AT).collect::<Vec<_>>()
-            },
-        );
+                bare.chain(search.table.numbers_of_key(&trunk_prefixed))
+                    .take(MAX_LOOKED_AT)
+                    .collect::<Vec<_>>()
+            });
         longer.chain(shorter).map(move |number| (number, key.as_str()))
     })
 }

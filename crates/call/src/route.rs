@@ -25,7 +25,9 @@ use uuid::Uuid;
 use crate::dialled::{self, Keys};
 use crate::ids::{NumberId, TrunkId};
 use crate::near_miss;
-use crate::table::{Agent, AgentLink, AgentSocket, MediaEncryption, NumberEntry, RoutingTable, Trunk, TrunkAuth};
+use crate::table::{
+    Agent, AgentLink, AgentSocket, MediaEncryption, NumberEntry, RoutingTable, Trunk, TrunkAuth,
+};
 use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
 
 /// Trunks whose password one set of credentials is tried against: user names may repeat across accounts, and each
@@ -369,7 +371,8 @@ impl<'a> Search<'a> {
 
     fn ask_credentials(&self, verdict: &mut Verdict, authentication: &Authentication) -> Refused {
         let source = self.query.source.ip().to_string();
-        let mut note = |outcome, detail: &str| verdict.step(Check::Credentials, outcome, source.clone(), detail);
+        let mut note =
+            |outcome, detail: &str| verdict.step(Check::Credentials, outcome, source.clone(), detail);
         match authentication {
             Authentication::Absent => {
                 note(StepOutcome::Noted, "none came; challenged");
@@ -420,7 +423,12 @@ impl<'a> Search<'a> {
                 return Err(Refused::with(VerdictCode::NumberWithoutAgent));
             }
             AgentLink::Missing(id) => {
-                verdict.step(Check::Agent, StepOutcome::Failed, id.as_str(), "the mapped agent does not exist");
+                verdict.step(
+                    Check::Agent,
+                    StepOutcome::Failed,
+                    id.as_str(),
+                    "the mapped agent does not exist",
+                );
                 return Err(Refused::with(VerdictCode::NumberWithoutAgent));
             }
             AgentLink::Mapped(place) => self.table.agent_at(*place),
@@ -459,7 +467,10 @@ impl<'a> Search<'a> {
             }
             OfferSummary::Unacceptable { status, why } => {
                 verdict.step(Check::Codec, StepOutcome::Failed, allowed, why.as_str());
-                return Err(Refused { status: Some(*status), ..Refused::with(VerdictCode::OfferUnacceptable) });
+                return Err(Refused {
+                    status: Some(*status),
+                    ..Refused::with(VerdictCode::OfferUnacceptable)
+                });
             }
             OfferSummary::Audio { is_plain: false, .. } => {
                 let detail = "only encrypted media is offered; SRTP is not available yet";
@@ -506,10 +517,13 @@ impl<'a> Search<'a> {
 
     fn note_range(&self, verdict: &mut Verdict, found: &Found<'_>) {
         let source = self.query.source.ip().to_canonical();
-        let range = found.trunk.sources.iter().find(|range| {
-            range.contains(&source) && Some(range.prefix_len()) == found.range
-        });
-        let detail = range.map_or_else(String::new, |range| format!("inside {range} of trunk {}", found.trunk.name));
+        let range = found
+            .trunk
+            .sources
+            .iter()
+            .find(|range| range.contains(&source) && Some(range.prefix_len()) == found.range);
+        let detail =
+            range.map_or_else(String::new, |range| format!("inside {range} of trunk {}", found.trunk.name));
         verdict.step(Check::Source, StepOutcome::Passed, source.to_string(), detail);
     }
 
@@ -517,7 +531,8 @@ impl<'a> Search<'a> {
         let source = self.query.source.ip().to_canonical();
         let ranges = near_miss::outside(found.trunk, source);
         verdict.step(Check::Source, StepOutcome::Failed, source.to_string(), ranges.as_str());
-        verdict.near_miss(format!("the number belongs to trunk {}, but {source} is {ranges}", found.trunk.name));
+        verdict
+            .near_miss(format!("the number belongs to trunk {}, but {source} is {ranges}", found.trunk.name));
     }
 
     pub(crate) fn note_unknown_number(&self, verdict: &mut Verdict, detail: &str) {

@@ -293,7 +293,9 @@ impl RoutingTable {
             let agent = match number.agent {
                 None => AgentLink::Unmapped,
                 Some(id) => match agent_places.get(id.as_str()) {
-                    Some(place) if agents[*place as usize].account == number.account => AgentLink::Mapped(*place),
+                    Some(place) if agents[*place as usize].account == number.account => {
+                        AgentLink::Mapped(*place)
+                    }
                     Some(_) | None => AgentLink::Missing(id),
                 },
             };
@@ -383,7 +385,10 @@ impl RoutingTable {
     }
 
     /// Numbers whose digits end with these, the shortest first.
-    pub(crate) fn numbers_ending_with<'a>(&'a self, digits: &'a str) -> impl Iterator<Item = &'a NumberEntry> {
+    pub(crate) fn numbers_ending_with<'a>(
+        &'a self,
+        digits: &'a str,
+    ) -> impl Iterator<Item = &'a NumberEntry> {
         let number = |place: &u32| &self.numbers[*place as usize];
         let start = self.by_tail.partition_point(|place| backwards(&number(place).key).lt(backwards(digits)));
         self.by_tail[start..].iter().map(number).take_while(move |entry| entry.key.ends_with(digits))
@@ -443,7 +448,11 @@ mod tests {
         let table = RoutingTable::build(
             1,
             vec![Trunk::new("t", "a", "one")],
-            vec![number("mine", "a", "t", "+1"), number("theirs", "b", "t", "+2"), number("lost", "a", "u", "+3")],
+            vec![
+                number("mine", "a", "t", "+1"),
+                number("theirs", "b", "t", "+2"),
+                number("lost", "a", "u", "+3"),
+            ],
             Vec::new(),
         );
         assert_eq!(table.number_count(), 1);
@@ -486,7 +495,8 @@ mod tests {
             .iter()
             .map(|range| range.parse().unwrap())
             .collect();
-        let nearest = |source: &str| trunk.nearest_range(source.parse().unwrap()).map(|range| range.to_string());
+        let nearest =
+            |source: &str| trunk.nearest_range(source.parse().unwrap()).map(|range| range.to_string());
         assert_eq!(nearest("192.0.2.9").as_deref(), Some("192.0.2.0/29"));
         assert_eq!(nearest("2001:db9::1").as_deref(), Some("2001:db8::/32"));
         trunk.sources.pop();

@@ -216,17 +216,25 @@ impl VerdictCode {
                 "set media_encryption to no, or media_encryption_optimistic to true, until SRTP is available here"
             }
             Self::EncryptionOffered => "let the carrier offer RTP/AVP: SRTP is not available here yet",
-            Self::NoCommonCodec => "allow PCMU or PCMA at the carrier, or add its codec to the trunk's allow list",
+            Self::NoCommonCodec => {
+                "allow PCMU or PCMA at the carrier, or add its codec to the trunk's allow list"
+            }
             Self::OfferUnacceptable => "let the carrier offer one audio stream in a well-formed SDP body",
             Self::TrunkCallsReached | Self::TrunkInboundCallsReached => {
                 "raise the trunk's limit of concurrent calls, or wait for calls to end"
             }
-            Self::TrunkRateReached => "raise the trunk's calls per second, or let the carrier send more slowly",
+            Self::TrunkRateReached => {
+                "raise the trunk's calls per second, or let the carrier send more slowly"
+            }
             Self::NodeCallsReached => "let the carrier try another node, or raise limits.max_calls",
             Self::Draining => "let the carrier try another node: this one is about to stop",
-            Self::MediaUnavailable => "widen media.ports, or look into the node's log for why no port could be had",
+            Self::MediaUnavailable => {
+                "widen media.ports, or look into the node's log for why no port could be had"
+            }
             Self::AgentUnreachable => "see that the agent's url resolves and that its server listens",
-            Self::AgentRefused => "see why the agent's server refuses: path, Authorization header, subprotocol",
+            Self::AgentRefused => {
+                "see why the agent's server refuses: path, Authorization header, subprotocol"
+            }
             Self::AgentTimeout => "make the agent's server accept the WebSocket sooner",
             Self::EndedBeforeAnswer => "nothing to do: the call was ended on purpose",
             Self::CallerLost => "look at the carrier's side: it stopped talking before the answer",

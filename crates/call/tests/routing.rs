@@ -105,12 +105,7 @@ fn each_refusal_has_its_status_its_code_and_its_words() {
             VerdictCode::NumberWithoutAgent,
             "the mapped agent does not exist",
         ),
-        (
-            |house| house.agents[0].socket = None,
-            404,
-            VerdictCode::AgentWithoutSocket,
-            "it has no websocket",
-        ),
+        (|house| house.agents[0].socket = None, 404, VerdictCode::AgentWithoutSocket, "it has no websocket"),
         (
             |house| house.trunks[0].media_encryption = MediaEncryption::Sdes,
             488,

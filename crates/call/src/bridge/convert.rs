@@ -93,10 +93,6 @@ impl ToAgent {
         Some(Message { timestamp_ms, audio, arrived: self.arrived.take() })
     }
 
-    pub(super) const fn messages(&self) -> u64 {
-        self.messages
-    }
-
     fn push_law(&mut self, from: Law, to: Law, audio: &[u8]) {
         let start = self.pending.len();
         self.pending.extend_from_slice(audio);

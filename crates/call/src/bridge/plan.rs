@@ -110,6 +110,13 @@ pub enum BridgeCommand {
         /// Length of each, in milliseconds.
         duration_ms: u16,
     },
+    /// The caller pressed a key and told so by SIP (INFO): tell the agent as if it had been heard in RTP.
+    Digit {
+        /// One of `0-9*#A-D`.
+        digit: char,
+        /// How long it was held, in milliseconds.
+        duration_ms: u16,
+    },
     /// The call is over: tell the agent in its dialect, then close its socket.
     HangUp,
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use tandem_call::bridge::BridgeCommand;
 use tandem_media::Law;
 
 use crate::agents::{asterisk_echo, bolna_echo, twilio_echo};
-use crate::world::{MS, Script, World};
+use crate::world::{MS, Script, US, World, plan};
 
 /// The caller's words as heard back: all but the silence before and after. Checks that nothing is missing,
 /// repeated or altered in between, and gives the delay of the first and of the last word.
@@ -64,4 +65,25 @@ fn added_delay_is_counted_both_ways() {
     assert!(statistics.inbound_delay.percentile(99.0) <= MS);
     assert!(statistics.outbound_delay.count() >= 1);
     assert!(statistics.outbound_delay.max() <= 20 * MS);
+}
+
+/// Two clocks 200 ppm apart are 120 ms apart after ten minutes. Nothing may be lost or repeated for it, and the delay
+/// at the end may not be another than at the start by more than the band in which the egress clock leaves it alone.
+#[test]
+fn ten_minutes_of_skewed_clocks_lose_repeat_and_delay_nothing() {
+    for (period_ns, name) in [(19_996_000, "fast caller"), (20_004_000, "slow caller")] {
+        let mut world = World::new(plan(r#"{"dialect":"asterisk"}"#, Law::Mulaw), asterisk_echo());
+        world.peer.period = Duration::from_nanos(period_ns);
+        world.command(BridgeCommand::Start);
+        world.run(Duration::from_secs(600));
+        assert_echoed(&world);
+        assert_rtp_is_regular(&world, 10 * US);
+        let heard = world.caller_heard();
+        let queued =
+            world.peer.spoken.len() - (heard.len() - heard.iter().position(|byte| *byte != 0xff).unwrap());
+        assert!(queued < 8 * 80, "{name}: {} ms behind", queued / 8);
+        let statistics = world.bridge.statistics();
+        assert_eq!(statistics.underruns, 0, "{name}");
+        assert_eq!(statistics.ticks_skipped, 0, "{name}");
+    }
 }

@@ -1,5 +1,10 @@
 //! The bridge from RTP to agent and back, in virtual time.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
+
 mod agents;
+mod commands;
 mod echo;
+mod hardship;
+mod rtp;
 mod world;

@@ -13,6 +13,7 @@ use tandem_media::{LatchPolicy, Law, MediaParameters, TelephoneEvent};
 use uuid::Uuid;
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const US: Duration = Duration::from_micros(1);
 
 /// A message of the agent and how long after its cause it arrives.
 pub(crate) type Reply = (Duration, FrameKind, Vec<u8>);

@@ -1,0 +1,220 @@
+//! The caller's side: start, packet times, hold, law changes, silence, keys.
+
+use std::time::Duration;
+
+use tandem_agent::FrameKind;
+use tandem_call::bridge::{BridgeCommand, BridgeEvent};
+use tandem_media::{Direction, Law, MediaParameters, g711};
+
+use crate::agents::asterisk_echo;
+use crate::world::{MS, World, plan, silent};
+
+const ASTERISK: &str = r#"{"dialect":"asterisk"}"#;
+const TWILIO: &str = r#"{"dialect":"twilio"}"#;
+
+fn media(law: Law) -> MediaParameters {
+    plan(ASTERISK, law).media.unwrap()
+}
+
+#[test]
+fn nothing_is_sent_before_the_start_and_what_the_agent_said_is_kept() {
+    let mut world = World::new(plan(ASTERISK, Law::Mulaw), silent());
+    world.say(FrameKind::Binary, &[0x12; 1600]);
+    world.run(500 * MS);
+    assert!(world.heard.is_empty() && world.agent_got.is_empty());
+    world.command(BridgeCommand::Start);
+    world.run(300 * MS);
+    assert_eq!(world.caller_heard().iter().filter(|byte| **byte == 0x12).count(), 1600);
+}
+
+#[test]
+fn the_start_messages_come_first_and_audio_follows_without_waiting_for_rtp() {
+    let mut world = World::new(plan(TWILIO, Law::Mulaw), silent());
+    world.peer.is_sending = false;
+    world.command(BridgeCommand::Start);
+    world.run(100 * MS);
+    let texts = world.texts();
+    assert!(texts[0].1.contains(r#""event":"connected""#));
+    assert!(texts[1].1.contains(r#""event":"start""#));
+    for (index, (_, text)) in texts[2..].iter().enumerate() {
+        assert!(text.contains(&format!(r#""chunk":"{}","timestamp":"{}""#, index + 1, index * 20)), "{text}");
+    }
+    assert!(texts.len() >= 2 + 4, "{}", texts.len());
+}
+
+#[test]
+fn caller_audio_is_continuous_whatever_the_peers_packet_time() {
+    for packet_ms in [10, 20, 30, 40] {
+        let mut world = World::new(plan(ASTERISK, Law::Mulaw), silent());
+        world.peer.packet_ms = packet_ms;
+        world.peer.period = MS * packet_ms;
+        world.command(BridgeCommand::Start);
+        world.run(Duration::from_secs(3));
+        let frames: Vec<_> = world.agent_got.iter().filter(|frame| frame.1 == FrameKind::Binary).collect();
+        assert!(frames.iter().all(|frame| frame.2.len() == 160));
+        assert!(frames.len() >= 143, "{packet_ms} ms: {}", frames.len());
+        let got: Vec<u8> = frames.iter().flat_map(|frame| frame.2.iter().copied()).collect();
+        let spoken = &world.peer.spoken;
+        let start = got.windows(80).position(|window| *window == spoken[..80]).unwrap();
+        let length = (got.len() - start).min(spoken.len());
+        assert!(got[start..start + length] == spoken[..length], "{packet_ms} ms");
+        assert!(spoken.len() - length <= 8 * 120, "{packet_ms} ms");
+    }
+}
+
+#[test]
+fn packets_are_as_long_as_negotiated() {
+    for ptime_ms in [10, 30, 40, 60] {
+        let mut wanted = plan(ASTERISK, Law::Mulaw);
+        wanted.media = Some(MediaParameters { ptime_ms, ..media(Law::Mulaw) });
+        let mut world = World::new(wanted, silent());
+        world.command(BridgeCommand::Start);
+        world.say(FrameKind::Binary, &[0x12; 8000]);
+        world.run(Duration::from_secs(2));
+        assert!(world.heard.iter().all(|packet| packet.payload.len() == usize::from(ptime_ms) * 8));
+        assert!(world.heard.windows(2).all(|pair| pair[1].at - pair[0].at == MS * u32::from(ptime_ms)));
+        assert_eq!(world.caller_heard().iter().filter(|byte| **byte == 0x12).count(), 8000);
+    }
+}
+
+#[test]
+fn messages_to_the_agent_are_as_long_as_configured() {
+    for (frame_ms, count) in [(10, 198), (40, 48), (100, 18)] {
+        let config = format!(r#"{{"dialect":"asterisk","frame_ms":{frame_ms}}}"#);
+        let mut world = World::started(&config, Law::Mulaw, silent());
+        world.run(Duration::from_secs(2));
+        let frames: Vec<_> = world.agent_got.iter().filter(|frame| frame.1 == FrameKind::Binary).collect();
+        assert!(frames.iter().all(|frame| frame.2.len() == frame_ms * 8));
+        assert!(frames.len() >= count, "{frame_ms} ms: {}", frames.len());
+    }
+}
+
+#[test]
+fn the_laws_are_transcoded_when_they_differ() {
+    let mut world = World::started(ASTERISK, Law::Alaw, asterisk_echo());
+    world.run(Duration::from_secs(2));
+    let frames: Vec<u8> = world
+        .agent_got
+        .iter()
+        .filter(|frame| frame.1 == FrameKind::Binary)
+        .flat_map(|frame| frame.2.clone())
+        .collect();
+    let expected: Vec<u8> =
+        world.peer.spoken[..8000].iter().map(|code| g711::transcode(Law::Alaw, Law::Mulaw, *code)).collect();
+    let start = frames.windows(80).position(|window| *window == expected[..80]).unwrap();
+    assert!(frames[start..start + 8000] == expected);
+    let heard = world.caller_heard();
+    let back: Vec<u8> = expected.iter().map(|code| g711::transcode(Law::Mulaw, Law::Alaw, *code)).collect();
+    assert!(heard.windows(8000).any(|window| window == back));
+}
+
+#[test]
+fn a_renegotiated_law_changes_what_is_queued_too() {
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.peer.is_sending = false;
+    world.say(FrameKind::Binary, &[0x12; 1600]);
+    world.run(100 * MS);
+    world.command(BridgeCommand::Media(media(Law::Alaw)));
+    world.run(200 * MS);
+    let alaw = g711::transcode(Law::Mulaw, Law::Alaw, 0x12);
+    let after: Vec<_> = world.heard.iter().filter(|packet| packet.payload_type == 8).collect();
+    assert_eq!(
+        after.iter().flat_map(|packet| &packet.payload).filter(|byte| **byte == alaw).count(),
+        1600 - 5 * 160
+    );
+    assert!(after.last().unwrap().payload.iter().all(|byte| *byte == Law::Alaw.silence()));
+}
+
+/// RFC 3264, 8.4: a held party sends nothing to one that is not receiving. The agent is not told; it hears silence.
+#[test]
+fn a_caller_who_holds_is_sent_nothing_and_the_agent_hears_silence() {
+    for direction in [Direction::RecvOnly, Direction::Inactive] {
+        let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+        world.run(Duration::from_secs(1));
+        world.peer.is_sending = false;
+        world.command(BridgeCommand::Media(MediaParameters { direction, ..media(Law::Mulaw) }));
+        let (sent, got) = (world.heard.len(), world.agent_got.len());
+        let timestamp = world.heard.last().unwrap().timestamp;
+        world.run(Duration::from_secs(2));
+        assert_eq!(world.heard.len(), sent);
+        assert!((97..=102).contains(&(world.agent_got.len() - got)), "{}", world.agent_got.len() - got);
+        assert!(world.agent_got.last().unwrap().2.iter().all(|byte| *byte == 0xff));
+        world.command(BridgeCommand::Media(media(Law::Mulaw)));
+        world.run(Duration::from_secs(1));
+        let resumed = &world.heard[sent];
+        assert_eq!(resumed.timestamp.wrapping_sub(timestamp), 101 * 160, "the media clock ran on");
+        assert_eq!(world.heard.len(), sent + 50);
+    }
+}
+
+#[test]
+fn an_offerless_call_starts_when_its_media_is_known() {
+    let mut wanted = plan(ASTERISK, Law::Mulaw);
+    wanted.media = None;
+    let mut world = World::new(wanted, asterisk_echo());
+    world.run(200 * MS);
+    world.command(BridgeCommand::Media(media(Law::Mulaw)));
+    world.command(BridgeCommand::Start);
+    world.run(Duration::from_secs(1));
+    assert!(world.heard.len() >= 50);
+    assert!(world.caller_heard().windows(160).any(|window| *window == world.peer.spoken[1600..1760]));
+}
+
+#[test]
+fn the_peers_silence_is_reported_once_and_again_after_it_came_back() {
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.run(Duration::from_secs(5));
+    world.peer.is_sending = false;
+    world.run(Duration::from_secs(100));
+    let silences = |world: &World| {
+        world
+            .events
+            .iter()
+            .filter(|event| event.1 == BridgeEvent::MediaTimeout)
+            .map(|event| event.0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(silences(&world).len(), 1);
+    let after = silences(&world)[0] - world.start;
+    assert!(after > Duration::from_secs(34) && after <= Duration::from_secs(35), "{after:?}");
+}
+
+#[test]
+fn a_caller_on_hold_owes_no_audio() {
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.peer.is_sending = false;
+    world.command(BridgeCommand::Media(MediaParameters {
+        direction: Direction::Inactive,
+        ..media(Law::Mulaw)
+    }));
+    world.run(Duration::from_secs(100));
+    assert!(world.events.iter().all(|event| event.1 != BridgeEvent::MediaTimeout));
+    world.command(BridgeCommand::Media(media(Law::Mulaw)));
+    world.run(Duration::from_secs(29));
+    assert!(world.events.iter().all(|event| event.1 != BridgeEvent::MediaTimeout));
+    world.run(Duration::from_secs(2));
+    assert!(world.events.iter().any(|event| event.1 == BridgeEvent::MediaTimeout));
+}
+
+#[test]
+fn the_first_packet_latches_and_is_reported() {
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.peer.address = "198.51.100.9:6000".parse().unwrap();
+    world.run(500 * MS);
+    let latched: Vec<_> = world
+        .events
+        .iter()
+        .filter(|event| matches!(event.1, BridgeEvent::Latched { .. }))
+        .map(|event| event.1.clone())
+        .collect();
+    assert_eq!(latched, [BridgeEvent::Latched { source: world.peer.address }]);
+    assert_eq!(world.heard.last().unwrap().to, world.peer.address);
+}
+
+#[test]
+fn a_key_told_by_sip_reaches_the_agent_as_one_heard_in_rtp() {
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.command(BridgeCommand::Digit { digit: '7', duration_ms: 100 });
+    assert!(world.texts().pop().unwrap().1.starts_with("DTMF_END digit:7 "));
+    assert_eq!(world.events.pop().unwrap().1, BridgeEvent::Digit { digit: '7', duration_ms: 100 });
+}
