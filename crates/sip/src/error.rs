@@ -42,8 +42,8 @@ pub enum Fault {
     /// One header field longer than [`crate::message::MAX_HEADER`].
     #[error("header field longer than the limit")]
     HeaderTooLong,
-    /// The message ends before the empty line that closes its header section.
-    #[error("header section without end")]
+    /// The message ends in the middle of a header line.
+    #[error("header section cut off")]
     Truncated,
     /// A Content-Length that is no number, or several that differ (RFC 4475 sections 3.1.2.3, 3.3.9).
     #[error("malformed or contradictory Content-Length")]
@@ -60,6 +60,9 @@ pub enum Fault {
     /// A header that must be understood does not parse.
     #[error("malformed {}", .0.as_str())]
     Malformed(HeaderName),
+    /// The method is unknown and CSeq names another (RFC 4475 section 3.1.2.18).
+    #[error("unknown method that CSeq does not repeat")]
+    UnknownMethod,
     /// The method of CSeq differs from the request's (RFC 3261 section 8.1.1.5).
     #[error("CSeq method differs from the request's")]
     MethodMismatch,
@@ -70,6 +73,7 @@ impl Fault {
     pub fn status(self) -> u16 {
         match self {
             Self::TooLarge => 513,
+            Self::UnknownMethod => 501,
             Self::Version => 505,
             Self::RequestUriTooLong => 414,
             Self::Empty
@@ -95,6 +99,7 @@ impl Fault {
     pub fn reason(self) -> &'static str {
         match self {
             Self::TooLarge => "Message Too Large",
+            Self::UnknownMethod => "Not Implemented",
             Self::Version => "Version Not Supported",
             Self::RequestUriTooLong => "Request-URI Too Long",
             Self::RequestUri => "Bad Request-URI",

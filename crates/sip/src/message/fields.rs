@@ -4,6 +4,7 @@
 //! RFC 3261 sections 7.3 and 7.4.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -43,7 +44,7 @@ pub(super) struct Field {
 }
 
 /// The header fields and the body of a message.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Fields {
     pub(super) bytes: Bytes,
     pub(super) list: SmallVec<[Field; 32]>,
@@ -195,6 +196,17 @@ impl Fields {
             return Some(source.address);
         }
         Some(SocketAddr::new(source.address.ip(), via.port().unwrap_or(5060)))
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Fields")
+            .field("call_id", &self.header_text(HeaderName::CallId))
+            .field("count", &self.list.len())
+            .field("body_length", &self.body_bytes().len())
+            .finish_non_exhaustive()
     }
 }
 

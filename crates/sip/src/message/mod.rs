@@ -1,8 +1,8 @@
 //! SIP messages as spans over one `Bytes`: parsed once, viewed on demand, carried through unchanged.
 //!
 //! A [`Request`] or [`Response`] that exists has been checked: what every SIP message must have (Via, From,
-//! To, Call-ID, CSeq) is there and parses, so their accessors cannot fail. It says nothing about whether
-//! the request can be served: that is [`inspect`]. RFC 3261 section 7.
+//! To, Call-ID, CSeq) is there and parses, so their accessors cannot fail. Whether a request can be served
+//! is not asked here. RFC 3261 section 7.
 
 mod build;
 mod fields;

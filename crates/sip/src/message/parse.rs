@@ -196,9 +196,8 @@ fn read_fields(bytes: &[u8], mut position: usize, faults: &mut FirstFault) -> (S
     loop {
         let mut line = Line::at(bytes, position, faults);
         if line.end == line.start {
-            if !line.is_ended {
-                faults.note(Fault::Truncated);
-            }
+            // A datagram that stops after a whole line lacks only its empty line; RFC 5118's own examples
+            // do. What lost more than that has a Content-Length to show it.
             return (list, line.next);
         }
         // "Header fields can be extended over multiple lines by preceding each extra line with at least
@@ -288,12 +287,13 @@ fn check_request(fields: &Fields, method: Span) -> Result<(), Fault> {
     check_fields(fields)?;
     let method = Method::from_bytes(method.of(&fields.bytes));
     let cseq = fields.cseq_field().ok_or(Fault::Malformed(HeaderName::CSeq))?;
-    // "The method part of CSeq … MUST match that of the request" (RFC 3261 section 8.1.1.5; RFC 4475
-    // sections 3.1.2.17 and 3.1.2.18).
-    if cseq.method != method {
-        return Err(Fault::MethodMismatch);
+    // "The method MUST match that of the request" (RFC 3261 section 8.1.1.5). For a method nobody knows,
+    // "choosing a 501 … has better future-proof characteristics" (RFC 4475 section 3.1.2.18).
+    match method {
+        _ if cseq.method == method => Ok(()),
+        Method::Other(_) => Err(Fault::UnknownMethod),
+        _ => Err(Fault::MethodMismatch),
     }
-    Ok(())
 }
 
 /// What every message must have and hold: "a valid SIP request … MUST, at a minimum, contain … To, From,

@@ -221,6 +221,7 @@ fn check_head_size(head: usize, line: usize) -> Result<(), Fault> {
 
 /// Enough to tell SIP from HTTP, TLS and noise before anything is waited for.
 fn is_start_line(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
     let version = line.iter().rposition(|&byte| byte == b' ').map_or(&b""[..], |space| &line[space + 1..]);
     [line, version].iter().any(|part| part.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"SIP/")))
 }
