@@ -12,6 +12,7 @@ mod near_miss;
 pub mod record;
 pub mod route;
 pub mod table;
+pub mod template;
 pub mod verdict;
 
 pub use ids::{AccountId, AgentId, CallId, NumberId, TrunkId};

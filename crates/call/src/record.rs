@@ -213,10 +213,10 @@ pub struct MediaSummary {
     pub jitter_us: u64,
     /// Round trip by RTCP, when the peer reported, in microseconds.
     pub round_trip_us: Option<u64>,
-    /// Bytes of audio the agent sent.
-    pub agent_bytes_received: u64,
-    /// Bytes of audio sent to the agent.
-    pub agent_bytes_sent: u64,
+    /// Messages received from the agent.
+    pub agent_frames_received: u64,
+    /// Audio messages sent to the agent.
+    pub agent_frames_sent: u64,
     /// Milliseconds of the agent's audio that truly left towards the caller.
     pub heard_ms: u64,
     /// DTMF digits heard from the caller.

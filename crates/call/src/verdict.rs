@@ -83,11 +83,13 @@ pub enum VerdictCode {
     EndedBeforeAnswer,
     /// The signalling of the caller was lost before the answer.
     CallerLost,
+    /// The request asks for something that SIP here does not do: an extension, a body, a session timer too short.
+    ProtocolRefused,
 }
 
 impl VerdictCode {
     /// Every code, in the order of the enum: for documentation and tests.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Accepted,
         Self::CancelledByCaller,
         Self::SourceUnknown,
@@ -117,6 +119,7 @@ impl VerdictCode {
         Self::AgentTimeout,
         Self::EndedBeforeAnswer,
         Self::CallerLost,
+        Self::ProtocolRefused,
     ];
 
     /// The stable word.
@@ -151,16 +154,18 @@ impl VerdictCode {
             Self::AgentTimeout => "agent_timeout",
             Self::EndedBeforeAnswer => "ended_before_answer",
             Self::CallerLost => "caller_lost",
+            Self::ProtocolRefused => "protocol_refused",
         }
     }
 
-    /// The SIP status that goes with the code.
+    /// The SIP status that goes with the code, where nothing more exact is known.
     ///
     /// A trunk's own limits answer 486 or 480, never 503: RFC 3261 section 21.5.4 lets a carrier's proxy turn away
     /// from the whole *server* on a 503, and one tenant's full trunk must not silence its neighbours.
     pub const fn status(self) -> u16 {
         match self {
             Self::Accepted => 200,
+            Self::ProtocolRefused => 400,
             Self::CredentialsRequired | Self::CredentialsStale | Self::CredentialsReplayed => 401,
             Self::SourceUnknown
             | Self::SourceOutsideRanges
@@ -172,19 +177,18 @@ impl VerdictCode {
             | Self::NumberWithoutAgent
             | Self::AgentWithoutSocket => 404,
             Self::CallerLost => 408,
-            Self::TrunkRateReached | Self::EndedBeforeAnswer => 480,
+            Self::TrunkRateReached
+            | Self::EndedBeforeAnswer
+            | Self::AgentUnreachable
+            | Self::AgentRefused
+            | Self::AgentTimeout => 480,
             Self::TrunkCallsReached | Self::TrunkInboundCallsReached => 486,
             Self::CancelledByCaller => 487,
             Self::EncryptionUnsupported
             | Self::EncryptionOffered
             | Self::NoCommonCodec
             | Self::OfferUnacceptable => 488,
-            Self::NodeCallsReached
-            | Self::Draining
-            | Self::MediaUnavailable
-            | Self::AgentUnreachable
-            | Self::AgentRefused
-            | Self::AgentTimeout => 503,
+            Self::NodeCallsReached | Self::Draining | Self::MediaUnavailable => 503,
         }
     }
 
@@ -238,6 +242,7 @@ impl VerdictCode {
             Self::AgentTimeout => "make the agent's server accept the WebSocket sooner",
             Self::EndedBeforeAnswer => "nothing to do: the call was ended on purpose",
             Self::CallerLost => "look at the carrier's side: it stopped talking before the answer",
+            Self::ProtocolRefused => "let the carrier leave out what the status and its headers name",
         }
     }
 }
@@ -280,6 +285,8 @@ pub enum Check {
     AgentConnection,
     /// What the caller did meanwhile.
     Caller,
+    /// What SIP itself has against the request.
+    Protocol,
 }
 
 /// What came of one step.
