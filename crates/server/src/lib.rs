@@ -3,9 +3,11 @@
 //! Protocol decisions live in the cores; this crate turns their outputs into the world and the world into
 //! their inputs.
 
+pub mod api;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod clock;
 pub mod media;
 pub mod net;
@@ -14,4 +16,5 @@ pub mod journal;
 pub mod routing;
 pub mod secrets;
 pub mod store;
+pub mod telemetry;
 pub mod tools;

@@ -1,0 +1,240 @@
+//! Bodies of agents: Bolna's object is taken as it is, unknown fields and all; what telephony needs of it, the
+//! names and the `websocket` object, is checked.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+use tandem_agent::{ConfigError, DialectConfig, DialectKind};
+
+use super::fields::{Faults, Fields, Text, describe, wrong_word};
+use crate::store::{MASK, NewAgent};
+
+const BAD: StatusCode = StatusCode::BAD_REQUEST;
+
+/// Most headers and parameters of a socket.
+const MOST_ENTRIES: usize = 64;
+
+/// The facts a template may name.
+const FACTS: &[&str] = &["execution_id", "agent_id", "from", "to", "trunk_id", "call_id"];
+
+/// Headers that belong to the upgrade request itself (RFC 6455 section 4.1).
+const RESERVED: &[&str] = &["host", "connection", "upgrade", "content-length", "transfer-encoding"];
+
+/// A new agent, or one that replaces another.
+pub(super) fn new_agent(object: &Map<String, Value>, faults: &mut Faults) -> Option<NewAgent> {
+    let before = faults.len();
+    let fields = Fields::new(object, "");
+    let name = match (fields.value("agent_config"), fields.object("agent_config", faults)) {
+        (_, Some(config)) => agent_name(&config, faults),
+        (Some(_), None) => None,
+        (None, None) => {
+            faults.constant(BAD, "agent_config is required", "agent_config", "is missing; give an object with agent_name");
+            None
+        }
+    };
+    socket(&fields, faults);
+    let name = name?;
+    (faults.len() == before).then(|| NewAgent { name, body: object.clone() })
+}
+
+/// Lays a PATCH over an agent: objects are merged, everything else is replaced.
+pub(super) fn change_agent(object: &Map<String, Value>, agent: &mut NewAgent, faults: &mut Faults) {
+    for (name, value) in object {
+        match (agent.body.get_mut(name), value) {
+            (Some(Value::Object(stands)), Value::Object(given)) => {
+                stands.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
+            }
+            _ => {
+                agent.body.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    if let Some(changed) = new_agent(&agent.body.clone(), faults) {
+        *agent = changed;
+    }
+}
+
+/// What mapping a number does to an agent: it is reached through a SIP trunk, in µ-law.
+pub(super) fn set_telephony(body: &mut Map<String, Value>) {
+    let Some(Value::Object(config)) = body.get_mut("agent_config") else { return };
+    config.insert("telephony_provider".to_owned(), "sip-trunk".into());
+    let Some(Value::Array(tasks)) = config.get_mut("tasks") else { return };
+    for task in tasks {
+        let Some(Value::Object(tools)) = task.get_mut("tools_config") else { continue };
+        for side in ["input", "output"] {
+            if let Some(Value::Object(format)) = tools.get_mut(side) {
+                format.insert("format".to_owned(), "ulaw".into());
+                format.insert("provider".to_owned(), "sip-trunk".into());
+            }
+        }
+    }
+}
+
+fn agent_name(config: &Fields<'_>, faults: &mut Faults) -> Option<String> {
+    let before = faults.len();
+    let name = config.text("agent_name", Text::Line(255), faults).filter(|name| !name.trim().is_empty());
+    if name.is_none() && faults.len() == before {
+        faults.constant(
+            BAD,
+            "agent_config.agent_name is required",
+            config.location("agent_name"),
+            "is missing or empty",
+        );
+    }
+    name.map(str::to_owned)
+}
+
+fn socket(fields: &Fields<'_>, faults: &mut Faults) {
+    let Some(socket) = fields.object("websocket", faults) else { return };
+    match socket.text("url", Text::Line(2_048), faults) {
+        Some(url) => check_url(url, socket.location("url"), faults),
+        None if socket.value("url").is_none() => {
+            faults.push(socket.location("url"), "is missing; give one such as \"wss://agent.example/ws\"");
+        }
+        None => {}
+    }
+    if let Some(url) = socket.text("fallback_url", Text::Line(2_048), faults) {
+        check_url(url, socket.location("fallback_url"), faults);
+    }
+    if let Some(subprotocol) = socket.text("subprotocol", Text::Line(255), faults)
+        && !is_token(subprotocol)
+    {
+        faults.push(
+            socket.location("subprotocol"),
+            format!("{subprotocol:?} was given; give one name without blanks (RFC 6455 section 4.1)"),
+        );
+    }
+    dialect(&socket, faults);
+    socket.word(
+        "on_close",
+        &["drain", "hangup"],
+        |word| ["drain", "hangup"].contains(&word).then_some(()),
+        faults,
+    );
+    entries(&socket, "headers", faults, |name, value, location, faults| {
+        let lower = name.to_ascii_lowercase();
+        if !is_token(name) || RESERVED.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
+            faults.push(location, "is no header an agent may be given; the upgrade request sets its own");
+        } else if let Value::String(text) = value {
+            if text.chars().any(|c| c.is_control() || !c.is_ascii()) {
+                faults.push(location, "holds characters that a header cannot carry; give plain ASCII text");
+            } else if text != MASK {
+                check_template(text, location, faults);
+            }
+        } else {
+            faults.push(location, format!("{} was given; give text in quotes", describe(value)));
+        }
+    });
+    entries(&socket, "parameters", faults, |_, value, location, faults| match value {
+        Value::String(text) => check_template(text, location, faults),
+        Value::Number(_) | Value::Bool(_) => {}
+        other => faults.push(location, format!("{} was given; give text, a number, or a switch", describe(other))),
+    });
+}
+
+fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
+    let before = faults.len();
+    let words: Vec<&str> = DialectKind::ALL.iter().map(|kind| kind.name()).collect();
+    if socket.value("dialect").is_none() {
+        faults.push(socket.location("dialect"), format!("is missing; give one of {}", words.join(", ")));
+    }
+    socket.word("dialect", &words, DialectKind::from_name, faults);
+    if faults.len() > before {
+        return;
+    }
+    let given: Map<String, Value> = ["dialect", "frame_ms", "encoding", "control_format"]
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), socket.value(name)?.clone())))
+        .collect();
+    // Field by field, so that the fault is told where it is.
+    for name in ["frame_ms", "encoding", "control_format"] {
+        let Some(value) = given.get(name) else { continue };
+        let alone: Map<String, Value> =
+            given.iter().filter(|(key, _)| *key == "dialect" || *key == name).map(|(k, v)| (k.clone(), v.clone())).collect();
+        if serde_json::from_value::<DialectConfig>(Value::Object(alone)).is_err() {
+            let message = match name {
+                "encoding" => wrong_word(value, &["ulaw", "alaw", "slin", "slin16"]),
+                "control_format" => wrong_word(value, &["plain-text", "json", "auto"]),
+                _ => format!("{} was given; give a multiple of 10 from 10 to 200", describe(value)),
+            };
+            faults.push(socket.location(name), message);
+        }
+    }
+    if faults.len() > before {
+        return;
+    }
+    let read = serde_json::from_value::<DialectConfig>(Value::Object(given));
+    if let Ok(config) = read
+        && let Err(error) = config.validate()
+    {
+        let name = match error {
+            ConfigError::FrameMs { .. } => "frame_ms",
+            ConfigError::Encoding { .. } => "encoding",
+        };
+        faults.push(socket.location(name), error.to_string());
+    }
+}
+
+fn entries(
+    socket: &Fields<'_>,
+    name: &str,
+    faults: &mut Faults,
+    check: impl Fn(&str, &Value, String, &mut Faults),
+) {
+    let Some(object) = socket.object(name, faults) else { return };
+    let count = object.entries().count();
+    if count > MOST_ENTRIES {
+        faults.push(socket.location(name), format!("{count} entries were given; {MOST_ENTRIES} are the most"));
+        return;
+    }
+    for (key, value) in object.entries() {
+        if key.chars().any(char::is_control) || key.len() > 255 {
+            faults.push(socket.location(name), "a name of it holds control characters or is too long");
+        } else {
+            check(key, value, object.location(key), faults);
+        }
+    }
+}
+
+fn check_url(url: &str, location: String, faults: &mut Faults) {
+    let rest = ["ws://", "wss://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let host = host.map(|authority| authority.rsplit('@').next().unwrap_or_default());
+    match host {
+        Some(host) if !host.is_empty() && !host.starts_with(':') && !url.contains(char::is_whitespace) => {
+            check_template(url, location, faults);
+        }
+        _ => faults.push(
+            location,
+            format!("{url:?} was given; give a WebSocket URL such as \"wss://agent.example/ws/{{execution_id}}\""),
+        ),
+    }
+}
+
+/// Every `{name}` must be a fact of the call; a brace that opens nothing known is left as it is.
+fn check_template(text: &str, location: String, faults: &mut Faults) {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else { return };
+        let looks_like_a_fact = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-'));
+        let is_known = FACTS.contains(&name) || name.strip_prefix("header:").is_some_and(is_token);
+        if looks_like_a_fact && !is_known {
+            let near = FACTS.iter().max_by(|a, b| {
+                strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name))
+            });
+            let near = near.map(|near| format!("; the nearest is {{{near}}}")).unwrap_or_default();
+            faults.push(
+                location,
+                format!("{{{name}}} is no fact of a call; known are {{{}}} and {{header:Name}}{near}", FACTS.join("}, {")),
+            );
+            return;
+        }
+        rest = after;
+    }
+}
+
+/// A token of HTTP (RFC 9110 section 5.6.2).
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}

@@ -1,0 +1,133 @@
+//! Reading a request's body into a JSON object: size, type, time, depth and NUL are looked at before anything
+//! else is.
+
+use std::time::Duration;
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::{App, fields};
+
+/// Time a client has to send its body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// The body of a request, a JSON object.
+#[derive(Debug)]
+pub(super) struct Body(pub(super) Map<String, Value>);
+
+impl FromRequest<App> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let limits = &app.config().limits;
+        check_type(request.headers())?;
+        let most = limits.api_body_bytes;
+        let read = tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), most)).await;
+        let bytes = match read {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) if is_too_long(&error) => {
+                return Err(ApiError::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("The body is larger than {most} bytes"),
+                ));
+            }
+            Ok(Err(_)) => return Err(ApiError::new(StatusCode::BAD_REQUEST, "The body broke off")),
+            Err(_) => {
+                return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come within 30 seconds"));
+            }
+        };
+        parse_object(&bytes, limits.api_json_depth).map(Self)
+    }
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if error.to_string() == "length limit exceeded" {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// A body is JSON, or does not say what it is.
+fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let given = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON")
+        .at("Content-Type", format!("{given:?} was given; send Content-Type: application/json")))
+}
+
+/// Parses a body that must be a JSON object.
+///
+/// # Errors
+/// 400 with the place of the fault: not UTF-8, not JSON, nested too deep, no object, a NUL in a text.
+pub(super) fn parse_object(bytes: &Bytes, depth: usize) -> Result<Map<String, Value>, ApiError> {
+    let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, message);
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(bad("The body is empty; send a JSON object".to_owned()));
+    }
+    if let Some(at) = too_deep(bytes, depth) {
+        return Err(bad(format!("The body is nested deeper than {depth} levels (at byte {at})")));
+    }
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| bad(format!("The body is not JSON: {error}")))?;
+    let Value::Object(object) = value else {
+        return Err(bad(format!("The body is {}; send a JSON object", fields::describe(&value))));
+    };
+    if let Some(location) = nul(&object, "") {
+        return Err(bad(format!("{location}: holds the character U+0000; leave it out"))
+            .at(location, "holds the character U+0000; leave it out"));
+    }
+    Ok(object)
+}
+
+/// Where a body goes deeper than `depth`, found without recursion, before a parser recurses.
+fn too_deep(bytes: &[u8], depth: usize) -> Option<usize> {
+    let (mut open, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        match (in_text, *byte) {
+            (true, _) if is_escaped => is_escaped = false,
+            (true, b'\\') => is_escaped = true,
+            (true, b'"') => in_text = false,
+            (true, _) => {}
+            (false, b'"') => in_text = true,
+            (false, b'[' | b'{') => {
+                open += 1;
+                if open > depth {
+                    return Some(at);
+                }
+            }
+            (false, b']' | b'}') => open = open.saturating_sub(1),
+            (false, _) => {}
+        }
+    }
+    None
+}
+
+/// The first text, or name, that holds a NUL. Recursion is bounded by [`too_deep`].
+fn nul(object: &Map<String, Value>, above: &str) -> Option<String> {
+    fn in_value(value: &Value, location: &str) -> Option<String> {
+        match value {
+            Value::String(text) => text.contains('\0').then(|| location.to_owned()),
+            Value::Array(items) => {
+                items.iter().enumerate().find_map(|(at, item)| in_value(item, &format!("{location}[{at}]")))
+            }
+            Value::Object(object) => nul(object, location),
+            Value::Null | Value::Bool(_) | Value::Number(_) => None,
+        }
+    }
+    object.iter().find_map(|(name, value)| {
+        let shown = name.replace('\0', "\u{FFFD}");
+        let location = if above.is_empty() { shown } else { format!("{above}.{shown}") };
+        if name.contains('\0') { Some(location) } else { in_value(value, &location) }
+    })
+}

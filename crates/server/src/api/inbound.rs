@@ -1,0 +1,131 @@
+//! `/inbound/setup` and `/inbound/unlink`: which agent answers a number.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::App;
+use super::agent_body::set_telephony;
+use super::auth::Caller;
+use super::body::Body;
+use super::error::{ApiError, ApiResult};
+use super::fields::{Faults, Fields, Text};
+use crate::ids::canonical_uuid;
+use crate::store::{Store, StoreError, StoredNumber};
+
+/// What a mapping names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mapping {
+    agent: Option<String>,
+    number: Option<String>,
+}
+
+/// Reads a mapping. Identifiers are opaque texts; `allow_multiple` and `ivr_config` are another provider's.
+pub(super) fn mapping(object: &Map<String, Value>, faults: &mut Faults) -> Mapping {
+    let fields = Fields::new(object, "");
+    let mut id = |name: &str| {
+        let text = fields.text(name, Text::Line(128), faults)?.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    Mapping { agent: id("agent_id"), number: id("phone_number_id") }
+}
+
+fn missing(name: &str, faults: &mut Faults) {
+    if !faults.touches(name) {
+        faults.constant(StatusCode::BAD_REQUEST, &format!("{name} is required"), name, "is missing or empty");
+    }
+}
+
+/// `POST /inbound/setup`
+pub(super) async fn setup(
+    State(app): State<App>,
+    caller: Caller,
+    Body(object): Body,
+) -> ApiResult<Json<Value>> {
+    caller.may("trunks:write")?;
+    let mut faults = Faults::default();
+    let mapping = mapping(&object, &mut faults);
+    if mapping.agent.is_none() {
+        missing("agent_id", &mut faults);
+    }
+    if mapping.number.is_none() {
+        missing("phone_number_id", &mut faults);
+    }
+    faults.finish()?;
+    let agent = canonical_uuid(&mapping.agent.unwrap_or_default());
+    let number = mapping.number.unwrap_or_default();
+    let account = caller.account.clone();
+    let (number, agent) = app
+        .change(|store| async move {
+            let stored = find_number(&store, &account, &number).await?;
+            let found = store
+                .change_agent(&account, &agent, |agent| -> ApiResult<()> {
+                    set_telephony(&mut agent.body);
+                    Ok(())
+                })
+                .await;
+            let found = found.map_err(|error| match error.status {
+                StatusCode::NOT_FOUND => ApiError::not_found("Agent not found")
+                    .at("agent_id", "no agent of this account has this id; create one with POST /v2/agent"),
+                _ => error,
+            })?;
+            let mapped = store.map_number(&account, &stored.id, Some(&found.id)).await.map_err(no_number)?;
+            Ok((mapped, found))
+        })
+        .await?;
+    let url = format!(
+        "{}/inbound_call?agent_id={}&user_id={}",
+        app.config().public_url(),
+        agent.id,
+        caller.account
+    );
+    Ok(Json(json!({
+        "message": "SIP trunk number successfully mapped to agent",
+        "url": url,
+        "phone_number": number.number.phone_number,
+        "id": number.id,
+    })))
+}
+
+/// `POST /inbound/unlink`
+pub(super) async fn unlink(
+    State(app): State<App>,
+    caller: Caller,
+    Body(object): Body,
+) -> ApiResult<Json<Value>> {
+    caller.may("trunks:write")?;
+    let mut faults = Faults::default();
+    let mapping = mapping(&object, &mut faults);
+    if mapping.number.is_none() {
+        missing("phone_number_id", &mut faults);
+    }
+    faults.finish()?;
+    let number = mapping.number.unwrap_or_default();
+    let number = app
+        .change(|store| async move {
+            let stored = find_number(&store, &caller.account, &number).await?;
+            store.map_number(&caller.account, &stored.id, None).await.map_err(no_number)
+        })
+        .await?;
+    Ok(Json(json!({"url": null, "phone_number": number.number.phone_number, "id": number.id})))
+}
+
+/// A number of the account; the two texts for its absence are the API's own.
+async fn find_number(store: &Store, account: &str, id: &str) -> ApiResult<StoredNumber> {
+    match store.number(account, id).await {
+        Err(StoreError::NotFound) if store.number_was_removed(account, id).await? => {
+            Err(ApiError::not_found("SIP trunk phone number not found in database")
+                .at("phone_number_id", "this number was removed from its trunk; add it again and use its new id"))
+        }
+        found => found.map_err(no_number),
+    }
+}
+
+fn no_number(error: StoreError) -> ApiError {
+    match error {
+        StoreError::NotFound => ApiError::not_found("Phone number doesn't exist.")
+            .at("phone_number_id", "no number of this account has this id"),
+        error => error.into(),
+    }
+}

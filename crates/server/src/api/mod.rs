@@ -1,0 +1,250 @@
+//! The HTTP API: Bolna's trunk, number, mapping, agent and execution endpoints, Tandem's own `/v1`, and the open
+//! `/health`, `/ready`, `/metrics`.
+//!
+//! Handlers read the body, ask the store, and shape the answer. A change goes through [`App::change`]: it is
+//! carried through even when the client goes away, and routing has it before the answer is sent. Nothing here
+//! decides about calls, and no secret is ever part of an answer.
+
+mod agent_body;
+mod agents;
+mod auth;
+mod body;
+mod error;
+mod executions;
+mod fields;
+mod inbound;
+mod native;
+mod numbers;
+mod open;
+mod shapes;
+mod trunk_body;
+mod trunks;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tandem_call::CallId;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+pub use auth::{Caller, DEFAULT_ACCOUNT, SCOPES};
+pub use error::{ApiError, ApiResult};
+pub use fields::Problem;
+
+use crate::config::Config;
+use crate::journal::Journal;
+use crate::routing::RoutingPublisher;
+use crate::secrets::hash_api_key;
+use crate::store::Store;
+
+/// What the API asks of calls that are up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallCommand {
+    /// End the call.
+    HangUp(CallId),
+}
+
+/// Whether the node takes calls. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+/// What a node is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not listening for SIP yet.
+    Starting,
+    /// Taking calls.
+    Ready,
+    /// Finishing the calls it has.
+    Draining,
+}
+
+impl Readiness {
+    /// Says what the node is doing now.
+    pub fn set(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// What the node is doing.
+    pub fn phase(&self) -> Phase {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+}
+
+/// What the API stands on. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub struct Parts {
+    /// Configuration.
+    pub config: Arc<Config>,
+    /// The store.
+    pub store: Store,
+    /// Publishes routing.
+    pub routing: RoutingPublisher,
+    /// Records, verdicts, live calls.
+    pub journal: Journal,
+    /// Takes commands to the engine.
+    pub commands: mpsc::Sender<CallCommand>,
+    /// What the node is doing.
+    pub readiness: Readiness,
+    /// Renders `/metrics`.
+    pub metrics: PrometheusHandle,
+    /// Hash of `TANDEM_API_KEY`, when that is set.
+    pub environment_key: Option<String>,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Hash of the environment's key, for [`Parts::environment_key`].
+    pub fn key_hash(key: &str) -> String {
+        hash_api_key(key)
+    }
+
+    fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.0.journal
+    }
+
+    fn environment_key(&self) -> Option<&str> {
+        self.0.environment_key.as_deref()
+    }
+
+    /// Carries a change through and returns once calls are routed by it.
+    ///
+    /// It runs as a task of its own: a client that goes away in the middle must not leave a change that is
+    /// stored and not routed.
+    async fn change<T, F>(&self, change: impl FnOnce(Store) -> F + Send + 'static) -> ApiResult<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = ApiResult<T>> + Send,
+    {
+        let (store, routing) = (self.0.store.clone(), self.0.routing.clone());
+        let task = tokio::spawn(async move {
+            let changed = change(store).await?;
+            routing.refresh().await?;
+            Ok(changed)
+        });
+        let outcome = task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a change ended in a panic");
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The change could not be carried out"))
+        });
+        outcome.map_err(|mut error: ApiError| {
+            if error.message == error::NUMBER_TAKEN {
+                let status = self.config().api.duplicate_number_status;
+                error.status = StatusCode::from_u16(status).unwrap_or(StatusCode::CONFLICT);
+            }
+            error
+        })
+    }
+}
+
+/// Every endpoint.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/sip-trunks/trunks", post(trunks::create).get(trunks::list))
+        .route(
+            "/sip-trunks/trunks/{trunk_id}",
+            get(trunks::show).patch(trunks::change).delete(trunks::delete),
+        )
+        .route("/sip-trunks/trunks/{trunk_id}/numbers", post(numbers::add).get(numbers::list))
+        .route("/sip-trunks/trunks/{trunk_id}/numbers/{phone_number_id}", delete(numbers::remove))
+        .route("/inbound/setup", post(inbound::setup))
+        .route("/inbound/unlink", post(inbound::unlink))
+        .route("/v2/agent", post(agents::create))
+        .route("/v2/agent/all", get(agents::list))
+        .route(
+            "/v2/agent/{agent_id}",
+            get(agents::show).put(agents::replace).patch(agents::change).delete(agents::delete),
+        )
+        .route("/v2/agent/{agent_id}/executions", get(executions::of_agent))
+        .route("/executions/{execution_id}", get(executions::show))
+        .route("/v1/calls", get(native::calls))
+        .route("/v1/calls/{call_id}", get(native::call))
+        .route("/v1/calls/{call_id}/hangup", post(native::hang_up))
+        .route("/v1/verdicts", get(native::verdicts))
+        .route("/health", get(open::health))
+        .route("/ready", get(open::ready))
+        .route("/metrics", get(open::metrics))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), measure))
+        .with_state(app)
+}
+
+/// Serves the API until `stop` resolves; requests under way are finished.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(app)).with_graceful_shutdown(stop).await
+}
+
+/// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.
+pub fn read_any_body(bytes: &[u8]) {
+    let Ok(object) = body::parse_object(&Bytes::copy_from_slice(bytes), 32) else { return };
+    let mut faults = fields::Faults::default();
+    if let Some((mut settings, _)) = trunk_body::new_trunk(&object, &mut faults) {
+        assert!(faults.is_empty(), "a trunk is made of a body without faults alone");
+        trunk_body::change_trunk(&object, &mut settings, &mut faults);
+    }
+    trunk_body::new_number(&object, &mut faults);
+    agent_body::new_agent(&object, &mut faults);
+    inbound::mapping(&object, &mut faults);
+    drop(faults.finish());
+}
+
+async fn unknown_path(method: Method, uri: Uri) -> ApiError {
+    ApiError::not_found(format!("There is no {method} {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
+}
+
+/// Counts and times requests by route, never by path: paths hold identifiers.
+async fn measure(State(_): State<App>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = request.method().as_str().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    tracing::debug!(target: "tandem::api", method, route, status, "request");
+    metrics::histogram!("tandem_api_request_seconds", "method" => method.clone(), "route" => route.clone())
+        .record(began.elapsed().as_secs_f64());
+    metrics::counter!(
+        "tandem_api_requests_total",
+        "method" => method, "route" => route, "status" => status.to_string()
+    )
+    .increment(1);
+    response
+}
