@@ -5,6 +5,8 @@
 //! the RFC leaves a choice, the case says which was made. What an endpoint answers to well-formed requests
 //! it cannot serve (405, 415, 416, 420 …) is in `torture_endpoint.rs`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it is wrong")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;

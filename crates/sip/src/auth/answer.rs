@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::challenge::Side;
 use super::digest::{Algorithm, DigestInput, Qop};
-use super::header::{Challenge, challenges, escape};
+use super::header::{Challenge, challenges, escape, unescape};
 use crate::message::{HeaderName, Method, Response};
 
 /// Why a challenge is not answered.
@@ -20,8 +20,9 @@ pub enum Refused {
     /// The challenges are for realms these credentials do not belong to.
     #[error("challenge for another realm")]
     OtherRealm,
-    /// The peer has seen these credentials and does not want them: "the client … MUST NOT re-attempt …
-    /// unless the request contained invalid credentials … or a stale nonce" (RFC 3261 section 22.1).
+    /// The peer has seen these credentials and does not want them: "a UAC MUST NOT re-attempt requests with
+    /// the credentials that have just been rejected (though the request may be retried if the nonce was
+    /// stale)" (RFC 3261 section 22.1).
     #[error("credentials not accepted")]
     NotAccepted,
     /// The peer calls every nonce stale.
@@ -42,7 +43,7 @@ pub struct Answerer {
     rounds: u32,
 }
 
-/// The challenge being answered, owned.
+/// The challenge being answered, owned; values as between their quotes.
 #[derive(Clone)]
 struct Answering {
     side: Side,
@@ -143,12 +144,12 @@ impl Answerer {
         let username = escape(&self.username);
         let response = DigestInput {
             algorithm: state.algorithm,
-            username: username.as_bytes(),
-            realm: &state.realm,
+            username: self.username.as_bytes(),
+            realm: &unescape(&state.realm),
             password: self.password.as_bytes(),
             method: method.as_bytes(),
             uri,
-            nonce: &state.nonce,
+            nonce: &unescape(&state.nonce),
             qop: state.qop,
             nonce_count: count.as_bytes(),
             cnonce: cnonce.as_bytes(),

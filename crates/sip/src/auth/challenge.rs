@@ -14,7 +14,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use super::digest::{Algorithm, DigestInput, Qop, hex};
-use super::header::{Credentials, escape, write_quoted};
+use super::header::{Credentials, escape, unescape, write_quoted};
 use crate::message::{HeaderName, Request, Uri};
 
 /// Which pair of headers is spoken.
@@ -84,9 +84,7 @@ impl Default for AuthenticatorConfig {
 pub enum Staleness {
     /// The credentials were absent or wrong.
     Fresh,
-    /// "the request … was rejected because the nonce value was stale. If stale is true, the client may wish
-    /// to simply retry the request with a new encrypted response, without re-prompting the user" (RFC 7616
-    /// section 3.3).
+    /// The nonce was: the client may try again without asking its user (RFC 7616 section 3.3).
     Stale,
 }
 
@@ -102,7 +100,8 @@ pub enum Verification {
     /// They are right and were used before, by another request: challenge with [`Staleness::Stale`]. An
     /// honest client that lost count recovers; who replays cannot.
     Replayed,
-    /// The digest's URI is not the request's.
+    /// The digest's URI is not the request's: "if they are not, the server SHOULD return a 400 Bad Request
+    /// error" (RFC 7616 section 3.4.6).
     OtherUri,
     /// User or password are wrong.
     Wrong,
@@ -331,38 +330,37 @@ fn credentials_for<'a>(request: &'a Request, side: Side, realm: &str) -> Option<
         .find(|credentials| credentials.realm == realm.as_bytes())
 }
 
-/// Computes the response and compares it in constant time. A username with escapes is hashed as it was
-/// sent and, for clients that escape only what they send, as it is meant.
+/// Computes the response and compares it in constant time. Values with quoting slashes are hashed without
+/// them, as RFC 7616 section 3.3 says, and with them, as RFC 2617 had it and curl still does.
 fn is_right(
     credentials: &Credentials<'_>,
     algorithm: Algorithm,
     request: &Request,
     password: Option<&str>,
 ) -> bool {
-    let plain = credentials.username_plain();
     let lowered = credentials.response.to_ascii_lowercase();
-    let matches = |username: &[u8]| {
-        let input = DigestInput {
-            algorithm,
-            username,
-            realm: credentials.realm,
-            password: password.unwrap_or_default().as_bytes(),
-            method: request.method().as_bytes(),
-            uri: credentials.uri,
-            nonce: credentials.nonce,
-            qop: credentials.qop,
-            nonce_count: credentials.nonce_count,
-            cnonce: credentials.cnonce,
-            body: request.fields().body_bytes(),
-        };
-        bool::from(input.response().as_ref().ct_eq(&lowered))
+    let as_sent = DigestInput {
+        algorithm,
+        username: credentials.username,
+        realm: credentials.realm,
+        password: password.unwrap_or_default().as_bytes(),
+        method: request.method().as_bytes(),
+        uri: credentials.uri,
+        nonce: credentials.nonce,
+        qop: credentials.qop,
+        nonce_count: credentials.nonce_count,
+        cnonce: credentials.cnonce,
+        body: request.fields().body_bytes(),
     };
-    let is_match = matches(credentials.username) | (plain != credentials.username && matches(&plain));
-    is_match && password.is_some()
+    let (username, realm) = (unescape(as_sent.username), unescape(as_sent.realm));
+    let cnonce = unescape(as_sent.cnonce);
+    let as_meant = DigestInput { username: &username, realm: &realm, cnonce: &cnonce, ..as_sent };
+    let matches = |input: DigestInput<'_>| input.response().as_ref().ct_eq(&lowered);
+    bool::from(matches(as_meant) | matches(as_sent)) && password.is_some()
 }
 
-/// "The server … should assure that the resource designated by the "uri" parameter is the same as the
-/// resource specified in the Request-Line" (RFC 7616 section 3.4.6).
+/// "The authenticating server MUST assure that the resource designated by the `uri` parameter is the same
+/// as the resource specified in the Request-Line" (RFC 7616 section 3.4.6).
 fn names_request(uri: &[u8], request: &Request) -> bool {
     let requested = request.uri();
     uri == requested.as_bytes() || Uri::parse(uri).is_some_and(|uri| uri.is_equivalent(&requested))

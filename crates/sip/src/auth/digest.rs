@@ -141,8 +141,8 @@ fn joined<D: sha2::Digest>(parts: &[&[u8]]) -> HexDigest {
     hex(&digest.finalize())
 }
 
-/// Everything a response is computed over. Values are those between the quotes, escapes left in:
-/// "unq(X) denotes the value of the quoted-string X without the surrounding quotes" (RFC 7616 section 3.3).
+/// Everything a response is computed over. "unq(X) means the value of the quoted-string X without the
+/// surrounding quotes and with quoting slashes removed" (RFC 7616 section 3.3).
 #[derive(Clone, Copy)]
 pub struct DigestInput<'a> {
     /// The algorithm.

@@ -54,7 +54,7 @@ fn read_params<'a>(
     None
 }
 
-/// The bytes between the quotes, escapes left in: what is hashed and echoed.
+/// The bytes between the quotes, escapes left in: what is compared and echoed.
 fn unq(value: &[u8]) -> &[u8] {
     match value {
         [b'"', inner @ .., b'"'] => inner,
@@ -210,11 +210,7 @@ impl<'a> Credentials<'a> {
 
     /// The username with its escapes undone: what an account is looked up by.
     pub fn username_plain(&self) -> Cow<'a, [u8]> {
-        if !self.username.contains(&b'\\') {
-            return Cow::Borrowed(self.username);
-        }
-        let quoted = [b"\"", self.username, b"\""].concat();
-        Cow::Owned(unquote(&quoted).into_owned())
+        unescape(self.username)
     }
 
     /// `nc` as a number; `None` where there is none.
@@ -227,6 +223,14 @@ impl<'a> Credentials<'a> {
 pub(super) fn write_quoted(out: &mut String, name: &str, value: &str) {
     let comma = if out.ends_with(' ') { "" } else { ", " };
     write!(out, "{comma}{name}=\"{value}\"").expect("writing to a string cannot fail");
+}
+
+/// What stands between quotes, with its quoting slashes removed: what is hashed.
+pub(super) fn unescape(quoted: &[u8]) -> Cow<'_, [u8]> {
+    if !quoted.contains(&b'\\') {
+        return Cow::Borrowed(quoted);
+    }
+    Cow::Owned(unquote(&[b"\"", quoted, b"\""].concat()).into_owned())
 }
 
 /// Text as it stands between quotes.

@@ -243,17 +243,15 @@ impl<'a> Params<'a> {
 
     /// Whether everything to the end is well-formed, no name repeated (RFC 3261 section 7.3.1: "any given
     /// parameter-name MUST NOT appear more than once").
-    pub(crate) fn is_well_formed(mut self) -> bool {
-        let all = self.clone();
-        let mut count = 0;
-        while let Some(param) = self.next() {
+    pub(crate) fn is_well_formed(&self) -> bool {
+        let (all, mut rest) = (self.clone(), self.clone());
+        for (count, param) in rest.by_ref().enumerate() {
             let repeated = all.clone().take(count).any(|other| other.name.eq_ignore_ascii_case(param.name));
             if repeated || count == MAX_PARAMS {
                 return false;
             }
-            count += 1;
         }
-        !self.is_broken
+        !rest.is_broken
     }
 
     /// The first parameter of this name.
@@ -305,7 +303,7 @@ fn take_param_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         return take_quoted(bytes);
     }
     let is_end = |&byte: &u8| is_space(byte) || matches!(byte, b';' | b',' | b'"' | b'<' | b'>' | b'=');
-    let end = bytes.iter().position(|byte| is_end(byte)).unwrap_or(bytes.len());
+    let end = bytes.iter().position(is_end).unwrap_or(bytes.len());
     (end > 0).then(|| bytes.split_at(end))
 }
 

@@ -17,7 +17,8 @@ macro_rules! methods {
         }
 
         impl<'a> Method<'a> {
-            /// Reads a method; "the method is case-sensitive" (RFC 3261 section 7.1).
+            /// Reads a method, with case: "the method part of CSeq is case-sensitive" (RFC 3261 section
+            /// 20.16), and so is what it repeats.
             pub fn from_bytes(token: &'a [u8]) -> Self {
                 $(if token == $name.as_bytes() { return Self::$variant; })*
                 Self::Other(token)

@@ -263,8 +263,8 @@ impl Unreadable {
         self.fields.set_source(address, routing);
     }
 
-    /// Whether a refusal can be sent: a method was read, it is not ACK ("a UAS MUST NOT … respond to an
-    /// ACK", RFC 3261 section 8.2 and 17), and there is a Via to send it along.
+    /// Whether a refusal can be sent: a method was read, it is not ACK, which nothing answers (RFC 3261
+    /// section 17), and there is a Via to send it along.
     pub(crate) fn is_refusable(&self) -> bool {
         let method = self.method();
         !method.as_bytes().is_empty()

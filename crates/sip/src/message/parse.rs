@@ -149,8 +149,8 @@ impl StartLine {
             faults.note(Fault::Version);
         }
         let uri_start = method.end as usize + 1;
-        // "Request-URI … MUST NOT contain unescaped spaces or control characters and MUST NOT be enclosed
-        // in <>" (section 7.1); headers "are never allowed in a Request-URI" (section 19.1.1, table 1).
+        // "The Request-URI MUST NOT contain unescaped spaces or control characters and MUST NOT be enclosed
+        // in <>" (section 7.1), nor hold headers (section 19.1.1, table 1).
         let is_taken = Uri::parse(uri).is_some_and(|uri| uri.headers().is_none());
         if !is_taken {
             let is_spaced = uri.first().is_none_or(|byte| *byte == b' ') || uri.last() == Some(&b' ');

@@ -283,8 +283,8 @@ pub(crate) fn host_ip(host: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(bare).ok()?;
     match text.parse::<Ipv6Addr>() {
         Ok(address) => Some(IpAddr::V6(address)),
-        // RFC 5118 section 4.10: RFC 3261's grammar wrongly allowed three colons before an embedded IPv4
-        // address, and "an implementation should accept" what it led others to write.
+        // RFC 3261's grammar wrongly allows a third colon before an embedded IPv4 address, and "an
+        // implementation must tolerate both of the above constructs" (RFC 5118 section 4.10).
         Err(_) => text.replacen(":::", "::", 1).parse::<Ipv6Addr>().ok().map(IpAddr::V6),
     }
 }

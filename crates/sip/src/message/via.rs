@@ -156,11 +156,11 @@ pub(crate) struct Source {
 
 /// Writes a Via value with the request's source in it; every byte that is not `received` or `rport` stays.
 ///
-/// "If the host portion of the sent-by parameter contains a domain name, or if it contains an IP address
-/// that differs from the packet source address, the server MUST add a received parameter" (RFC 3261
-/// section 18.2.1). "When a server receives a request that has an rport parameter with no value, it MUST
-/// set the value of the parameter to the source port of the request [and] MUST insert a received
-/// parameter" (RFC 3581 section 4). Values the sender put there itself are overwritten: they are a guess
+/// "If the host portion of the `sent-by` parameter contains a domain name, or if it contains an IP address
+/// that differs from the packet source address, the server MUST add a `received` parameter" (RFC 3261
+/// section 18.2.1). "If this Via header field value contains an `rport` parameter with no value, it MUST
+/// set the value of the parameter to the source port of the request. … In fact, the server MUST insert a
+/// `received` parameter … even if it is identical" (RFC 3581 section 4). Values the sender put there itself are overwritten: they are a guess
 /// at best.
 pub(crate) fn write_with_source(via: &Via<'_>, source: &Source, out: &mut Vec<u8>) {
     use std::io::Write as _;

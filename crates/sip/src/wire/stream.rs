@@ -226,7 +226,7 @@ fn is_start_line(line: &[u8]) -> bool {
     [line, version].iter().any(|part| part.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"SIP/")))
 }
 
-/// "The Content-Length header field … MUST be used with stream-oriented transports" (RFC 3261 section
+/// "The Content-Length header field MUST be used with stream oriented transports" (RFC 3261 section
 /// 18.3): header section and body together.
 fn message_length(head: &[u8]) -> Result<usize, Fault> {
     let body = crate::message::framed_length(head)?.ok_or(Fault::Missing(HeaderName::ContentLength))?;
