@@ -7,4 +7,5 @@ mod commands;
 mod echo;
 mod hardship;
 mod rtp;
+mod steady;
 mod world;

@@ -1,0 +1,77 @@
+//! The steady state allocates nothing: no packet and no message of audio costs more than its bytes.
+
+use tandem_agent::FrameKind;
+use tandem_call::bridge::{Bridge, BridgeCommand, BridgeTransmit};
+use tandem_media::Law;
+
+use crate::agents::{stream_audio, twilio_media};
+use crate::world::{MS, plan};
+
+/// One call at 50 packets a second each way, driven without the test's own logs.
+struct Load {
+    bridge: Bridge,
+    now: std::time::Instant,
+    packet: Vec<u8>,
+    kind: FrameKind,
+    message: Vec<u8>,
+    buffer: Vec<u8>,
+    sent: u64,
+}
+
+impl Load {
+    fn new(config: &str, law: Law, kind: FrameKind, message: Vec<u8>) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+        let now = std::time::Instant::now();
+        let mut bridge = Bridge::new(plan(config, law), 7, now).unwrap();
+        bridge.handle_command(now, BridgeCommand::Start);
+        let mut packet = vec![0x80, law.payload_type()];
+        packet.extend_from_slice(&[0; 10]);
+        packet.extend_from_slice(&[0x33; 160]);
+        Self { bridge, now, packet, kind, message, buffer: Vec::with_capacity(4096), sent: 0 }
+    }
+
+    fn second(&mut self) {
+        for _ in 0..50 {
+            self.now += 20 * MS;
+            let sequence = u16::from_be_bytes([self.packet[2], self.packet[3]]).wrapping_add(1);
+            self.packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+            self.packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
+            self.bridge.handle_rtp(self.now, "192.0.2.1:4000".parse().unwrap(), &self.packet);
+            self.bridge.handle_agent_frame(self.now, self.kind, &self.message);
+            self.bridge.handle_timeout(self.now);
+            while let Some(transmit) = self.bridge.poll_transmit(self.now, &mut self.buffer) {
+                self.sent += u64::from(!matches!(transmit, BridgeTransmit::Rtcp { .. }));
+            }
+            while self.bridge.poll_event().is_some() {}
+            assert!(self.bridge.poll_timeout().is_some());
+        }
+    }
+}
+
+fn assert_steady(name: &str, mut load: Load) {
+    for _ in 0..10 {
+        load.second();
+    }
+    let before = load.sent;
+    let info = allocation_counter::measure(|| {
+        for _ in 0..20 {
+            load.second();
+        }
+    });
+    assert_eq!(load.sent - before, 2 * 20 * 50, "{name}: one packet and one message each 20 ms");
+    assert_eq!(info.count_total, 0, "{name}");
+}
+
+#[test]
+fn no_dialect_allocates_per_packet() {
+    let ulaw = vec![0x21; 160];
+    let asterisk = r#"{"dialect":"asterisk"}"#;
+    assert_steady("asterisk", Load::new(asterisk, Law::Mulaw, FrameKind::Binary, ulaw.clone()));
+    assert_steady("asterisk, other law", Load::new(asterisk, Law::Alaw, FrameKind::Binary, ulaw.clone()));
+    let slin16 = r#"{"dialect":"asterisk","encoding":"slin16"}"#;
+    assert_steady("asterisk, 16 kHz", Load::new(slin16, Law::Alaw, FrameKind::Binary, vec![3; 640]));
+    let media = twilio_media(&ulaw).into_bytes();
+    assert_steady("twilio", Load::new(r#"{"dialect":"twilio"}"#, Law::Mulaw, FrameKind::Text, media));
+    let audio = stream_audio(24_000, &[2; 960]);
+    assert_steady("bolna", Load::new(r#"{"dialect":"bolna"}"#, Law::Mulaw, FrameKind::Text, audio));
+}
