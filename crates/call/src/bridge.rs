@@ -40,7 +40,7 @@ use speech::{Notice, Speech, Wish};
 const CLOSE_NORMAL: u16 = 1000;
 
 /// Length of a digit that an agent asks for, in milliseconds.
-const DIGIT_MS: u16 = 160;
+const DIGIT_MS: u32 = 160;
 
 /// The audio path of one call.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ pub struct Bridge {
     /// Last sign of life of the RTP peer, and whether its silence has been reported.
     heard_at: Instant,
     is_silence_reported: bool,
+    is_goodbye_said: bool,
     /// Arrival of the last RTP packet, for audio whose own arrival the session does not know.
     rtp_at: Option<Instant>,
     /// The tick at which audio that came to an empty queue should leave.
@@ -129,6 +130,7 @@ impl Bridge {
             clock: EgressClock::new(now, Duration::from_millis(20)),
             heard_at: now,
             is_silence_reported: false,
+            is_goodbye_said: false,
             rtp_at: None,
             speech_due: None,
             text: String::new(),
@@ -182,7 +184,14 @@ impl Bridge {
             None => {}
             Some(Wish::HangUp) => self.end_by_agent(AgentHangUpCause::Command),
         }
-        self.start_digits();
+        while let Some(digit) = self.speech.digits.pop_front() {
+            self.send_digit(digit, DIGIT_MS);
+        }
+    }
+
+    /// The shell dropped a droppable frame because the agent does not read.
+    pub const fn handle_agent_frame_dropped(&mut self) {
+        self.statistics.agent_frames_dropped += 1;
     }
 
     /// The agent's socket is gone.
@@ -217,10 +226,8 @@ impl Bridge {
             BridgeCommand::Start => self.start(now),
             BridgeCommand::Media(media) => self.set_media(now, media),
             BridgeCommand::SendDtmf { digits, duration_ms } => {
-                if let Some(session) = &mut self.session {
-                    for digit in digits.chars() {
-                        session.send_dtmf(digit, u32::from(duration_ms));
-                    }
+                for digit in digits.chars() {
+                    self.send_digit(digit, u32::from(duration_ms));
                 }
             }
             BridgeCommand::Digit { digit, duration_ms } => self.tell_digit(digit, u32::from(duration_ms)),
@@ -391,10 +398,13 @@ impl Bridge {
         self.end_by_agent(AgentHangUpCause::ProtocolErrors);
     }
 
-    fn start_digits(&mut self) {
-        let Some(session) = &mut self.session else { return };
-        for digit in self.speech.digits.drain(..) {
-            session.send_dtmf(digit.to_ascii_uppercase(), u32::from(DIGIT_MS));
+    fn send_digit(&mut self, digit: char, duration_ms: u32) {
+        let session = self.session.as_mut();
+        let is_taken =
+            session.is_some_and(|session| session.send_dtmf(digit.to_ascii_uppercase(), duration_ms));
+        if !is_taken {
+            self.speech.notify(Notice::Refused("digit cannot be sent to this caller"));
+            self.speech.report(BridgeEvent::DigitRefused { digit });
         }
     }
 
@@ -469,9 +479,8 @@ impl Bridge {
             if to.is_some() {
                 self.statistics.heard_ms += audio_bytes as u64 / 8;
             }
-            if let Some(wanted) = self.speech_due.take() {
-                self.statistics.outbound_delay.record(now.saturating_duration_since(wanted));
-            }
+            let wanted = self.speech_due.take().unwrap_or(due);
+            self.statistics.outbound_delay.record(now.saturating_duration_since(wanted));
             if let Some(trim) = self.speech.trim(due) {
                 self.clock.set_trim(trim);
             }
@@ -482,6 +491,19 @@ impl Bridge {
             }
         }
         to.map_or(Tick::Unsent, Tick::Sent)
+    }
+
+    fn poll_rtcp(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
+        let session = self.session.as_mut()?;
+        match self.state {
+            State::Start => None,
+            State::End | State::Drained { .. } | State::HangUp => session.poll_rtcp(now, buffer),
+            State::Nothing if self.is_goodbye_said => None,
+            State::Nothing => {
+                self.is_goodbye_said = true;
+                session.goodbye(now, buffer)
+            }
+        }
     }
 
     const fn is_ticking(&self) -> bool {

@@ -175,6 +175,11 @@ pub enum BridgeEvent {
         /// Audio still to be played, in milliseconds.
         queued_ms: u32,
     },
+    /// A digit could not be sent: the caller's side negotiated no telephone events, or too many are waiting.
+    DigitRefused {
+        /// The digit.
+        digit: char,
+    },
     /// No RTP and no RTCP came for the plan's `media_timeout`. Comes once a silence.
     MediaTimeout,
     /// A frame of the agent was not understood.
@@ -254,11 +259,13 @@ pub struct BridgeStatistics {
     pub rtp: RtpStatistics,
     /// From a RTP packet's arrival to its audio leaving for the agent.
     pub inbound_delay: DelayHistogram,
-    /// From an agent message's arrival at an empty queue to its first audio leaving as RTP, less the wait for
-    /// the next tick of the egress clock.
+    /// How much later than the egress clock asks each packet of agent audio left; for the first of an utterance,
+    /// later than the first tick after its arrival.
     pub outbound_delay: DelayHistogram,
-    /// Audio messages sent to the agent.
+    /// Audio messages made for the agent.
     pub agent_frames_sent: u64,
+    /// Audio messages that were made but dropped, because the agent does not read its socket.
+    pub agent_frames_dropped: u64,
     /// Messages received from the agent.
     pub agent_frames_received: u64,
     /// Messages received from the agent that its dialect does not know.

@@ -46,6 +46,7 @@ pub(super) enum Notice {
     Xon,
     Status(QueueStatus),
     Error(DialectError),
+    Refused(&'static str),
     Stop,
 }
 
@@ -387,6 +388,7 @@ impl Notice {
                 text.push_str(&error.to_string());
                 AgentEvent::Error { text }
             }
+            Self::Refused(text) => AgentEvent::Error { text },
             Self::Stop => AgentEvent::Stop,
         }
     }
