@@ -126,7 +126,7 @@ impl Publication {
         self.engine.send(update).await.map_err(|_| PublishError::Stopped)?;
         is_taken.await.map_err(|_| PublishError::Stopped)?;
         metrics::gauge!("tandem_routing_numbers").set(table.number_count() as f64);
-        metrics::histogram!("tandem_routing_publish_seconds").record(began.elapsed().as_secs_f64());
+        metrics::histogram!("tandem_routing_publish_delay_seconds").record(began.elapsed().as_secs_f64());
         tracing::debug!(version = self.version, numbers = table.number_count(), "routing published");
         self.current.store(table);
         Ok(())

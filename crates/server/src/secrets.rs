@@ -151,6 +151,9 @@ impl Sealer {
 /// The file's text; made with a fresh key when it does not exist. Two processes starting at once agree,
 /// because only one of them creates the file and the other reads it.
 fn read_or_make(path: &Path) -> std::io::Result<String> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
             let text = hex(&random::<KEY_BYTES>());

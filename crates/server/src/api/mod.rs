@@ -31,7 +31,6 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tandem_call::CallId;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -45,6 +44,17 @@ use crate::journal::Journal;
 use crate::routing::RoutingPublisher;
 use crate::secrets::hash_api_key;
 use crate::store::Store;
+
+/// Renders the page of `/metrics`.
+pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Shortest key taken from the environment: whoever guesses it has the account.
+const LEAST_KEY: usize = 16;
+
+/// A key in the environment that is too easily guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("TANDEM_API_KEY has {0} characters; give at least {LEAST_KEY}, as `openssl rand -hex 24` prints them")]
+pub struct ShortKey(usize);
 
 /// What the API asks of calls that are up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +112,8 @@ pub struct Parts {
     pub commands: mpsc::Sender<CallCommand>,
     /// What the node is doing.
     pub readiness: Readiness,
-    /// Renders `/metrics`.
-    pub metrics: PrometheusHandle,
+    /// Renders the page of `/metrics`, in the text format of Prometheus.
+    pub metrics: MetricsPage,
     /// Hash of `TANDEM_API_KEY`, when that is set.
     pub environment_key: Option<String>,
 }
@@ -115,8 +125,11 @@ impl App {
     }
 
     /// Hash of the environment's key, for [`Parts::environment_key`].
-    pub fn key_hash(key: &str) -> String {
-        hash_api_key(key)
+    ///
+    /// # Errors
+    /// When the key is too short.
+    pub fn key_hash(key: &str) -> Result<String, ShortKey> {
+        if key.len() < LEAST_KEY { Err(ShortKey(key.len())) } else { Ok(hash_api_key(key)) }
     }
 
     fn config(&self) -> &Config {
@@ -239,7 +252,7 @@ async fn measure(State(_): State<App>, request: Request, next: Next) -> Response
     let response = next.run(request).await;
     let status = response.status().as_u16();
     tracing::debug!(target: "tandem::api", method, route, status, "request");
-    metrics::histogram!("tandem_api_request_seconds", "method" => method.clone(), "route" => route.clone())
+    metrics::histogram!("tandem_api_request_delay_seconds", "method" => method.clone(), "route" => route.clone())
         .record(began.elapsed().as_secs_f64());
     metrics::counter!(
         "tandem_api_requests_total",

@@ -46,7 +46,6 @@ pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
             return error.into_response();
         }
     }
-    app.0.metrics.run_upkeep();
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, app.0.metrics.render()).into_response()
+    (kind, (app.0.metrics)()).into_response()
 }

@@ -7,8 +7,8 @@ use anyhow::bail;
 
 use crate::api::SCOPES;
 use crate::config::Config;
-use crate::control::{Environment, open_store};
-use crate::store::{ApiKey, Store, StoreError};
+use crate::secrets::Sealer;
+use crate::store::{ApiKey, Place, Store, StoreError};
 
 /// Arguments of `tandem key`.
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,11 @@ pub enum Action {
 /// When the store cannot be opened or the key is not found.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(arguments.config.as_deref())?;
-    let store = open_store(&config, &Environment::read()).await?;
+    let secret_key = std::env::var("TANDEM_SECRET_KEY").ok().filter(|text| !text.is_empty());
+    let place = Place::of(&config.store.url);
+    let sealer =
+        Sealer::find(secret_key.as_deref(), config.security.secret_key_file.as_deref(), place.file())?;
+    let store = Store::open(&config.store.url, sealer).await?;
     let outcome = act(&store, arguments.action).await;
     store.close().await;
     print!("{}", outcome?);
@@ -99,7 +103,6 @@ fn table(keys: &[ApiKey]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secrets::Sealer;
 
     async fn store(folder: &std::path::Path) -> Store {
         let database = folder.join("tandem.db");
