@@ -5,14 +5,26 @@
 //! [`bytes::Bytes`]; header bytes pass through unchanged and values are looked at on demand.
 
 pub mod auth;
+mod dialog;
+mod endpoint;
 mod error;
 mod flow;
+mod ids;
 pub mod message;
+mod timers;
+mod transaction;
 pub mod wire;
 
+pub use endpoint::{
+    Census, ContactUse, Counters, EndedBy, Endpoint, EndpointConfig, EndpointLimits, Event, Incoming,
+    Malformed, Misuse, Network, NoResponseCause, NotAccepted, OfferKind, OutgoingInvite, OutgoingRequest,
+    Reach, Refresher, Refusal, ReliableProvisionals, SessionPolicy, SessionTimerConfig, Target, TimingConfig,
+    Transmit,
+};
 pub use error::{Fault, ParseError};
 pub use flow::{Flow, Transport};
+pub use ids::{RequestId, SessionId, TransmitId};
 pub use message::{
     CSeq, Fields, HeaderName, Message, Method, NameAddr, Request, RequestBuilder, Response, ResponseBuilder,
-    Scheme, Unreadable, Uri, Via,
+    ResponseRouting, Scheme, Unreadable, Uri, Via,
 };

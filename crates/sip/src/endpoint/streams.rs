@@ -1,0 +1,181 @@
+//! Stream connections: framing, keep-alives, bounds on their number and slowness, and their loss.
+//!
+//! RFC 3261 18.3, 18.4; RFC 5626 3.5.1, 4.4.1. The shell opens and closes; this file decides when to close.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::event::{Event, Malformed, Target};
+use super::{Endpoint, Reason, TimerKey};
+use crate::flow::Flow;
+use crate::ids::TransactionId;
+use crate::message::ResponseRouting;
+use crate::wire::{StreamFramer, StreamItem};
+
+/// The connections that are open.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    open: BTreeMap<Flow, Stream>,
+    by_source: BTreeMap<IpAddr, usize>,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    framer: StreamFramer,
+    /// Whether a whole message has come.
+    has_spoken: bool,
+    /// Whether half a message is held and its time runs.
+    is_waiting: bool,
+}
+
+impl Streams {
+    pub(super) fn is_open(&self, flow: Flow) -> bool {
+        self.open.contains_key(&flow)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    fn insert(&mut self, flow: Flow) {
+        if self.open.insert(flow, Stream::default()).is_none() {
+            *self.by_source.entry(flow.remote.ip()).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, flow: Flow) -> bool {
+        let is_known = self.open.remove(&flow).is_some();
+        if is_known && let Some(count) = self.by_source.get_mut(&flow.remote.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_source.remove(&flow.remote.ip());
+            }
+        }
+        is_known
+    }
+
+    fn leads_to(&self, target: &Target) -> bool {
+        match target {
+            Target::Address { transport, remote, .. } => {
+                self.open.keys().any(|flow| flow.transport == *transport && flow.remote == *remote)
+            }
+            Target::Flow(flow) => self.is_open(*flow),
+            Target::Name { .. } | Target::Close(_) => false,
+        }
+    }
+}
+
+impl Endpoint {
+    /// Takes the news of a connection, opened by either side. Over a bound it is closed at once.
+    pub fn handle_stream_opened(&mut self, now: Instant, flow: Flow) {
+        debug_assert!(flow.transport.is_reliable(), "datagrams have no connections");
+        let limits = &self.config.limits;
+        let from_source = self.streams.by_source.get(&flow.remote.ip()).copied().unwrap_or(0);
+        if self.streams.len() >= limits.streams || from_source >= limits.streams_per_source {
+            self.counters.streams_closed += 1;
+            self.send_close(flow);
+            return;
+        }
+        self.streams.insert(flow);
+        let key = TimerKey::Stream(flow);
+        self.timers.arm(key, Reason::StreamFirstMessage, now + limits.stream_first_message);
+        self.timers.arm(key, Reason::StreamIdle, now + limits.stream_idle);
+    }
+
+    /// Takes what was read from a connection. Bytes of a connection that is not known are dropped.
+    pub fn handle_stream(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
+        let Some(stream) = self.streams.open.get_mut(&flow) else { return };
+        stream.framer.push(bytes);
+        let key = TimerKey::Stream(flow);
+        self.timers.arm(key, Reason::StreamIdle, now + self.config.limits.stream_idle);
+        loop {
+            // A message may have closed the connection it came over.
+            let Some(stream) = self.streams.open.get_mut(&flow) else { return };
+            match stream.framer.next() {
+                Ok(Some(StreamItem::Message(message))) => {
+                    stream.has_spoken = true;
+                    stream.is_waiting = false;
+                    self.timers.disarm(key, Reason::StreamFirstMessage);
+                    self.timers.disarm(key, Reason::StreamMessage);
+                    self.receive(now, flow, message);
+                }
+                Ok(Some(StreamItem::KeepAlivePing)) => self.answer_ping(flow),
+                Ok(Some(StreamItem::KeepAlivePong)) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    self.counters.malformed += 1;
+                    let fault = error.fault();
+                    let unreadable = error.into_refusable();
+                    self.refuse_and_close(flow, Malformed { flow, fault, unreadable });
+                    return;
+                }
+            }
+        }
+        let patience = self.config.limits.stream_message;
+        let Some(stream) = self.streams.open.get_mut(&flow) else { return };
+        if stream.framer.is_mid_message() && !stream.is_waiting {
+            // The time runs from the first byte; dribbling does not extend it.
+            stream.is_waiting = true;
+            self.timers.arm(key, Reason::StreamMessage, now + patience);
+        }
+    }
+
+    /// Takes the news that a connection is gone. RFC 3261 18.4: transactions that wait on it hear of it;
+    /// dialogs stay, and reach the peer over another connection.
+    pub fn handle_flow_closed(&mut self, now: Instant, flow: Flow) {
+        if !self.forget_stream(flow) {
+            return;
+        }
+        let lost: Vec<TransactionId> = self.clients_on(|target| {
+            *target == Target::Flow(flow)
+                || matches!(target, Target::Address { transport, remote, .. }
+                    if *transport == flow.transport && *remote == flow.remote
+                        && !self.streams.leads_to(target))
+        });
+        for transaction in lost {
+            self.transport_failed(now, transaction);
+        }
+    }
+
+    /// A connection was too slow or too long silent.
+    pub(super) fn stream_timer(&mut self, flow: Flow) {
+        self.close_stream(flow);
+    }
+
+    /// RFC 5626 4.4.1: on two line ends "it MUST immediately respond with a single CRLF over the same
+    /// connection".
+    fn answer_ping(&mut self, flow: Flow) {
+        self.counters.keep_alives += 1;
+        self.send(None, Target::Flow(flow), Bytes::from_static(b"\r\n"));
+    }
+
+    /// What cannot be framed is answered once, if it can be, and the connection closed.
+    fn refuse_and_close(&mut self, flow: Flow, mut malformed: Malformed) {
+        if let Some(unreadable) = &mut malformed.unreadable {
+            unreadable.set_source(flow.remote, ResponseRouting::AsAsked);
+        }
+        let notice = Malformed { flow, fault: malformed.fault, unreadable: None };
+        self.refuse_malformed(malformed);
+        self.events.push_back(Event::Malformed(Box::new(notice)));
+        self.close_stream(flow);
+    }
+
+    fn close_stream(&mut self, flow: Flow) {
+        if self.forget_stream(flow) {
+            self.counters.streams_closed += 1;
+            self.send_close(flow);
+        }
+    }
+
+    fn send_close(&mut self, flow: Flow) {
+        self.send(None, Target::Close(flow), Bytes::new());
+    }
+
+    fn forget_stream(&mut self, flow: Flow) -> bool {
+        self.timers.disarm_all(TimerKey::Stream(flow), Reason::OF_STREAMS);
+        self.streams.remove(flow)
+    }
+}
