@@ -14,8 +14,7 @@ pub const MAX_VALUE_BYTES: usize = 256;
 pub const MAX_TEXT_BYTES: usize = 8192;
 
 /// The names that may stand in braces, beside `header:…`.
-pub const NAMES: [&str; 7] =
-    ["execution_id", "call_id", "agent_id", "from", "to", "trunk_id", "sip_call_id"];
+pub const NAMES: [&str; 7] = ["execution_id", "call_id", "agent_id", "from", "to", "trunk_id", "sip_call_id"];
 
 /// Headers never handed to an agent: they hold credentials.
 const SECRET_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "authentication-info"];
@@ -141,7 +140,9 @@ fn push_url_value(text: &mut String, value: &str) {
     }
     for byte in value.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(char::from(byte))
+            }
             _ => text.extend([
                 '%',
                 char::from(HEX[usize::from(byte >> 4)]),

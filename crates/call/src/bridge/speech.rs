@@ -29,7 +29,10 @@ const WAITING_MAX: usize = 16_384;
 
 /// Audio before a paced agent's speech starts, at first; late audio raises it up to the plan's `prebuffer`.
 const MARGIN_START: Duration = Duration::from_millis(5);
-const MARGIN_STEP: Duration = Duration::from_millis(10);
+const MARGIN_STEP: Duration = Duration::from_millis(15);
+
+/// Audio that comes this soon after the queue ran dry was meant to be in time.
+const LATE: Duration = Duration::from_millis(60);
 
 /// More than this at once is a burst and need not be waited with.
 const BURST_MS: u64 = 60;
@@ -279,8 +282,8 @@ impl Speech {
         self.pacing.pushed(now, self.pushed_bytes);
         if self.flow == Flow::Waiting && was_empty {
             self.waiting_since = Some(now);
-            // Audio that comes this soon after the queue ran dry was late: such an agent needs more of a start.
-            let is_late = self.dry_at.is_some_and(|dry| now.saturating_duration_since(dry) < MARGIN_STEP * 5);
+            // Such an agent needs more of a start.
+            let is_late = self.dry_at.is_some_and(|dry| now.saturating_duration_since(dry) < LATE);
             if is_late {
                 self.margin = (self.margin + MARGIN_STEP).min(self.limits.prebuffer);
             }

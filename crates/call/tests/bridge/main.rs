@@ -6,6 +6,7 @@ mod agents;
 mod commands;
 mod echo;
 mod hardship;
+mod pacing;
 mod rtp;
 mod steady;
 mod world;

@@ -175,6 +175,12 @@ impl World {
         self.drain();
     }
 
+    /// A message of the agent will arrive at `at`.
+    pub(crate) fn post(&mut self, at: Instant, kind: FrameKind, bytes: Vec<u8>) {
+        self.order += 1;
+        self.inbox.insert((at, self.order), (kind, bytes));
+    }
+
     /// A message of the agent arrives now.
     pub(crate) fn say(&mut self, kind: FrameKind, bytes: &[u8]) {
         self.bridge.handle_agent_frame(self.now, kind, bytes);
@@ -238,8 +244,7 @@ impl World {
                 BridgeTransmit::Agent { kind, .. } => {
                     assert_eq!(self.closed, None, "nothing is sent after the close");
                     for (delay, kind, bytes) in (self.agent)(kind, &self.buffer) {
-                        self.order += 1;
-                        self.inbox.insert((self.now + delay, self.order), (kind, bytes));
+                        self.post(self.now + delay, kind, bytes);
                     }
                     self.agent_got.push((self.now, kind, self.buffer.clone()));
                 }
