@@ -4,6 +4,8 @@
 //! Lines that follow from them: `> T TEXT`, `> B N bytes`, `= COMMAND`, `! ERROR`, `. ignored`, `. no word for it`.
 //! Run with `BLESS=1` to write the following lines anew after a wanted change, and read the difference.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tandem_call::bridge::BridgeCommand;
-use tandem_media::Law;
+use tandem_media::{Law, g711};
 
 use crate::agents::{asterisk_echo, bolna_echo, twilio_echo};
 use crate::world::{MS, Script, US, World, plan};
@@ -54,6 +54,36 @@ fn echo_is_bit_exact_over_linear_audio_at_the_trunks_rate() {
     for law in [Law::Mulaw, Law::Alaw] {
         echo(r#"{"dialect":"asterisk","encoding":"slin"}"#, law, asterisk_echo());
         echo(r#"{"dialect":"bolna","encoding":"slin"}"#, law, bolna_echo(8000));
+    }
+}
+
+/// Through 16 kHz (and 24 kHz back) a tone keeps its level, and what is added to it is G.711's own noise.
+#[test]
+fn resampled_echo_keeps_level_and_purity() {
+    for (config, agent) in [
+        (r#"{"dialect":"asterisk","encoding":"slin16"}"#, asterisk_echo()),
+        (r#"{"dialect":"bolna"}"#, bolna_echo(16_000)),
+    ] {
+        let mut world = World::new(plan(config, Law::Mulaw), agent);
+        world.peer.is_tone = true;
+        world.command(BridgeCommand::Start);
+        world.run(Duration::from_secs(5));
+        let mut heard = Vec::new();
+        g711::decode_into(Law::Mulaw, &world.caller_heard()[16_000..], &mut heard);
+        // Fit the tone: what the fit leaves over is noise.
+        let (mut sine, mut cosine, mut power) = (0.0, 0.0, 0.0);
+        for (index, sample) in heard.iter().enumerate() {
+            let phase = index as f64 * std::f64::consts::TAU / 8.0;
+            sine += f64::from(*sample) * phase.sin();
+            cosine += f64::from(*sample) * phase.cos();
+            power += f64::from(*sample).powi(2);
+        }
+        let count = heard.len() as f64;
+        let tone = 2.0 * (sine.powi(2) + cosine.powi(2)) / count;
+        let ratio_db = 10.0 * (tone / (power - tone)).log10();
+        let level_db = 20.0 * ((2.0 * tone / count).sqrt() / 8000.0).log10();
+        assert!(ratio_db > 34.0, "{config}: signal to noise {ratio_db:.1} dB");
+        assert!(level_db.abs() < 0.2, "{config}: level {level_db:.2} dB");
     }
 }
 

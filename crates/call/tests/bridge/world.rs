@@ -9,7 +9,7 @@ use tandem_call::bridge::{
     AgentPlan, Bridge, BridgeCommand, BridgeEvent, BridgeLimits, BridgePlan, BridgeTransmit, OnClose,
 };
 use tandem_call::{AccountId, CallId};
-use tandem_media::{LatchPolicy, Law, MediaParameters, TelephoneEvent};
+use tandem_media::{LatchPolicy, Law, MediaParameters, TelephoneEvent, g711};
 use uuid::Uuid;
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     pub(crate) packet_ms: u32,
     pub(crate) period: Duration,
     pub(crate) is_sending: bool,
+    /// Speak a tone of 1 kHz instead of noise.
+    pub(crate) is_tone: bool,
     /// Every sample ever sent.
     pub(crate) spoken: Vec<u8>,
     sequence: u16,
@@ -53,13 +55,18 @@ impl Peer {
         packet.extend_from_slice(&(self.sent * samples).to_be_bytes());
         packet.extend_from_slice(&0x5eed_u32.to_be_bytes());
         for _ in 0..samples {
-            let sample = self.sample();
+            let sample = if self.is_tone { self.tone() } else { self.sample() };
             packet.push(sample);
             self.spoken.push(sample);
         }
         self.sequence = self.sequence.wrapping_add(1);
         self.sent += 1;
         packet
+    }
+
+    fn tone(&self) -> u8 {
+        let phase = self.spoken.len() as f64 * std::f64::consts::TAU / 8.0;
+        g711::encode(self.law, ((phase + 0.3).sin() * 8000.0) as i16)
     }
 
     /// Noise that is never the law's silence, nor µ-law's negative zero, which linear audio cannot carry.
@@ -141,6 +148,7 @@ impl World {
             packet_ms: 20,
             period: 20 * MS,
             is_sending: true,
+            is_tone: false,
             spoken: Vec::new(),
             sequence: 65_500,
             sent: 0,
