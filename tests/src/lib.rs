@@ -1,3 +1,17 @@
-//! The simulated world.
+//! The simulated world: the production engine and bridges among scripted carriers and agents, over a seeded bad
+//! network, in virtual time; and helpers for the tests that run the real binary.
 
+pub mod agent;
+pub mod audio;
+pub mod carrier;
+pub mod check;
+pub mod dice;
+pub mod link;
+pub mod message;
+pub mod model;
+pub mod operator;
 pub mod product;
+pub mod sabotage;
+pub mod swarm;
+pub mod trace;
+//pub mod world;

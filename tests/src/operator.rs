@@ -1,0 +1,95 @@
+//! What the people who run Tandem do at odd moments.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tandem_agent::{ControlFormat, DialectConfig, DialectKind};
+use tandem_call::{Agent, AgentSocket, Number, RoutingTable, Trunk, TrunkAuth};
+
+use crate::agent::plan::Speech;
+use crate::swarm::Plan;
+
+/// One act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperatorAct {
+    /// The routing table is built anew, the same in content.
+    Reload,
+    /// The routing table is swapped for one without any number.
+    Unplug,
+    /// The call of this index is to be hung up through the API.
+    HangUp(usize),
+    /// Digits are to be sent to the caller of this index.
+    SendDigits(usize),
+    /// No new calls; those that are left end after this long.
+    Drain(Duration),
+}
+
+/// The routing table of a plan.
+pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTable> {
+    let trunks = plan.carriers.iter().enumerate().map(|(index, carrier)| {
+        let mut trunk = Trunk::new(format!("trunk-{index}"), account(index), format!("carrier {index}"));
+        let (network, length) = Plan::carrier_network(index);
+        trunk.is_active = carrier.is_active;
+        trunk.inbound_enabled = carrier.inbound_enabled;
+        trunk.codecs.clone_from(&carrier.codecs);
+        trunk.limits.calls_total = carrier.calls_max;
+        trunk.sources = ipnet::IpNet::new(network, length).into_iter().collect();
+        trunk.qualify_frequency_s = 0;
+        if let Some((username, password)) = &carrier.userpass {
+            trunk.auth = TrunkAuth::UserPass { username: username.clone(), password: password.clone() };
+        }
+        trunk
+    });
+    let numbers = plan.numbers.iter().enumerate().filter(|_| with_numbers).map(|(index, number)| Number {
+        id: format!("number-{index}").into(),
+        account: account(number.carrier).into(),
+        trunk: format!("trunk-{}", number.carrier).into(),
+        number: number.number.clone(),
+        is_active: number.is_active,
+        agent: number.agent.map(|agent| agent_id(agent, number.carrier).into()),
+    });
+    // An agent belongs to one account; each account has its own copy of each.
+    let agents = (0..plan.carriers.len()).flat_map(|carrier| {
+        plan.agents.iter().enumerate().map(move |(index, agent)| Agent {
+            id: agent_id(index, carrier).into(),
+            account: account(carrier).into(),
+            name: format!("agent {index}"),
+            socket: Some(AgentSocket {
+                url: format!("ws://agent-{index}.example/{{execution_id}}"),
+                dialect: dialect(agent.speech),
+                headers: Vec::new(),
+                subprotocol: None,
+                parameters: vec![("caller".into(), "{from}".into())],
+                on_close: tandem_call::bridge::OnClose::Drain,
+                fallback_url: None,
+            }),
+        })
+    });
+    Arc::new(RoutingTable::build(version, trunks.collect(), numbers.collect(), agents.collect()))
+}
+
+fn account(carrier: usize) -> String {
+    format!("account-{carrier}")
+}
+
+fn agent_id(agent: usize, carrier: usize) -> String {
+    format!("agent-{agent}-{carrier}")
+}
+
+fn dialect(speech: Speech) -> DialectConfig {
+    match speech {
+        Speech::AsteriskPlain => DialectConfig::new(DialectKind::Asterisk),
+        Speech::AsteriskJson => {
+            let mut config = DialectConfig::new(DialectKind::Asterisk);
+            config.control_format = ControlFormat::Json;
+            config
+        }
+        Speech::Twilio => DialectConfig::new(DialectKind::Twilio),
+        Speech::Bolna => DialectConfig::new(DialectKind::Bolna),
+    }
+}
+
+/// The agent's index in a plan, from the URL it is dialled at.
+pub fn agent_of_url(url: &str) -> Option<usize> {
+    url.strip_prefix("ws://agent-")?.split('.').next()?.parse().ok()
+}
