@@ -98,7 +98,7 @@ impl MergeKey {
             call_id: request.share(request.call_id()),
             from_tag: request.from().tag().map(|tag| request.share(tag)).unwrap_or_default(),
             cseq: request.cseq().number,
-            method: request.share(request.cseq().method.as_bytes()),
+            method: Bytes::copy_from_slice(request.cseq().method.as_bytes()),
         })
     }
 }
