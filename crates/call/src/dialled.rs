@@ -3,7 +3,10 @@
 //! What it refuses to do: guess. A national or prefixed form is another key; routing names it as a near miss. RFC 3966
 //! section 3 (visual separators), section 5.1.5 (phone-context), section 4 (comparison); RFC 3261 section 19.1.6.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
+use tandem_sip::{Scheme, Uri};
 
 /// Longest user part looked at, in bytes. Numbers have at most 15 digits (E.164); some carriers add routing prefixes.
 pub const MAX_USER_BYTES: usize = 128;
@@ -16,6 +19,15 @@ pub fn stored_key(number: &str) -> Option<String> {
     let bare = number.strip_prefix("tel:").or_else(|| number.strip_prefix("sip:")).unwrap_or(number);
     let user = bare.split('@').next().unwrap_or(bare);
     keys(user.as_bytes()).into_iter().next()
+}
+
+/// The user part of a URI as [`keys`] wants it: with its parameters, which a `tel:` URI has where a `sip:` URI has its own.
+pub fn user_of<'a>(uri: &Uri<'a>) -> Cow<'a, [u8]> {
+    let user = uri.user().unwrap_or_default();
+    match uri.scheme() {
+        Scheme::Tel => Cow::Owned([user, uri.params_raw()].concat()),
+        Scheme::Sip | Scheme::Sips | Scheme::Other(_) => Cow::Borrowed(user),
+    }
 }
 
 /// The keys of a dialled user part, with its parameters and escapes as they stood in the URI.
@@ -111,6 +123,15 @@ mod tests {
         assert_eq!(keys(b"47102030;phone-context=+91-80").as_slice(), ["47102030", "918047102030"]);
         assert_eq!(keys(b"47102030;phone-context=example.com").as_slice(), ["47102030"]);
         assert_eq!(keys(b"+4930;phone-context=+91").as_slice(), ["4930"]);
+    }
+
+    #[test]
+    fn a_tel_uri_is_dialled_with_its_context() {
+        let keys_of = |uri: &str| keys(&user_of(&Uri::parse(uri.as_bytes()).unwrap())).to_vec();
+        assert_eq!(keys_of("tel:+91-80-47102030"), ["918047102030"]);
+        assert_eq!(keys_of("tel:47102030;phone-context=+9180"), ["47102030", "918047102030"]);
+        assert_eq!(keys_of("sip:47102030;phone-context=+9180@h;user=phone"), ["47102030", "918047102030"]);
+        assert_eq!(keys_of("sip:host.example"), [""; 0]);
     }
 
     #[test]

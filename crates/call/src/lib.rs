@@ -1,21 +1,39 @@
 //! What a call is: routing, admission, both legs, the bridge, verdicts and records.
 //!
-//! The brain of the node, and a core: no clock, no socket, no task, no randomness of its own. Read `input` and
-//! `output` first: everything that enters and everything that leaves. `engine` is the one owner of all calls.
+//! The brain of the node, and a core: no clock, no socket, no task, no randomness of its own. Read [`input`] and
+//! [`output`] first: everything that enters and everything that leaves. [`engine`] is the one owner of all calls.
 
 pub mod admission;
 pub mod bridge;
+pub mod config;
+pub mod counters;
 pub mod dialled;
+mod doorkeeper;
+mod dtmf_info;
+pub mod engine;
 pub mod ids;
+mod inbound;
+pub mod input;
+mod invite;
 pub mod ladder;
 mod near_miss;
+mod negotiation;
+mod node;
+pub mod output;
 pub mod record;
 pub mod route;
 pub mod table;
 pub mod template;
 pub mod verdict;
 
+pub use admission::AdmissionLimits;
+pub use config::{AgentFailureStatus, EngineConfig};
+pub use counters::{Census, Counters};
+pub use engine::Engine;
 pub use ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
+pub use input::{AgentFailure, BridgeFailure, Command, HangUpCommand, Input};
+pub use ladder::Rung;
+pub use output::Output;
 pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason, MediaSummary};
 pub use table::{
     Agent, AgentSocket, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth, TrunkLimits,

@@ -249,6 +249,7 @@ pub(crate) enum AgentLink {
 pub struct RoutingTable {
     version: u64,
     trunks: Vec<Arc<Trunk>>,
+    trunk_places: HashMap<TrunkId, u32>,
     agents: Vec<Arc<Agent>>,
     numbers: Vec<NumberEntry>,
     by_key: HashMap<Arc<str>, SmallVec<[u32; 2]>>,
@@ -320,6 +321,11 @@ impl RoutingTable {
             version,
             by_source: sources(&trunks),
             by_username: usernames(&trunks),
+            trunk_places: trunks
+                .iter()
+                .enumerate()
+                .map(|(index, trunk)| (trunk.id.clone(), place(index)))
+                .collect(),
             trunks: trunks.into_iter().map(Arc::new).collect(),
             agents: agents.into_iter().map(Arc::new).collect(),
             numbers: entries,
@@ -342,7 +348,7 @@ impl RoutingTable {
 
     /// The trunk of that name.
     pub fn trunk(&self, id: &TrunkId) -> Option<&Arc<Trunk>> {
-        self.trunks.iter().find(|trunk| trunk.id == *id)
+        self.trunk_places.get(id).map(|place| self.trunk_at(*place))
     }
 
     /// All trunks, in the order given.

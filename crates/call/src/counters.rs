@@ -1,0 +1,63 @@
+//! What the engine counts and what it holds, for metrics and leak checks. Plain numbers: no label ever names a call.
+
+use std::collections::BTreeMap;
+
+use crate::verdict::VerdictCode;
+
+/// Counts since the start; they only rise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// INVITEs judged, by what came of them. At most one entry for each code.
+    pub verdicts: BTreeMap<VerdictCode, u64>,
+    /// Calls admitted.
+    pub calls: u64,
+    /// Calls answered.
+    pub answered: u64,
+    /// Requests of strangers beyond their allowance: met with silence.
+    pub silenced: u64,
+    /// Repeats of an INVITE that was refused before: refused again, without another verdict.
+    pub repeated_refusals: u64,
+    /// Bytes that were no SIP message.
+    pub malformed: u64,
+    /// Requests outside of dialogs that are neither INVITE nor OPTIONS: refused.
+    pub other_requests: u64,
+    /// Offers within a dialog that were refused.
+    pub refused_changes: u64,
+    /// Frames of agents that were not understood.
+    pub agent_protocol_errors: u64,
+    /// Times an agent's audio overflowed its queue.
+    pub agent_overflows: u64,
+    /// Things agents asked for that are not done yet: transfer, hold.
+    pub unsupported_wishes: u64,
+    /// Inputs for a call that is over: races, mostly.
+    pub late_inputs: u64,
+    /// Inputs that make no sense in the state their call is in: faults of the shell.
+    pub unexpected_inputs: u64,
+    /// Bridges whose end was never reported.
+    pub lost_bridges: u64,
+}
+
+/// What is held now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Calls, those included that only await their last messages.
+    pub calls: usize,
+    /// Calls that hold a place of admission.
+    pub admitted: usize,
+    /// Sessions mapped to calls.
+    pub sessions: usize,
+    /// SIP Call-IDs mapped to calls.
+    pub sip_call_ids: usize,
+    /// Deadlines of calls.
+    pub deadlines: usize,
+    /// Outputs not yet polled.
+    pub outputs: usize,
+    /// What the endpoint holds.
+    pub endpoint: tandem_sip::Census,
+}
+
+impl Counters {
+    pub(crate) fn verdict(&mut self, code: VerdictCode) {
+        *self.verdicts.entry(code).or_default() += 1;
+    }
+}

@@ -1,0 +1,324 @@
+//! The engine: the one owner of every call, of the endpoint, of admission and of the routing table.
+//!
+//! Everything comes in by [`Engine::handle`] and goes out by [`Engine::poll_output`]; [`Engine::poll_timeout`] says when to
+//! come again. Drain both after each input, before the next. There is no clock, no lock and no global here, so an engine
+//! can be sharded by Call-ID. What it refuses to do: decide within a call (`inbound` does) or on an INVITE (`route` and
+//! `invite` do); it carries each thing to the one it belongs to.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha12Rng;
+use rand_core::{Rng, SeedableRng};
+use tandem_sip::auth::Authenticator;
+use tandem_sip::{Endpoint, Event, SessionId, Target, Transmit};
+
+use crate::admission::Admission;
+use crate::config::EngineConfig;
+use crate::counters::{Census, Counters};
+use crate::doorkeeper::Doorkeeper;
+use crate::ids::{CallId, TrunkId};
+use crate::inbound::{Happening, Inbound, State};
+use crate::input::{Command, Input};
+use crate::ladder::{Glimpse, Heading, MAX_LINE_BYTES, Rung, short_text};
+use crate::node::Node;
+use crate::output::Output;
+use crate::record::CallRecord;
+use crate::route::{self, Action, Authentication, Decision, Query};
+use crate::table::RoutingTable;
+
+/// The brain of a node.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) node: Node,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) doorkeeper: Doorkeeper,
+    calls: BTreeMap<CallId, Inbound>,
+    sessions: BTreeMap<SessionId, CallId>,
+    sip_call_ids: BTreeMap<Bytes, CallId>,
+    drain_until: Option<Instant>,
+}
+
+impl Engine {
+    /// An engine without calls and with an empty table. Identifiers and secrets follow from `seed`, which must not be
+    /// guessable where the world is hostile; `unix_ms` is the wall clock at `now`.
+    pub fn new(config: EngineConfig, seed: u64, now: Instant, unix_ms: u64) -> Self {
+        let mut random = ChaCha12Rng::seed_from_u64(seed);
+        let mut key = [0; 32];
+        random.fill_bytes(&mut key);
+        let node = Node {
+            endpoint: Endpoint::new(config.endpoint.clone(), random.next_u64()),
+            admission: Admission::new(config.admission.clone(), random.next_u64(), now),
+            table: Arc::new(RoutingTable::default()),
+            counters: Counters::default(),
+            outputs: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            start: now,
+            start_unix_ms: unix_ms,
+            config,
+            random,
+        };
+        let mut engine = Self {
+            authenticator: Authenticator::new(node.config.authenticator.clone(), key, now),
+            doorkeeper: Doorkeeper::new(0),
+            node,
+            calls: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            sip_call_ids: BTreeMap::new(),
+            drain_until: None,
+        };
+        engine.doorkeeper = Doorkeeper::new(engine.node.random.next_u64());
+        engine
+    }
+
+    /// Takes one input at its instant. Deadlines that have passed are run first.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.run_deadlines(now);
+        match input {
+            Input::Datagram { flow, payload } => {
+                self.draw(&payload, Heading::In, Some(flow.remote), now);
+                self.node.endpoint.handle_datagram(now, flow, payload);
+            }
+            Input::StreamOpened { flow } => self.node.endpoint.handle_stream_opened(now, flow),
+            Input::StreamData { flow, payload } => {
+                self.draw(&payload, Heading::In, Some(flow.remote), now);
+                self.node.endpoint.handle_stream(now, flow, &payload);
+            }
+            Input::StreamClosed { flow } => self.node.endpoint.handle_flow_closed(now, flow),
+            Input::TransmitFailed { transmit } => self.node.endpoint.handle_transmit_failed(now, transmit),
+            Input::Timeout => {}
+            Input::Routing(table) => self.node.table = table,
+            Input::BridgeOpened { call, rtp } => self.step(call, Happening::BridgeOpened { rtp }, now),
+            Input::BridgeFailed { call, cause } => self.step(call, Happening::BridgeFailed { cause }, now),
+            Input::AgentConnected { call } => self.step(call, Happening::AgentConnected, now),
+            Input::AgentRefused { call, cause } => self.step(call, Happening::AgentRefused { cause }, now),
+            Input::Bridge { call, event } => self.step(call, Happening::Bridge { event }, now),
+            Input::BridgeClosed { call, statistics } => {
+                self.step(call, Happening::BridgeClosed { statistics }, now);
+            }
+            Input::Command(Command::HangUp { call, as_what }) => {
+                self.step(call, Happening::HangUp { as_what }, now);
+            }
+            Input::Command(Command::SendDtmf { call, digits, duration_ms }) => {
+                self.step(call, Happening::SendDtmf { digits, duration_ms }, now);
+            }
+            Input::Drain { until } => {
+                self.node.admission.drain();
+                self.drain_until = Some(until);
+                self.end_drain(now);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.node.outputs.pop_front()
+    }
+
+    /// When to hand in [`Input::Timeout`] next, and what for.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let call = self.node.deadlines.first().map(|(at, call)| (*at, self.reason_of(*call)));
+        let drain = self.drain_until.map(|at| (at, "end the calls that outlast the drain"));
+        [self.node.endpoint.poll_timeout(), call, drain].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.node.counters
+    }
+
+    /// What the endpoint counted since the start.
+    pub fn sip_counters(&self) -> &tandem_sip::Counters {
+        self.node.endpoint.counters()
+    }
+
+    /// What is held now. All zero when nothing is left.
+    pub fn census(&self) -> Census {
+        Census {
+            calls: self.calls.len(),
+            admitted: self.node.admission.calls() as usize,
+            sessions: self.sessions.len(),
+            sip_call_ids: self.sip_call_ids.len(),
+            deadlines: self.node.deadlines.len(),
+            outputs: self.node.outputs.len(),
+            endpoint: self.node.endpoint.census(),
+        }
+    }
+
+    /// The SIP messages so far of a call that is not over yet.
+    pub fn ladder(&self, call: CallId) -> Option<Vec<Rung>> {
+        self.calls.get(&call).map(|call| call.ladder().rungs().cloned().collect())
+    }
+
+    /// The records of all calls that are not over yet, by their identifiers' order.
+    pub fn live_calls(&self) -> impl Iterator<Item = &CallRecord> {
+        self.calls.values().filter(|call| call.state != State::AwaitingLastMessage).map(Inbound::record)
+    }
+
+    /// Concurrent calls of a trunk, inbound and outbound.
+    pub fn trunk_calls(&self, trunk: &TrunkId) -> (u32, u32) {
+        self.node.admission.trunk_calls(trunk)
+    }
+
+    /// What would become of an INVITE: routing and admission as they stand now, with nothing taken and nothing sent.
+    pub fn dry_run(&self, query: &Query<'_>, authentication: &Authentication, now: Instant) -> Decision {
+        let mut decision = route::evaluate(query, &self.node.table, authentication);
+        if let Action::Connect(route) = &decision.action {
+            use crate::admission::Side;
+            use crate::verdict::{Check, StepOutcome};
+            let name = route.trunk.name.clone();
+            match self.node.admission.check(&route.trunk, Side::Inbound, now) {
+                Ok(()) => {
+                    decision.verdict.step(Check::TrunkLimits, StepOutcome::Passed, name, "there is room");
+                }
+                Err(no_room) => {
+                    decision.verdict.step(Check::TrunkLimits, StepOutcome::Failed, name, no_room.detail);
+                    decision.verdict.conclude(no_room.code);
+                    decision.action = Action::Refuse;
+                }
+            }
+        }
+        decision
+    }
+
+    /// Files a call under all its names.
+    pub(crate) fn register(&mut self, call: Inbound, session: SessionId, sip_call_id: Bytes) {
+        self.sessions.insert(session, call.id);
+        self.sip_call_ids.insert(sip_call_id, call.id);
+        self.calls.insert(call.id, call);
+    }
+
+    /// Draws a message into the ladder of the call it belongs to. Only its own peers are drawn: whoever else knows its
+    /// Call-ID cannot fill its ladder.
+    pub(crate) fn draw(&mut self, message: &[u8], heading: Heading, peer: Option<SocketAddr>, now: Instant) {
+        if self.sip_call_ids.is_empty() {
+            return;
+        }
+        let glimpse = Glimpse::of(message);
+        let Some(call) = self.sip_call_ids.get(glimpse.call_id).and_then(|call| self.calls.get_mut(call))
+        else {
+            return;
+        };
+        if peer.is_some_and(|peer| !call.is_peer(peer)) && heading == Heading::In {
+            return;
+        }
+        call.draw(Rung {
+            at_unix_ms: self.node.unix_ms(now),
+            heading,
+            peer,
+            start_line: short_text(glimpse.start_line, MAX_LINE_BYTES),
+            cseq: short_text(glimpse.cseq, MAX_LINE_BYTES),
+            bytes: u32::try_from(message.len()).unwrap_or(u32::MAX),
+        });
+    }
+
+    fn run_deadlines(&mut self, now: Instant) {
+        self.node.endpoint.handle_timeout(now);
+        self.settle(now);
+        while let Some((at, call)) = self.node.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.node.deadlines.remove(&(at, call));
+            self.step(call, Happening::Deadline, now);
+            self.settle(now);
+        }
+        self.end_drain(now);
+        self.settle(now);
+    }
+
+    fn end_drain(&mut self, now: Instant) {
+        if self.drain_until.is_none_or(|until| until > now) {
+            return;
+        }
+        self.drain_until = None;
+        let calls: Vec<CallId> = self.calls.keys().copied().collect();
+        for call in calls {
+            self.step(call, Happening::DrainEnded, now);
+        }
+    }
+
+    /// Carries events to their calls and messages to the output until the endpoint is quiet.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            while let Some(transmit) = self.node.endpoint.poll_transmit() {
+                self.draw_transmit(&transmit, now);
+                self.node.emit(Output::Transmit(transmit));
+            }
+            let Some(event) = self.node.endpoint.poll_event() else { return };
+            self.endpoint_event(event, now);
+        }
+    }
+
+    fn endpoint_event(&mut self, event: Event, now: Instant) {
+        let (session, happening) = match event {
+            Event::Incoming(incoming) => return self.incoming(*incoming, now),
+            Event::Malformed(malformed) => return self.malformed(*malformed, now),
+            Event::Acknowledged { session, body } => (session, Happening::Acknowledged { body }),
+            Event::Offer { session, kind: _, offer } => (session, Happening::Offer { offer }),
+            Event::Info { session, content_type, body } => (session, Happening::Info { content_type, body }),
+            Event::Ended { session, by, reason } => {
+                let call = self.sessions.remove(&session);
+                let happening = Happening::SessionEnded { by, reason };
+                return call.map_or((), |call| self.step(call, happening, now));
+            }
+            // Changes are answered at once, provisional responses carry no description, and sessions are refreshed by
+            // the endpoint itself: these are news without consequence.
+            Event::OfferWithdrawn { .. }
+            | Event::ProvisionalAcknowledged { .. }
+            | Event::Refreshed { .. } => return,
+            // This engine sends no INVITE and no other request of its own.
+            Event::Progress { .. }
+            | Event::Answered { .. }
+            | Event::OfferAnswered { .. }
+            | Event::OfferRefused { .. }
+            | Event::Response { .. }
+            | Event::NoResponse { .. } => {
+                self.node.counters.unexpected_inputs += 1;
+                return;
+            }
+        };
+        match self.sessions.get(&session).copied() {
+            Some(call) => self.step(call, happening, now),
+            None => self.node.counters.late_inputs += 1,
+        }
+    }
+
+    fn step(&mut self, id: CallId, happening: Happening, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            self.node.counters.late_inputs += 1;
+            return;
+        };
+        call.handle(happening, now, &mut self.node);
+        if call.is_over() {
+            let sip_call_id = call.sip_call_id.clone();
+            self.calls.remove(&id);
+            // The Call-ID may have been used again by a later call.
+            if self.sip_call_ids.get(&sip_call_id) == Some(&id) {
+                self.sip_call_ids.remove(&sip_call_id);
+            }
+        }
+    }
+
+    fn draw_transmit(&mut self, transmit: &Transmit, now: Instant) {
+        let peer = match &transmit.target {
+            Target::Flow(flow) => Some(flow.remote),
+            Target::Address { remote, .. } => Some(*remote),
+            Target::Name { .. } => None,
+            Target::Close(_) => return,
+        };
+        self.draw(&transmit.payload, Heading::Out, peer, now);
+    }
+
+    fn reason_of(&self, call: CallId) -> &'static str {
+        match self.calls.get(&call).map(|call| call.state) {
+            Some(State::AwaitingBridge) => "give up waiting for a media port",
+            Some(State::AwaitingAgent) => "give up waiting for the agent",
+            Some(State::AwaitingAck) => "give up waiting for the ACK",
+            Some(State::AwaitingEnd) => "end the call that lasts too long",
+            Some(State::AwaitingBridgeClose) => "give up waiting for the bridge's end",
+            Some(State::AwaitingLastMessage) | None => "let go of the finished call",
+        }
+    }
+}

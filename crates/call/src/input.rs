@@ -1,0 +1,187 @@
+//! Everything that enters the engine. Read this first, then [`crate::output`].
+//!
+//! The shell turns the world into these and hands each over with the instant it happened; nothing else reaches the engine.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tandem_sip::{Flow, TransmitId};
+
+use crate::bridge::{BridgeEvent, BridgeStatistics};
+use crate::ids::CallId;
+use crate::table::RoutingTable;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A datagram came.
+    Datagram {
+        /// Over what.
+        flow: Flow,
+        /// Its bytes.
+        payload: Bytes,
+    },
+    /// A stream connection is up, by either side's doing.
+    StreamOpened {
+        /// The connection.
+        flow: Flow,
+    },
+    /// Bytes came over a stream.
+    StreamData {
+        /// The connection.
+        flow: Flow,
+        /// What came, cut as the network pleased.
+        payload: Bytes,
+    },
+    /// A stream connection is gone.
+    StreamClosed {
+        /// The connection.
+        flow: Flow,
+    },
+    /// A transmission could not be done: no route, no connection, no such name.
+    TransmitFailed {
+        /// The transmission, as [`crate::Output::Transmit`] named it.
+        transmit: TransmitId,
+    },
+    /// The deadline of `poll_timeout` has come. Any input runs expired deadlines first, so this carries nothing.
+    Timeout,
+    /// What is configured, whole. Calls under way keep what they began with.
+    Routing(Arc<RoutingTable>),
+    /// A media port is bound, in answer to [`crate::Output::OpenBridge`]. The shell goes on to dial the agent.
+    BridgeOpened {
+        /// The call.
+        call: CallId,
+        /// Our RTP address as the caller is to see it in the SDP. RTCP is the next port up.
+        rtp: SocketAddr,
+    },
+    /// No media port. The call has no bridge and gets none.
+    BridgeFailed {
+        /// The call.
+        call: CallId,
+        /// Why.
+        cause: BridgeFailure,
+    },
+    /// The agent's WebSocket is up.
+    AgentConnected {
+        /// The call.
+        call: CallId,
+    },
+    /// The agent's WebSocket could not be had.
+    AgentRefused {
+        /// The call.
+        call: CallId,
+        /// Why.
+        cause: AgentFailure,
+    },
+    /// The call's bridge reports.
+    Bridge {
+        /// The call.
+        call: CallId,
+        /// What.
+        event: BridgeEvent,
+    },
+    /// The call's bridge is gone: its port rests, its agent's socket is closed. Nothing more comes from it.
+    BridgeClosed {
+        /// The call.
+        call: CallId,
+        /// What it counted.
+        statistics: Box<BridgeStatistics>,
+    },
+    /// The API wants something.
+    Command(Command),
+    /// Take no new calls; end those that are left at this instant.
+    Drain {
+        /// The bound.
+        until: Instant,
+    },
+}
+
+/// What the API may ask of a live call. A call that is not there is no error: it may have ended meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// End it.
+    HangUp {
+        /// The call.
+        call: CallId,
+        /// Whether its record shall say that it was stopped or that it ended.
+        as_what: HangUpCommand,
+    },
+    /// Send digits to the caller.
+    SendDtmf {
+        /// The call.
+        call: CallId,
+        /// `0-9*#A-D`; others are left out.
+        digits: String,
+        /// Length of each, in milliseconds.
+        duration_ms: u16,
+    },
+}
+
+/// How a commanded hang-up is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HangUpCommand {
+    /// `stopped`: somebody broke it off (Bolna's `/call/{id}/stop`).
+    Stop,
+    /// `completed`: the agent's own way to hang up (the Twilio-style `Status=completed`).
+    Complete,
+}
+
+/// Why there is no media port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BridgeFailure {
+    /// Every port of the range is in use or resting.
+    NoPorts,
+    /// The media threads carry all they may.
+    Overloaded,
+    /// The operating system refused.
+    System,
+}
+
+impl fmt::Display for BridgeFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::NoPorts => "every media port is in use or resting",
+            Self::Overloaded => "the media threads carry all they may",
+            Self::System => "the operating system refused a media port",
+        })
+    }
+}
+
+/// Why an agent could not be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentFailure {
+    /// The URL is none that can be dialled, after its templates were filled in.
+    BadUrl,
+    /// Policy forbids the address, for example a private network.
+    Forbidden,
+    /// The name does not resolve.
+    NameUnknown,
+    /// The connection was refused, reset or has no route.
+    Unreachable,
+    /// TLS failed: certificate, name, version.
+    Tls,
+    /// The server answered the upgrade with this status instead of 101.
+    Status(u16),
+    /// The server's answer is no WebSocket upgrade.
+    NotWebSocket,
+    /// The shell's own time ran out.
+    Timeout,
+}
+
+impl fmt::Display for AgentFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadUrl => formatter.write_str("the agent's url cannot be dialled"),
+            Self::Forbidden => formatter.write_str("policy forbids the agent's address"),
+            Self::NameUnknown => formatter.write_str("the agent's host name does not resolve"),
+            Self::Unreachable => formatter.write_str("the agent's server cannot be reached"),
+            Self::Tls => formatter.write_str("TLS with the agent's server failed"),
+            Self::Status(status) => write!(formatter, "the agent's server answered {status} to the upgrade"),
+            Self::NotWebSocket => formatter.write_str("the agent's server does not speak WebSocket"),
+            Self::Timeout => formatter.write_str("the agent's server did not answer in time"),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Offer and answer of one call: what was offered, what we last said, and what both agreed on.
+//!
+//! What it refuses to do: read or write SDP itself (`tandem_media::sdp` does), or know when a message may be sent (the
+//! endpoint does). RFC 3264 sections 5 to 8, RFC 3261 sections 13.2.1 and 14.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tandem_media::sdp::{
+    self, AnswerPolicy, Description, MediaParameters, Offer, OfferPolicy, RefusedMedia, SdpError,
+};
+use tandem_media::{Direction, Law};
+
+use crate::route::OfferSummary;
+
+/// The state of a call's descriptions.
+#[derive(Debug)]
+pub(crate) struct Negotiation {
+    codecs: Vec<Law>,
+    session_id: u64,
+    version: u64,
+    local: Option<SocketAddr>,
+    /// The INVITE's offer, until it is answered.
+    invite_offer: Option<Offer>,
+    /// Our latest description.
+    last: Option<Bytes>,
+    /// Our offer that awaits its answer in an ACK.
+    pending: Option<Bytes>,
+    agreed: Option<MediaParameters>,
+}
+
+impl Negotiation {
+    pub(crate) fn new(codecs: Vec<Law>, session_id: u64, invite_offer: Option<Offer>) -> Self {
+        Self {
+            codecs,
+            session_id,
+            version: 1,
+            local: None,
+            invite_offer,
+            last: None,
+            pending: None,
+            agreed: None,
+        }
+    }
+
+    /// Our RTP address as the caller is to see it.
+    pub(crate) fn bind(&mut self, local: SocketAddr) {
+        self.local = Some(local);
+    }
+
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// What both sides agreed on last.
+    pub(crate) fn agreed(&self) -> Option<&MediaParameters> {
+        self.agreed.as_ref()
+    }
+
+    /// What answering the INVITE's offer will come to; `None` when it holds no offer. Our own address is not in it.
+    pub(crate) fn preview(&self) -> Option<Result<MediaParameters, SdpError>> {
+        let offer = self.invite_offer.as_ref()?;
+        Some(trial(offer, &self.codecs).map(|(_, parameters)| parameters))
+    }
+
+    /// The description for the 200 to the INVITE: the answer to its offer, or our offer when it had none.
+    pub(crate) fn describe_answer(&mut self) -> Result<Bytes, SdpError> {
+        match self.invite_offer.take() {
+            Some(offer) => self.answer(&offer),
+            None => Ok(self.offer()),
+        }
+    }
+
+    /// Answers an offer within the dialog.
+    pub(crate) fn answer_change(&mut self, body: &[u8]) -> Result<Bytes, SdpError> {
+        let offer = Offer::parse(body)?;
+        self.answer(&offer)
+    }
+
+    fn answer(&mut self, offer: &Offer) -> Result<Bytes, SdpError> {
+        let mut policy =
+            AnswerPolicy::new(self.codecs.clone(), self.address(), self.session_id, self.version);
+        let (mut text, parameters) = sdp::answer(offer, &policy)?;
+        // RFC 3264 section 8: "If the version in the origin line does not increment, the SDP MUST be identical to the SDP
+        // with that version number."
+        if self.last.as_ref().is_some_and(|last| *last != text) {
+            self.version += 1;
+            policy.version = self.version;
+            text = sdp::answer(offer, &policy)?.0;
+        }
+        self.last = Some(text.clone());
+        self.agreed = Some(parameters);
+        Ok(text)
+    }
+
+    /// An offer of ours: for an INVITE or re-INVITE that brought none. Its answer comes in the ACK.
+    pub(crate) fn offer(&mut self) -> Bytes {
+        let mut policy = OfferPolicy::new(self.codecs.clone(), self.address(), self.session_id, self.version);
+        (policy.before, policy.after) = self.refused_sections();
+        let mut text = sdp::offer(&policy);
+        if self.last.as_ref().is_some_and(|last| *last != text) {
+            self.version += 1;
+            policy.version = self.version;
+            text = sdp::offer(&policy);
+        }
+        self.last = Some(text.clone());
+        self.pending = Some(text.clone());
+        text
+    }
+
+    /// Whether an answer is due in the next ACK.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Takes the answer to our offer.
+    pub(crate) fn take_answer(&mut self, answer: &[u8]) -> Result<MediaParameters, SdpError> {
+        let offer = self.pending.take().ok_or(SdpError::NotSdp)?;
+        let parameters = sdp::accept_answer(&offer, answer)?;
+        self.agreed = Some(parameters);
+        Ok(parameters)
+    }
+
+    /// Whether the caller hears us not and is not heard: on hold, no audio is to be expected.
+    pub(crate) fn is_on_hold(&self) -> bool {
+        self.agreed.as_ref().is_some_and(|parameters| match parameters.direction {
+            Direction::SendRecv | Direction::RecvOnly => false,
+            Direction::SendOnly | Direction::Inactive => true,
+        })
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.local.unwrap_or(UNBOUND)
+    }
+
+    /// RFC 3264 section 8: "the new offer MUST contain at least as many "m=" lines": those of our last description that
+    /// are not its audio, switched off.
+    fn refused_sections(&self) -> (Vec<RefusedMedia>, Vec<RefusedMedia>) {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let Some(last) = self.last.as_ref().and_then(|last| Description::parse(last).ok()) else {
+            return (before, after);
+        };
+        let audio = last.sections().iter().position(|section| section.port != 0);
+        for (index, section) in last.sections().iter().enumerate() {
+            if Some(index) == audio {
+                continue;
+            }
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let refused = RefusedMedia {
+                media: text(&section.media),
+                protocol: text(&section.protocol),
+                formats: section.formats.iter().map(|format| text(format)).collect::<Vec<_>>().join(" "),
+            };
+            if audio.is_none_or(|audio| index < audio) {
+                before.push(refused);
+            } else {
+                after.push(refused);
+            }
+        }
+        (before, after)
+    }
+}
+
+/// Stands where our address is not known yet and does not matter.
+const UNBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
+
+fn trial(offer: &Offer, codecs: &[Law]) -> Result<(Bytes, MediaParameters), SdpError> {
+    sdp::answer(offer, &AnswerPolicy::new(codecs.to_vec(), UNBOUND, 1, 1))
+}
+
+/// Reads the body of an INVITE: what routing wants to know of it, and the offer itself when it can be taken.
+pub(crate) fn read_offer(body: &[u8]) -> (OfferSummary, Option<Offer>) {
+    if body.is_empty() {
+        return (OfferSummary::Absent, None);
+    }
+    let unacceptable =
+        |error: SdpError| OfferSummary::Unacceptable { status: error.sip_status(), why: error.to_string() };
+    let offer = match Offer::parse(body) {
+        Ok(offer) => offer,
+        Err(error) => return (unacceptable(error), None),
+    };
+    let mut laws = SmallVec::new();
+    for law in [Law::Mulaw, Law::Alaw] {
+        match trial(&offer, &[law]) {
+            Ok(_) => laws.push(law),
+            Err(SdpError::NoCommonCodec) => {}
+            Err(SdpError::EncryptionRequired) => {
+                return (OfferSummary::Audio { laws: SmallVec::new(), is_plain: false }, None);
+            }
+            Err(error) => return (unacceptable(error), None),
+        }
+    }
+    (OfferSummary::Audio { laws, is_plain: true }, Some(offer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+        m=audio 4000 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+
+    #[test]
+    fn the_version_rises_with_each_description_that_differs_and_with_no_other() {
+        let mut negotiation = bound(Offer::parse(OFFER.as_bytes()).ok());
+        let first = text(&negotiation.describe_answer().unwrap());
+        assert!(first.contains("o=- 77 1 "), "{first}");
+        let same = text(&negotiation.answer_change(OFFER.as_bytes()).unwrap());
+        assert_eq!(same, first);
+        let held = OFFER.to_owned() + "a=sendonly\r\n";
+        let hold = text(&negotiation.answer_change(held.as_bytes()).unwrap());
+        assert!(hold.contains("o=- 77 2 ") && hold.contains("a=recvonly"), "{hold}");
+        let resumed = text(&negotiation.answer_change(OFFER.as_bytes()).unwrap());
+        assert!(resumed.contains("o=- 77 3 "), "{resumed}");
+        assert!(!negotiation.is_on_hold());
+    }
+
+    #[test]
+    fn an_offer_of_ours_never_has_fewer_sections_than_before() {
+        let offer = OFFER.to_owned() + "m=image 5000 udptl t38\r\n";
+        let mut negotiation = bound(Offer::parse(offer.as_bytes()).ok());
+        let answer = text(&negotiation.describe_answer().unwrap());
+        assert_eq!(answer.matches("m=").count(), 2, "{answer}");
+        let own = text(&negotiation.offer());
+        assert_eq!(own.matches("m=").count(), 2, "{own}");
+        assert!(own.contains("m=image 0 udptl t38"), "{own}");
+        assert!(negotiation.awaits_answer());
+        let answered = OFFER.to_owned() + "m=image 0 udptl t38\r\n";
+        let parameters = negotiation.take_answer(answered.as_bytes()).unwrap();
+        assert_eq!(parameters.remote, "192.0.2.1:4000".parse().unwrap());
+        assert!(negotiation.take_answer(answered.as_bytes()).is_err(), "one answer to one offer");
+    }
+
+    #[test]
+    fn offers_are_summed_up_for_routing() {
+        let summary = |body: &str| read_offer(body.as_bytes()).0;
+        let OfferSummary::Audio { laws, is_plain } = summary(OFFER) else { panic!("audio is offered") };
+        assert_eq!((laws.len(), is_plain), (2, true));
+        assert_eq!(summary(""), OfferSummary::Absent);
+        let refused = |body: &str| match summary(body) {
+            OfferSummary::Unacceptable { status, .. } => status,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused("hello"), 400);
+        assert_eq!(refused(&OFFER.replace("m=audio 4000 RTP/AVP", "m=image 4000 udptl")), 488);
+        let foreign = OFFER.replace("8 0 101", "9 101");
+        assert_eq!(summary(&foreign), OfferSummary::Audio { laws: SmallVec::new(), is_plain: true });
+        let encrypted = summary(&OFFER.replace("RTP/AVP", "RTP/SAVP"));
+        assert_eq!(encrypted, OfferSummary::Audio { laws: SmallVec::new(), is_plain: false });
+    }
+
+    fn bound(offer: Option<Offer>) -> Negotiation {
+        let mut negotiation = Negotiation::new(vec![Law::Mulaw, Law::Alaw], 77, offer);
+        negotiation.bind("203.0.113.1:20000".parse().unwrap());
+        negotiation
+    }
+
+    fn text(bytes: &Bytes) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+}

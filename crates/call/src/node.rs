@@ -1,0 +1,69 @@
+//! What all calls of an engine share: the endpoint, admission, the table, the clock's anchor, and what is to go out.
+//!
+//! Handed to each call's step by `&mut`, so that a call can act without knowing of its neighbours.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::Rng;
+use tandem_sip::Endpoint;
+use uuid::{Builder, Uuid};
+
+use crate::admission::Admission;
+use crate::config::EngineConfig;
+use crate::counters::Counters;
+use crate::ids::CallId;
+use crate::output::Output;
+use crate::table::RoutingTable;
+use crate::verdict::Verdict;
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: EngineConfig,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) admission: Admission,
+    pub(crate) table: Arc<RoutingTable>,
+    pub(crate) counters: Counters,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) deadlines: BTreeSet<(Instant, CallId)>,
+    pub(crate) random: ChaCha12Rng,
+    pub(crate) start: Instant,
+    pub(crate) start_unix_ms: u64,
+}
+
+impl Node {
+    pub(crate) fn emit(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// The wall clock at an instant. It follows the monotonic one: steps of the system's clock do not reach records.
+    pub(crate) fn unix_ms(&self, now: Instant) -> u64 {
+        self.start_unix_ms.saturating_add(millis(now.saturating_duration_since(self.start)))
+    }
+
+    /// Stamps a verdict and lets it go.
+    pub(crate) fn emit_verdict(&mut self, mut verdict: Box<Verdict>, now: Instant) {
+        verdict.id = self.new_id(now);
+        verdict.at_unix_ms = self.unix_ms(now);
+        self.counters.verdict(verdict.code);
+        self.emit(Output::Verdict(verdict));
+    }
+
+    /// A new identifier: a UUID of version 7, so that stores keep what is written together together.
+    pub(crate) fn new_id(&mut self, now: Instant) -> Uuid {
+        let mut random = [0; 10];
+        self.random.fill_bytes(&mut random);
+        Builder::from_unix_timestamp_millis(self.unix_ms(now), &random).into_uuid()
+    }
+
+    /// A number for the `o=` line: below 2^62, for some peers read it signed.
+    pub(crate) fn new_sdp_session(&mut self) -> u64 {
+        self.random.next_u64() >> 2
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

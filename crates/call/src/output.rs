@@ -1,0 +1,58 @@
+//! Everything that leaves the engine. Read [`crate::input`] first.
+//!
+//! For each call they come in this order: `OpenBridge`, any number of `Bridge` and `Progress`, `CloseBridge` (exactly once
+//! if the bridge was opened), `Record` (exactly once for each call), `Ladder` (exactly once, after the last SIP message).
+//! Each INVITE gets exactly one `Verdict`, those silenced by a limit excepted, which are counted.
+
+use std::sync::Arc;
+
+use tandem_sip::Transmit;
+
+use crate::bridge::{BridgeCommand, BridgePlan};
+use crate::ids::{AccountId, CallId};
+use crate::ladder::Rung;
+use crate::record::CallRecord;
+use crate::verdict::Verdict;
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a SIP message, or close a connection.
+    Transmit(Transmit),
+    /// Bind a media port, make a bridge of the plan, answer with `BridgeOpened` or `BridgeFailed`; then dial the agent and
+    /// answer with `AgentConnected` or `AgentRefused`.
+    OpenBridge {
+        /// The call.
+        call: CallId,
+        /// All the bridge needs to know.
+        plan: Box<BridgePlan>,
+    },
+    /// Tell the call's bridge something.
+    Bridge {
+        /// The call.
+        call: CallId,
+        /// What.
+        command: BridgeCommand,
+    },
+    /// Close the bridge: stop dialling, let it say its last words to the agent, close the socket, let the port rest; then
+    /// answer with `BridgeClosed`. Nothing more is sent to it.
+    CloseBridge {
+        /// The call.
+        call: CallId,
+    },
+    /// The call's record so far: store it over what was there. Never final.
+    Progress(Box<CallRecord>),
+    /// The call's record for good: exactly once, and nothing of the call follows but its ladder.
+    Record(Box<CallRecord>),
+    /// What came of an INVITE.
+    Verdict(Box<Verdict>),
+    /// Every SIP message of a call, as far as its bound went.
+    Ladder {
+        /// The call.
+        call: CallId,
+        /// Whose it is.
+        account: AccountId,
+        /// The messages in order.
+        rungs: Arc<[Rung]>,
+    },
+}

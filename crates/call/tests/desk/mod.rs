@@ -1,0 +1,345 @@
+//! A desk for the engine's tests: virtual time, a shell that does as it is told, and a caller who writes plain SIP text.
+//!
+//! The caller is deliberately simple and shares no code with the product.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tandem_agent::{DialectConfig, DialectKind};
+use tandem_call::bridge::{BridgeCommand, BridgePlan, BridgeStatistics, OnClose};
+use tandem_call::{
+    Agent, AgentFailure, AgentSocket, BridgeFailure, CallId, CallRecord, Engine, EngineConfig, Input, Number,
+    Output, RoutingTable, Rung, Trunk, Verdict,
+};
+use tandem_sip::{Flow, Target, Transport};
+
+/// Where the engine listens.
+pub const LOCAL: &str = "203.0.113.1:5060";
+
+/// Where the bridge's RTP is said to be.
+pub const RTP: &str = "203.0.113.1:20000";
+
+/// What the shell does with an `OpenBridge`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    Bind,
+    Refuse(BridgeFailure),
+    Silent,
+}
+
+/// What becomes of a dialled agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentMood {
+    Answers,
+    Refuses(AgentFailure),
+    Silent,
+}
+
+/// Engine, clock and shell.
+pub struct Desk {
+    pub engine: Engine,
+    pub now: Instant,
+    pub ports: Ports,
+    pub agent: AgentMood,
+    pub closes_bridges: bool,
+    pub sent: Vec<String>,
+    pub plans: Vec<BridgePlan>,
+    pub commands: Vec<BridgeCommand>,
+    pub closed: Vec<CallId>,
+    pub progress: Vec<CallRecord>,
+    pub records: Vec<CallRecord>,
+    pub verdicts: Vec<Verdict>,
+    pub ladders: Vec<Arc<[Rung]>>,
+}
+
+impl Desk {
+    pub fn new() -> Self {
+        Self::with(EngineConfig::default(), house())
+    }
+
+    pub fn with(config: EngineConfig, table: RoutingTable) -> Self {
+        let now = Instant::now();
+        let mut desk = Self {
+            engine: Engine::new(config, 7, now, 1_700_000_000_000),
+            now,
+            ports: Ports::Bind,
+            agent: AgentMood::Answers,
+            closes_bridges: true,
+            sent: Vec::new(),
+            plans: Vec::new(),
+            commands: Vec::new(),
+            closed: Vec::new(),
+            progress: Vec::new(),
+            records: Vec::new(),
+            verdicts: Vec::new(),
+            ladders: Vec::new(),
+        };
+        desk.input(Input::Routing(Arc::new(table)));
+        desk
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.engine.handle(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    if !matches!(transmit.target, Target::Close(_)) {
+                        self.sent.push(String::from_utf8_lossy(&transmit.payload).into_owned());
+                    }
+                }
+                Output::OpenBridge { call, plan } => {
+                    assert_eq!(plan.call, call);
+                    self.plans.push(*plan);
+                    match self.ports {
+                        Ports::Bind => self.bridge_opened(call),
+                        Ports::Refuse(cause) => {
+                            self.engine.handle(self.now, Input::BridgeFailed { call, cause });
+                        }
+                        Ports::Silent => {}
+                    }
+                }
+                Output::Bridge { command, .. } => self.commands.push(command),
+                Output::CloseBridge { call } => {
+                    assert!(!self.closed.contains(&call), "a bridge is closed once");
+                    self.closed.push(call);
+                    if self.closes_bridges {
+                        self.bridge_closed(call);
+                    }
+                }
+                Output::Progress(record) => {
+                    assert!(
+                        !self.records.iter().any(|known| known.id == record.id),
+                        "progress after the end"
+                    );
+                    self.progress.push(*record);
+                }
+                Output::Record(record) => {
+                    assert!(!self.records.iter().any(|known| known.id == record.id), "one record a call");
+                    assert!(record.status.is_final() && record.ended_unix_ms.is_some());
+                    self.records.push(*record);
+                }
+                Output::Verdict(verdict) => self.verdicts.push(*verdict),
+                Output::Ladder { rungs, .. } => self.ladders.push(rungs),
+            }
+        }
+        if let Some((at, reason)) = self.engine.poll_timeout() {
+            assert!(at > self.now, "{reason} lies in the past");
+        }
+    }
+
+    pub fn bridge_opened(&mut self, call: CallId) {
+        let rtp = RTP.parse().unwrap();
+        self.engine.handle(self.now, Input::BridgeOpened { call, rtp });
+        match self.agent.clone() {
+            AgentMood::Answers => self.engine.handle(self.now, Input::AgentConnected { call }),
+            AgentMood::Refuses(cause) => self.engine.handle(self.now, Input::AgentRefused { call, cause }),
+            AgentMood::Silent => {}
+        }
+    }
+
+    pub fn bridge_closed(&mut self, call: CallId) {
+        let mut statistics = BridgeStatistics::default();
+        statistics.rtp.packets_received = 100;
+        self.engine.handle(self.now, Input::BridgeClosed { call, statistics: Box::new(statistics) });
+    }
+
+    /// Lets time pass, deadline by deadline.
+    pub fn advance(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some((at, _)) = self.engine.poll_timeout().filter(|(at, _)| *at <= end) {
+            self.now = at;
+            self.input(Input::Timeout);
+        }
+        self.now = end;
+    }
+
+    pub fn receive(&mut self, source: &str, message: &str) {
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: LOCAL.parse().unwrap(),
+            remote: source.parse::<SocketAddr>().unwrap(),
+            connection: 0,
+        };
+        self.input(Input::Datagram { flow, payload: Bytes::from(message.to_owned()) });
+    }
+
+    /// What was sent since the last look, as start lines.
+    pub fn lines(&mut self) -> Vec<String> {
+        let lines = self.sent.iter().map(|text| text.lines().next().unwrap_or_default().to_owned()).collect();
+        self.sent.clear();
+        lines
+    }
+
+    /// The latest message sent whose start line holds this.
+    pub fn last(&self, part: &str) -> String {
+        let found =
+            self.sent.iter().rev().find(|text| text.lines().next().unwrap_or_default().contains(part));
+        found.unwrap_or_else(|| panic!("no {part} among {:#?}", self.sent)).clone()
+    }
+
+    /// The only call there was.
+    pub fn call(&self) -> CallId {
+        assert_eq!(self.plans.len(), 1);
+        self.plans[0].call
+    }
+
+    /// The only record there is.
+    pub fn record(&self) -> &CallRecord {
+        assert_eq!(self.records.len(), 1, "one call, one record");
+        &self.records[0]
+    }
+
+    /// The only verdict there is.
+    pub fn verdict(&self) -> &Verdict {
+        assert_eq!(self.verdicts.len(), 1, "one INVITE, one verdict: {:#?}", self.verdicts);
+        &self.verdicts[0]
+    }
+
+    /// Lets everything run out and sees that nothing is left.
+    pub fn assert_empty(&mut self) {
+        self.advance(Duration::from_secs(120));
+        let census = self.engine.census();
+        assert_eq!(census, tandem_call::Census::default(), "something is left");
+        assert_eq!(self.ladders.len(), self.records.len(), "one ladder a call");
+        assert_eq!(self.engine.counters().unexpected_inputs, 0);
+    }
+}
+
+/// A caller at a carrier.
+pub struct Caller {
+    pub address: &'static str,
+    pub call_id: String,
+    pub uri: String,
+    pub cseq: u32,
+    pub extra: String,
+    pub offer: Option<String>,
+    pub to_tag: String,
+}
+
+pub const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+    m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+
+impl Caller {
+    pub fn new() -> Self {
+        Self {
+            address: "192.0.2.1:5060",
+            call_id: "call-1@carrier".to_owned(),
+            uri: "sip:+918047102030@203.0.113.1".to_owned(),
+            cseq: 1,
+            extra: String::new(),
+            offer: Some(OFFER.to_owned()),
+            to_tag: String::new(),
+        }
+    }
+
+    pub fn invite(&self) -> String {
+        self.request("INVITE", self.cseq, &self.branch("INVITE"), self.offer.as_deref())
+    }
+
+    pub fn send_invite(&self, desk: &mut Desk) {
+        desk.receive(self.address, &self.invite());
+    }
+
+    /// Takes the To tag of the 200.
+    pub fn take_tag(&mut self, desk: &Desk) {
+        let answer = desk.last("200");
+        let to = answer.lines().find(|line| line.starts_with("To:")).unwrap();
+        self.to_tag = to.split(";tag=").nth(1).expect("a 200 has a To tag").to_owned();
+    }
+
+    pub fn send_ack(&self, desk: &mut Desk, body: Option<&str>) {
+        let ack = self.request("ACK", self.cseq, &self.branch("ACK"), body);
+        desk.receive(self.address, &ack);
+    }
+
+    /// The ACK to a refusal, which belongs to the INVITE's transaction.
+    pub fn send_cancel(&self, desk: &mut Desk) {
+        let cancel = self.request("CANCEL", self.cseq, &self.branch("INVITE"), None);
+        desk.receive(self.address, &cancel);
+    }
+
+    pub fn send(&mut self, desk: &mut Desk, method: &str, body: Option<&str>) {
+        self.cseq += 1;
+        let request = self.request(method, self.cseq, &self.branch(method), body);
+        desk.receive(self.address, &request);
+    }
+
+    /// INVITE, 200, ACK.
+    pub fn set_up(&mut self, desk: &mut Desk) {
+        self.send_invite(desk);
+        self.take_tag(desk);
+        self.send_ack(desk, None);
+    }
+
+    fn branch(&self, method: &str) -> String {
+        format!("z9hG4bK{}{method}{}", self.call_id, self.cseq)
+    }
+
+    pub fn request(&self, method: &str, cseq: u32, branch: &str, body: Option<&str>) -> String {
+        let tag = if self.to_tag.is_empty() { String::new() } else { format!(";tag={}", self.to_tag) };
+        let body = body.unwrap_or_default();
+        let content_type = if body.is_empty() || self.extra.contains("Content-Type") {
+            String::new()
+        } else {
+            "Content-Type: application/sdp\r\n".to_owned()
+        };
+        format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:+4930123@carrier>;tag=from1\r\nTo: <{uri}>{tag}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {cseq} {method}\r\nContact: <sip:caller@{address}>\r\n{extra}{content_type}\
+             Content-Length: {length}\r\n\r\n{body}",
+            uri = self.uri,
+            address = self.address,
+            call_id = self.call_id,
+            extra = self.extra,
+            length = body.len(),
+        )
+    }
+}
+
+/// A trunk by address, one by digest, and an agent each.
+pub fn house() -> RoutingTable {
+    house_with(|_| {})
+}
+
+pub fn house_with(change: impl FnOnce(&mut Vec<Trunk>)) -> RoutingTable {
+    let mut by_address = Trunk::new("ta", "a", "first");
+    by_address.inbound_enabled = true;
+    by_address.sources = vec!["192.0.2.0/29".parse().unwrap()];
+    let mut trunks = vec![by_address];
+    change(&mut trunks);
+    let agent = |id: &str, account: &str| Agent {
+        id: id.into(),
+        account: account.into(),
+        name: id.to_owned(),
+        socket: Some(AgentSocket {
+            url: "ws://agent.example/ws/{execution_id}?from={from}".to_owned(),
+            dialect: DialectConfig::new(DialectKind::Asterisk),
+            headers: vec![("X-Name".to_owned(), "{header:X-Name}".to_owned())],
+            subprotocol: None,
+            parameters: vec![("trunk".to_owned(), "{trunk_id}".to_owned())],
+            on_close: OnClose::Drain,
+            fallback_url: None,
+        }),
+    };
+    let number = |id: &str, account: &str, trunk: &str, number: &str, agent: &str| Number {
+        id: id.into(),
+        account: account.into(),
+        trunk: trunk.into(),
+        number: number.to_owned(),
+        is_active: true,
+        agent: Some(agent.into()),
+    };
+    RoutingTable::build(
+        1,
+        trunks,
+        vec![number("na", "a", "ta", "+918047102030", "ga"), number("nd", "d", "td", "14155550100", "gd")],
+        vec![agent("ga", "a"), agent("gd", "d")],
+    )
+}
