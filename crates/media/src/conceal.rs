@@ -196,13 +196,13 @@ mod tests {
     }
 
     fn snr_db(truth: &[i16], heard: &[u8], law: Law) -> f64 {
-        let (mut signal, mut noise) = (0.0, 1.0);
+        let (mut signal, mut noise) = (0.0_f64, 1.0_f64);
         for (truth, heard) in truth.iter().zip(heard) {
             let difference = f64::from(*truth) - f64::from(g711::decode(law, *heard));
             signal += f64::from(*truth).powi(2);
             noise += difference.powi(2);
         }
-        10.0 * (signal / noise as f64).log10()
+        10.0 * (signal / noise).log10()
     }
 
     #[test]

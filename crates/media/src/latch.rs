@@ -26,7 +26,13 @@ pub struct Latch {
     policy: LatchPolicy,
     expected: SocketAddr,
     latched: Option<SocketAddr>,
+    /// The source before a renegotiation, and how many of its packets are heard without latching it.
+    previous: Option<(SocketAddr, u32)>,
 }
+
+/// Packets of the source before a renegotiation that are taken for stragglers: one second's worth. If it
+/// still is alone after that, the peer has not moved, whatever its SDP said.
+const STRAGGLERS: u32 = 50;
 
 /// What the latch says of a packet's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +48,7 @@ pub enum Admission {
 impl Latch {
     /// An open latch for a peer that said it wants media at `expected`.
     pub fn new(policy: LatchPolicy, expected: SocketAddr) -> Self {
-        Self { policy, expected, latched: None }
+        Self { policy, expected, latched: None, previous: None }
     }
 
     /// Judges a packet's source. Changes nothing: the packet has yet to prove valid.
@@ -62,22 +68,42 @@ impl Latch {
         if self.latched.is_some() {
             return false;
         }
-        self.latched = Some(canonical(source));
+        let source = canonical(source);
+        if let Some((previous, stragglers)) = &mut self.previous
+            && *previous == source
+            && *stragglers > 0
+        {
+            *stragglers -= 1;
+            return false;
+        }
+        self.latched = Some(source);
+        self.previous = None;
         true
     }
 
-    /// A renegotiation named `expected`; another address than before opens the latch again.
+    /// A renegotiation named `expected`; another address than before opens the latch again. A null
+    /// address is a hold, not a move, and changes nothing.
     pub fn renegotiate(&mut self, expected: SocketAddr) {
-        if expected != self.expected {
-            self.expected = expected;
-            self.latched = None;
+        if expected == self.expected || expected.ip().is_unspecified() {
+            return;
         }
+        self.expected = expected;
+        self.previous = self.latched.take().map(|latched| (latched, STRAGGLERS));
     }
 
     /// Where our media goes: the latched source, else the address of the SDP if that can be sent to.
     pub fn destination(&self) -> Option<SocketAddr> {
         let sendable = !self.expected.ip().is_unspecified() && self.expected.port() != 0;
         self.latched.or_else(|| sendable.then_some(self.expected))
+    }
+
+    /// Whether media from this host belongs to the peer: its latched host, or the one the SDP named.
+    pub fn is_peer_host(&self, host: IpAddr) -> bool {
+        let host = host.to_canonical();
+        match self.latched {
+            Some(latched) => latched.ip() == host,
+            None => self.expected.ip().to_canonical() == host,
+        }
     }
 
     /// The source that was latched, if any was.
@@ -158,6 +184,36 @@ mod tests {
         assert_eq!(latch.admit(address("192.0.2.10:7000")), Admission::Stranger);
         latch.renegotiate(address("10.0.0.6:4000"));
         assert_eq!(latch.admit(address("192.0.2.10:7000")), Admission::Candidate);
+    }
+
+    #[test]
+    fn stragglers_of_the_old_address_do_not_latch_it_again() {
+        let mut latch = Latch::new(symmetric(), address("10.0.0.5:4000"));
+        latch.latch(address("192.0.2.9:7000"));
+        latch.renegotiate(address("10.0.0.6:4000"));
+        assert_eq!(latch.admit(address("192.0.2.9:7000")), Admission::Candidate);
+        assert!(!latch.latch(address("192.0.2.9:7000")));
+        assert_eq!(latch.destination(), Some(address("10.0.0.6:4000")));
+        assert!(latch.latch(address("192.0.2.77:7000")));
+        assert_eq!(latch.admit(address("192.0.2.9:7000")), Admission::Stranger);
+    }
+
+    #[test]
+    fn a_peer_that_only_said_it_moved_is_latched_again_after_a_second() {
+        let mut latch = Latch::new(symmetric(), address("10.0.0.5:4000"));
+        latch.latch(address("192.0.2.9:7000"));
+        latch.renegotiate(address("10.0.0.6:4000"));
+        let tries = (1..).find(|_| latch.latch(address("192.0.2.9:7000")));
+        assert_eq!(tries, Some(STRAGGLERS + 1));
+    }
+
+    #[test]
+    fn a_hold_by_null_address_keeps_the_latch() {
+        let mut latch = Latch::new(symmetric(), address("10.0.0.5:4000"));
+        latch.latch(address("192.0.2.9:7000"));
+        latch.renegotiate(address("0.0.0.0:4000"));
+        latch.renegotiate(address("10.0.0.5:4000"));
+        assert_eq!(latch.latched(), Some(address("192.0.2.9:7000")));
     }
 
     #[test]

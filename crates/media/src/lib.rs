@@ -11,6 +11,7 @@
 pub mod conceal;
 pub mod dtmf;
 pub mod g711;
+pub mod jitter;
 pub mod latch;
 pub mod playout;
 pub mod resample;
@@ -18,11 +19,12 @@ pub mod rtp;
 pub mod sdp;
 pub mod session;
 
+pub use dtmf::Digit;
 pub use g711::Law;
 pub use latch::LatchPolicy;
 pub use resample::Resampler;
 pub use sdp::{Direction, MediaParameters, TelephoneEvent};
-pub use session::{Digit, IngressFrame, RtpStatistics, Session, SessionConfig};
+pub use session::{IngressFrame, Received, RtpStatistics, Session, SessionConfig};
 
 /// Samples per second of every stream this crate carries; G.711's only rate (RFC 3551 section 4.5.14).
 pub const SAMPLE_RATE_HZ: u32 = 8_000;

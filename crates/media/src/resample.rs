@@ -269,7 +269,7 @@ mod tests {
         for (half, plateau) in output[12..].chunks_exact(8).enumerate() {
             assert_eq!(plateau[4] > 0, half % 2 == 0, "half-wave {half}");
         }
-        assert!(output.iter().any(|sample| *sample == i16::MAX));
+        assert!(output.contains(&i16::MAX));
     }
 
     #[test]

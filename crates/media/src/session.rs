@@ -1,14 +1,38 @@
-//! One RTP session: the caller's media port as the bridge sees it.
+//! One RTP session: the media port of one leg as the bridge sees it.
+//!
+//! It ties the parts together and owns the clock of none: latch, sequence checks, timeline, events and
+//! reports. What it refuses: to know the agent, to queue what the agent says (that is [`crate::playout`]),
+//! and to send anything before it is told to.
+//!
+//! After each call that changes something, drain [`Session::poll_ingress`], [`Session::poll_dtmf`] and
+//! [`Session::poll_rtcp`] until `None`; [`Session::poll_timeout`] then says when to come back.
+//!
+//! The session speaks one law to its owner, that of its first negotiation. If a renegotiation agrees on
+//! the other, packets are converted here, code by code; otherwise they pass bit for bit.
+//!
+//! RFC 3550; RFC 3551; RFC 4733; RFC 5761 section 4.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::g711;
+use crate::dtmf::{Digit, DtmfReceiver, DtmfSender};
+use crate::g711::{self, Law};
+use crate::jitter::JitterBuffer;
 use crate::latch::{Admission, Latch, LatchPolicy};
-use crate::rtp::packet::{self, Packet};
+use crate::rtp::packet::{self, HEADER_BYTES, Packet};
+use crate::rtp::receive::{Receiver, Reception, ReceptionReport};
+use crate::rtp::rtcp::{self, Block, Compound, Intervals, SenderInfo};
 use crate::rtp::send::Sender;
-use crate::sdp::MediaParameters;
-use crate::{FRAME_BYTES, FRAME_BYTES_MAX};
+use crate::sdp::{MediaParameters, TelephoneEvent};
+use crate::{FRAME_BYTES, SAMPLE_RATE_HZ};
+
+/// Comfort noise (RFC 3389), which some peers send though it was not negotiated: a pause, to us.
+const COMFORT_NOISE: u8 = 13;
+/// Largest payload that is converted and taken, in bytes: 200 ms.
+const PAYLOAD_MAX: usize = 1_600;
+/// Where our NTP clock begins, in seconds: RFC 3550 section 4 allows a clock of the sender's own, and a
+/// zero would read as "no report yet".
+const NTP_BEGIN: u64 = 0x8000_0000;
 
 /// What a session is made of.
 #[derive(Debug, Clone)]
@@ -23,11 +47,11 @@ pub struct SessionConfig {
     pub first_sequence: u16,
     /// Our first timestamp; random.
     pub first_timestamp: u32,
-    /// Seed of the random intervals between reports.
+    /// Seed of the random intervals between reports; also names us in them.
     pub seed: u64,
 }
 
-/// 20 ms of what the caller said, in the negotiated law.
+/// 20 ms of what the caller said, in the session's law.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IngressFrame {
     /// 160 bytes of G.711.
@@ -36,15 +60,6 @@ pub struct IngressFrame {
     pub timestamp_ms: u64,
     /// Whether any of it was made up for audio that was lost, late or never sent.
     pub concealed: bool,
-}
-
-/// A DTMF digit the caller pressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Digit {
-    /// `0` to `9`, `*`, `#`, `A` to `D`, or `!` for a hook flash.
-    pub digit: char,
-    /// How long it was held.
-    pub duration_ms: u32,
 }
 
 /// What happened to a received datagram.
@@ -56,7 +71,7 @@ pub enum Received {
     Latched(SocketAddr),
     /// From a stranger: neither heard nor answered.
     Stranger,
-    /// Not RTP, or of a format that was not negotiated, or not ours to hear now.
+    /// Not RTP, of a format that was not negotiated, or come twice.
     Ignored,
 }
 
@@ -72,7 +87,7 @@ pub struct RtpStatistics {
     /// Payload bytes of them.
     pub bytes_sent: u64,
     /// Packets the sequence numbers say were sent but that never came (RFC 3550 A.3); may fall again
-    /// when duplicates arrive.
+    /// when late ones arrive.
     pub packets_lost: i64,
     /// Packets that came after a later one.
     pub out_of_order: u64,
@@ -82,71 +97,111 @@ pub struct RtpStatistics {
     pub late: u64,
     /// Frames towards the agent of which some part was made up.
     pub concealed_frames: u64,
+    /// Frames towards the agent.
+    pub ingress_frames: u64,
     /// Interarrival jitter in microseconds (RFC 3550 A.8).
     pub jitter_us: u32,
+    /// How long a missing packet is waited for now, in microseconds.
+    pub patience_us: u32,
     /// Round trip in microseconds, as reports last told it.
     pub round_trip_us: Option<u32>,
     /// Loss the peer last reported for what we send, in 256ths.
     pub remote_fraction_lost: Option<u8>,
+    /// Packets lost in all the peer last reported for what we send.
+    pub remote_lost: Option<i32>,
     /// Jitter the peer last reported for what we send, in microseconds.
     pub remote_jitter_us: Option<u32>,
     /// The peer's media source, once latched.
     pub latched: Option<SocketAddr>,
     /// Datagrams from strangers.
     pub strangers: u64,
-    /// Datagrams that were no RTP or of an unknown format.
+    /// Datagrams that were no RTP or RTCP, or of a format that was not negotiated.
     pub malformed: u64,
-    /// Times the peer's source identifier changed.
+    /// Times the peer's source identifier changed or its sequence began anew.
     pub source_changes: u32,
-    /// RTCP compounds received and sent.
+    /// Jumps of the peer's timestamp that no pause explains.
+    pub timestamp_jumps: u64,
+    /// RTCP compounds received.
     pub rtcp_received: u64,
     /// RTCP compounds sent.
     pub rtcp_sent: u64,
     /// DTMF digits received.
     pub digits_received: u64,
+    /// Whether the peer said goodbye in RTCP.
+    pub goodbye_received: bool,
 }
 
 /// One RTP session.
 #[derive(Debug)]
 pub struct Session {
     parameters: MediaParameters,
+    /// The law spoken to the owner.
+    law: Law,
+    epoch: Instant,
     latch: Latch,
+    receiver: Receiver,
+    /// There from the start of the stream towards the agent.
+    timeline: Option<JitterBuffer>,
+    dtmf: DtmfReceiver,
     sender: Sender,
-    started: Option<Instant>,
-    frames: u64,
-    audio: Vec<u8>,
-    due: Option<Instant>,
+    dtmf_sender: DtmfSender,
+    reports: Reports,
+    last_received: Option<Instant>,
+    /// One packet's audio while it is converted to the owner's law.
+    converted: Vec<u8>,
     statistics: RtpStatistics,
 }
 
-const FRAME: Duration = Duration::from_millis(20);
+#[derive(Debug)]
+struct Reports {
+    intervals: Intervals,
+    cname: [u8; 16],
+    due: Option<Instant>,
+    /// Where the peer's reports come from.
+    source: Option<SocketAddr>,
+    /// Who last sent a sender report, its NTP time (middle bits), and when it came.
+    last_sender_report: Option<(u32, u32, Instant)>,
+    packets_at_last: u32,
+}
 
 impl Session {
     /// A session that may receive at once, sends when told to, and hands nothing to the agent before
     /// [`Session::start`].
-    pub fn new(config: SessionConfig, _now: Instant) -> Self {
-        let SessionConfig { parameters, latch, ssrc, first_sequence, first_timestamp, seed: _ } = config;
+    pub fn new(config: SessionConfig, now: Instant) -> Self {
+        let SessionConfig { parameters, latch, ssrc, first_sequence, first_timestamp, seed } = config;
         Self {
+            law: parameters.law,
+            epoch: now,
             latch: Latch::new(latch, parameters.remote),
             parameters,
+            receiver: Receiver::default(),
+            timeline: None,
+            dtmf: DtmfReceiver::default(),
             sender: Sender::new(ssrc, first_sequence, first_timestamp),
-            started: None,
-            frames: 0,
-            audio: Vec::with_capacity(8 * FRAME_BYTES_MAX),
-            due: None,
+            dtmf_sender: DtmfSender::default(),
+            reports: Reports::new(seed),
+            last_received: None,
+            converted: Vec::new(),
             statistics: RtpStatistics::default(),
         }
     }
 
-    /// Begins the stream towards the agent: from here on there is a frame for every 20 ms.
+    /// Begins the stream towards the agent, with a frame for every 20 ms from here on, and the reports.
     pub fn start(&mut self, now: Instant) {
-        self.started = Some(now);
-        self.due = Some(now + FRAME);
+        if self.timeline.is_none() {
+            self.timeline = Some(JitterBuffer::new(self.law, self.microseconds(now)));
+            self.reports.schedule(now);
+        }
     }
 
     /// Takes the outcome of a renegotiation.
     pub fn update(&mut self, parameters: MediaParameters) {
         self.latch.renegotiate(parameters.remote);
+        if parameters.remote_rtcp != self.parameters.remote_rtcp
+            || parameters.remote != self.parameters.remote
+        {
+            self.reports.source = None;
+        }
         self.parameters = parameters;
     }
 
@@ -155,98 +210,142 @@ impl Session {
         if packet::is_rtcp(datagram) {
             return self.handle_rtcp(now, source, datagram);
         }
-        let admission = self.latch.admit(source);
-        if admission == Admission::Stranger {
+        if self.latch.admit(source) == Admission::Stranger {
             self.statistics.strangers += 1;
             return Received::Stranger;
         }
-        let law = Packet::parse(datagram)
-            .ok()
-            .and_then(|packet| Some((packet, self.parameters.law_of(packet.header.payload_type)?)));
-        let Some((packet, law)) = law else {
+        let packet = Packet::parse(datagram).ok();
+        let Some((packet, content)) = packet.and_then(|packet| Some((packet, self.content(&packet)?))) else {
             self.statistics.malformed += 1;
             return Received::Ignored;
         };
         let latched = self.latch.latch(source);
-        self.statistics.packets_received += 1;
-        self.statistics.bytes_received += packet.payload.len() as u64;
-        if self.started.is_some() && self.audio.len() + packet.payload.len() <= self.audio.capacity() {
-            let start = self.audio.len();
-            self.audio.extend_from_slice(packet.payload);
-            g711::transcode_in_place(law, self.parameters.law, &mut self.audio[start..]);
+        if packet.header.ssrc == self.sender.ssrc() {
+            self.resolve_collision();
         }
-        if latched { Received::Latched(source) } else { Received::Accepted }
+        let arrival_us = self.microseconds(now);
+        self.statistics.bytes_received += packet.payload.len() as u64;
+        self.last_received = Some(now);
+        let extended = match self.receiver.handle(&packet.header, arrival_us) {
+            Reception::InStream { extended } => extended,
+            Reception::Begins { extended } => {
+                self.dtmf.restart();
+                if let Some(timeline) = &mut self.timeline {
+                    timeline.restart();
+                }
+                extended
+            }
+            Reception::Duplicate | Reception::Unconfirmed => {
+                return received(latched, source, Received::Ignored);
+            }
+        };
+        self.take_content(content, &packet, extended, arrival_us);
+        received(latched, source, Received::Accepted)
     }
 
     /// Takes a datagram from the RTCP port.
-    pub fn handle_rtcp(&mut self, _now: Instant, _source: SocketAddr, _datagram: &[u8]) -> Received {
+    pub fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> Received {
+        let named = self.parameters.remote_rtcp == Some(source);
+        if !named && !self.latch.is_peer_host(source.ip()) {
+            self.statistics.strangers += 1;
+            return Received::Stranger;
+        }
+        let Ok(compound) = Compound::parse(datagram, self.sender.ssrc()) else {
+            self.statistics.malformed += 1;
+            return Received::Ignored;
+        };
         self.statistics.rtcp_received += 1;
+        self.reports.source = Some(source);
+        if let Some(sender) = compound.sender {
+            self.reports.last_sender_report = Some((compound.ssrc, rtcp::middle(sender.ntp), now));
+        }
+        if let Some(block) = compound.block {
+            let arrival = self.ntp(now);
+            if let Some(round_trip) = block.round_trip(arrival) {
+                self.statistics.round_trip_us = Some(fraction_to_us(round_trip));
+            }
+            self.statistics.remote_fraction_lost = Some(block.report.fraction_lost);
+            self.statistics.remote_lost = Some(block.report.cumulative_lost);
+            self.statistics.remote_jitter_us = Some(samples_to_us(block.report.jitter));
+        }
+        self.statistics.goodbye_received |= compound.goodbye;
         Received::Accepted
     }
 
     /// The next 20 ms of what the caller said, if it is there or overdue. Call until `None`.
     pub fn poll_ingress(&mut self, now: Instant) -> Option<IngressFrame> {
-        self.started?;
-        let due = self.due?;
-        let mut frame = IngressFrame {
-            audio: [self.parameters.law.silence(); FRAME_BYTES],
-            timestamp_ms: self.frames * 20,
-            concealed: false,
-        };
-        if self.audio.len() >= FRAME_BYTES {
-            frame.audio.copy_from_slice(&self.audio[..FRAME_BYTES]);
-            self.audio.drain(..FRAME_BYTES);
-            self.due = Some(now + FRAME + FRAME);
-        } else if now >= due {
-            frame.concealed = true;
-            self.statistics.concealed_frames += 1;
-            self.due = Some(due + FRAME);
-        } else {
-            return None;
-        }
-        self.frames += 1;
-        Some(frame)
+        let now_us = self.microseconds(now);
+        self.dtmf.expire(now_us);
+        let frame = self.timeline.as_mut()?.poll(now_us)?;
+        Some(IngressFrame { audio: frame.audio, timestamp_ms: frame.index * 20, concealed: frame.concealed })
     }
 
-    /// The next digit the caller pressed.
+    /// The next digit the caller pressed. Call until `None`, after [`Session::poll_ingress`].
     pub fn poll_dtmf(&mut self) -> Option<Digit> {
-        None
+        let digit = self.dtmf.poll()?;
+        self.statistics.digits_received += 1;
+        Some(digit)
     }
 
-    /// When [`Session::poll_ingress`] or [`Session::poll_rtcp`] will next have something to do on its own.
+    /// When one of the `poll` functions will next have something to give though nothing came.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.due
+        let timeline = self.timeline.as_ref().map(JitterBuffer::due_us);
+        let event = self.dtmf.expires_at_us();
+        let due_us = timeline.into_iter().chain(event).min();
+        let due = due_us.map(|due_us| self.epoch + Duration::from_micros(due_us.max(0) as u64));
+        due.into_iter().chain(self.reports.due).min()
     }
 
-    /// Sends one frame of audio in the negotiated law, once for every tick of the egress clock. Appends
-    /// the packet to `out` and says where it goes; `None` when nothing is to be sent, for the direction
-    /// or for want of an address. The media clock runs on all the same.
+    /// Sends one frame of audio in the session's law, once for every tick of the egress clock. Appends the
+    /// packet to `out` and says where it goes. A digit being sent takes the audio's place. `None` when
+    /// nothing is to be sent, for the direction or for want of an address; the media clock runs on all
+    /// the same.
     pub fn send_frame(&mut self, _now: Instant, audio: &[u8], out: &mut Vec<u8>) -> Option<SocketAddr> {
+        let samples = audio.len() as u32;
         let destination = self.latch.destination().filter(|_| self.parameters.direction.sends());
         let Some(destination) = destination else {
-            self.sender.advance(audio.len() as u32);
+            self.sender.advance(samples);
             self.sender.pause();
             return None;
         };
-        self.sender.audio(self.parameters.payload_type, audio, out);
+        let start = out.len();
+        let event = self.parameters.telephone_event;
+        let sent_event =
+            event.is_some_and(|format| self.dtmf_sender.tick(samples, format, &mut self.sender, out));
+        if !sent_event {
+            self.sender.audio(self.parameters.payload_type, audio, out);
+            g711::transcode_in_place(self.law, self.parameters.law, &mut out[start + HEADER_BYTES..]);
+        }
         self.statistics.packets_sent += 1;
-        self.statistics.bytes_sent += audio.len() as u64;
+        self.statistics.bytes_sent += (out.len() - start - HEADER_BYTES) as u64;
         Some(destination)
     }
 
-    /// Queues a digit to be sent as RFC 4733 events in place of the audio; returns whether it could be.
-    pub fn send_dtmf(&mut self, _digit: char, _duration_ms: u32) -> bool {
-        false
+    /// Queues a digit to be sent as RFC 4733 events in place of the audio. `false` when events were not
+    /// negotiated, it is no digit, or too many wait.
+    pub fn send_dtmf(&mut self, digit: char, duration_ms: u32) -> bool {
+        self.parameters.telephone_event.is_some() && self.dtmf_sender.push(digit, duration_ms)
     }
 
-    /// A report that is due. Appends it to `out` and says where it goes.
-    pub fn poll_rtcp(&mut self, _now: Instant, _out: &mut Vec<u8>) -> Option<SocketAddr> {
-        None
+    /// Whether digits are being sent or wait to be: audio given to [`Session::send_frame`] may be lost.
+    pub fn is_sending_dtmf(&self) -> bool {
+        self.parameters.telephone_event.is_some() && self.dtmf_sender.is_active()
     }
 
-    /// The goodbye to send when the call ends.
-    pub fn goodbye(&mut self, _now: Instant, _out: &mut Vec<u8>) -> Option<SocketAddr> {
-        None
+    /// A report that is due. Appends it to `out` and says where it goes. With
+    /// [`MediaParameters::rtcp_mux`] it is to leave from the RTP port.
+    pub fn poll_rtcp(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        if self.reports.due.is_none_or(|due| due > now) {
+            return None;
+        }
+        self.reports.schedule(now);
+        self.write_report(now, false, out)
+    }
+
+    /// The goodbye to send when the call ends (RFC 3550 section 6.6). Ends the reports.
+    pub fn goodbye(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        self.reports.due.take()?;
+        self.write_report(now, true, out)
     }
 
     /// The parameters the session runs by.
@@ -254,8 +353,173 @@ impl Session {
         &self.parameters
     }
 
+    /// The law of [`IngressFrame::audio`] and of the audio for [`Session::send_frame`].
+    pub fn law(&self) -> Law {
+        self.law
+    }
+
+    /// When the last valid packet of the peer came; what a media time-out goes by.
+    pub fn last_received(&self) -> Option<Instant> {
+        self.last_received
+    }
+
     /// Figures so far.
     pub fn statistics(&self) -> RtpStatistics {
-        RtpStatistics { latched: self.latch.latched(), ..self.statistics }
+        let received = self.receiver.figures();
+        let timeline = self.timeline.as_ref().map(JitterBuffer::counters).unwrap_or_default();
+        let patience_us = self.timeline.as_ref().map_or(0, JitterBuffer::patience_us);
+        RtpStatistics {
+            packets_received: received.packets,
+            packets_lost: self.receiver.lost(),
+            out_of_order: received.out_of_order,
+            duplicates: received.duplicates,
+            late: timeline.late,
+            concealed_frames: timeline.concealed_frames,
+            ingress_frames: timeline.frames,
+            jitter_us: samples_to_us(self.receiver.jitter()),
+            patience_us: u32::try_from(patience_us).unwrap_or(0),
+            latched: self.latch.latched(),
+            source_changes: received.restarts,
+            timestamp_jumps: timeline.timestamp_jumps,
+            ..self.statistics
+        }
     }
+
+    fn content(&self, packet: &Packet<'_>) -> Option<Content> {
+        let payload_type = packet.header.payload_type;
+        if let Some(law) = self.parameters.law_of(payload_type) {
+            return (packet.payload.len() <= PAYLOAD_MAX).then_some(Content::Audio(law));
+        }
+        match self.parameters.telephone_event {
+            Some(format) if format.payload_type == payload_type => Some(Content::Event(format)),
+            _ => (payload_type == COMFORT_NOISE).then_some(Content::Nothing),
+        }
+    }
+
+    fn take_content(&mut self, content: Content, packet: &Packet<'_>, extended: u64, arrival_us: i64) {
+        let Packet { header, payload } = *packet;
+        self.converted.clear();
+        match content {
+            Content::Audio(law) => {
+                self.receiver.note_transit(&header, arrival_us);
+                if self.parameters.direction.receives() {
+                    self.converted.extend_from_slice(payload);
+                    g711::transcode_in_place(law, self.law, &mut self.converted);
+                }
+            }
+            Content::Event(format) => {
+                if !self.dtmf.handle(&header, payload, format.clock_hz, arrival_us) {
+                    self.statistics.malformed += 1;
+                }
+            }
+            Content::Nothing => {}
+        }
+        if let Some(timeline) = &mut self.timeline {
+            timeline.push(extended, header.timestamp, &self.converted, arrival_us);
+        }
+    }
+
+    fn write_report(&mut self, now: Instant, goodbye: bool, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        let destination = self.rtcp_destination()?;
+        let sender = self.sender_info(now);
+        let block = self.receiver.take_report().map(|report| self.reports.block(report, now));
+        rtcp::write(self.sender.ssrc(), sender, block, &self.reports.cname, goodbye, out);
+        self.statistics.rtcp_sent += 1;
+        Some(destination)
+    }
+
+    /// RFC 3550 section 6.4: a sender report only by who has sent data since the report before.
+    fn sender_info(&mut self, now: Instant) -> Option<SenderInfo> {
+        let packets = self.sender.packets();
+        if std::mem::replace(&mut self.reports.packets_at_last, packets) == packets {
+            return None;
+        }
+        let (rtp_timestamp, octets) = (self.sender.timestamp(), self.sender.octets());
+        Some(SenderInfo { ntp: self.ntp(now), rtp_timestamp, packets, octets })
+    }
+
+    /// Where reports go: with the media when they share a port; else where the peer's own come from, where
+    /// its SDP wants them, or the port above its media (RFC 3550 section 11).
+    fn rtcp_destination(&self) -> Option<SocketAddr> {
+        // RFC 3264 section 8.4: to a null address "neither RTP nor RTCP should be sent".
+        if self.parameters.remote.ip().is_unspecified() && !self.parameters.direction.sends() {
+            return None;
+        }
+        let media = self.latch.destination()?;
+        if self.parameters.rtcp_mux {
+            return Some(media);
+        }
+        let moved = self.latch.latched().is_some_and(|latched| latched != self.parameters.remote);
+        let named = self.parameters.remote_rtcp.filter(|address| !moved && !address.ip().is_unspecified());
+        let above = || Some(SocketAddr::new(media.ip(), media.port().checked_add(1)?));
+        self.reports.source.or(named).or_else(above)
+    }
+
+    /// RFC 3550 section 8.2: a source that finds its own identifier used by another takes a new one.
+    fn resolve_collision(&mut self) {
+        let ssrc = self.reports.intervals.next_ssrc();
+        self.sender.change_ssrc(ssrc);
+        self.reports.packets_at_last = 0;
+    }
+
+    fn microseconds(&self, now: Instant) -> i64 {
+        now.saturating_duration_since(self.epoch).as_micros() as i64
+    }
+
+    fn ntp(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.epoch);
+        let fraction = (u64::from(elapsed.subsec_nanos()) << 32) / 1_000_000_000;
+        (NTP_BEGIN + elapsed.as_secs()) << 32 | fraction
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Content {
+    Audio(Law),
+    Event(TelephoneEvent),
+    Nothing,
+}
+
+impl Reports {
+    fn new(seed: u64) -> Self {
+        let mut cname = [0; 16];
+        // RFC 7022 section 4.2: a short-term name of random bits, so that it links no two calls.
+        for (at, digit) in cname.iter_mut().enumerate() {
+            let nibble = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (at * 4) & 0xF) as u8;
+            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        }
+        Self {
+            intervals: Intervals::new(seed),
+            cname,
+            due: None,
+            source: None,
+            last_sender_report: None,
+            packets_at_last: 0,
+        }
+    }
+
+    fn schedule(&mut self, now: Instant) {
+        self.due = Some(now + self.intervals.next_interval());
+    }
+
+    fn block(&self, report: ReceptionReport, now: Instant) -> Block {
+        let heard = self.last_sender_report.filter(|(ssrc, ..)| *ssrc == report.ssrc);
+        let (last_sender_report, delay_since) = heard.map_or((0, 0), |(_, ntp, at)| {
+            let delay = now.saturating_duration_since(at).as_micros() << 16;
+            (ntp, u32::try_from(delay / 1_000_000).unwrap_or(u32::MAX))
+        });
+        Block { report, last_sender_report, delay_since }
+    }
+}
+
+fn received(latched: bool, source: SocketAddr, otherwise: Received) -> Received {
+    if latched { Received::Latched(source) } else { otherwise }
+}
+
+fn samples_to_us(samples: u32) -> u32 {
+    samples.saturating_mul(1_000_000 / SAMPLE_RATE_HZ)
+}
+
+fn fraction_to_us(fraction: u32) -> u32 {
+    u32::try_from((u64::from(fraction) * 1_000_000) >> 16).unwrap_or(u32::MAX)
 }

@@ -276,7 +276,7 @@ impl Source {
         self.expected_prior = self.expected();
         self.received_prior = self.received;
         let lost = expected.saturating_sub(received);
-        let fraction_lost = if expected == 0 { 0 } else { (lost * 256 / expected).min(255) as u8 };
+        let fraction_lost = (lost * 256).checked_div(expected).map_or(0, |share| share.min(255) as u8);
         ReceptionReport {
             ssrc: self.ssrc,
             fraction_lost,

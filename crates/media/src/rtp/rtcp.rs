@@ -213,7 +213,7 @@ impl Intervals {
 
     /// The next interval: 0.5 to 1.5 times five seconds, the first one half of that (RFC 3550 sections
     /// 6.2 and 6.3.1).
-    pub fn next(&mut self) -> Duration {
+    pub fn next_interval(&mut self) -> Duration {
         let half = if std::mem::take(&mut self.first) { 0.5 } else { 1.0 };
         let factor = 0.5 + f64::from(self.random.next_u32()) / f64::from(u32::MAX);
         INTERVAL.mul_f64(half * factor / COMPENSATION)
@@ -347,9 +347,9 @@ mod tests {
     #[test]
     fn intervals_are_random_within_their_bounds() {
         let mut intervals = Intervals::new(9);
-        let first = intervals.next().as_secs_f64();
+        let first = intervals.next_interval().as_secs_f64();
         assert!((1.02..3.08).contains(&first), "{first}");
-        let later: Vec<f64> = (0..1_000).map(|_| intervals.next().as_secs_f64()).collect();
+        let later: Vec<f64> = (0..1_000).map(|_| intervals.next_interval().as_secs_f64()).collect();
         assert!(later.iter().all(|interval| (2.05..6.16).contains(interval)));
         let mean = later.iter().sum::<f64>() / 1_000.0;
         assert!((3.9..4.3).contains(&mean), "{mean}");

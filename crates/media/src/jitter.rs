@@ -1,0 +1,432 @@
+//! The ingress timeline: packets in, a continuous stream of 20 ms frames out.
+//!
+//! The far end of this stream is a speech recogniser or a buffer of the agent's own, not a loudspeaker,
+//! so audio need not be held back to smooth its arrival. The rule:
+//!
+//! 1. **The next packet in sequence is handed on the moment it comes.** On a clean network the added
+//!    delay is nothing, and the sender's clock drives the stream: no skew can make a gap or a repeat.
+//! 2. **A gap in the sequence is waited for** as long as its packets might still come, at most the
+//!    *patience* beyond their expected arrival; then as much time as is missing is made up, frame by frame.
+//! 3. **When nothing comes at all**, made-up audio (soon silence) is put out at the pace of the clock,
+//!    so that the timeline stays continuous through pauses, holds and dead networks.
+//! 4. **A jump of the timestamp with no packet missing** is a pause of the sender (RFC 3551 section 4.1):
+//!    what rule 3 has not covered of it is filled with silence at once. A jump back, or by more than two
+//!    seconds, is a sender that lost its clock: the stream goes on where it is.
+//! 5. **Late audio is not thrown away**: a packet in sequence that comes after made-up audio took its
+//!    time is still handed on, and puts the timeline ahead of the clock. While it is ahead, rule 3 waits.
+//!    Beyond 200 ms ahead, late packets are dropped until it is not. So the stream cannot run away.
+//!
+//! Patience is what adapts: a little more than the spread of arrivals over the last seconds, between
+//! one packet plus 10 ms and 200 ms. It grows with the first late packet and is back within four seconds
+//! of calm; because of rule 1 it costs nothing while no packet is missing.
+//!
+//! Everything is counted in microseconds of the session's clock and in samples of the stream. No packet
+//! is parsed here and no source is judged. RFC 3550 section 5.1 (timestamps); RFC 3551 section 4.1.
+
+use std::mem;
+
+use crate::FRAME_BYTES;
+use crate::conceal::Concealer;
+use crate::g711::Law;
+
+/// Microseconds in one sample.
+const SAMPLE_US: i64 = 125;
+const FRAME_US: i64 = 20_000;
+/// Most packets that are held while a gap before them is waited for.
+const HELD_MAX: usize = 64;
+/// Largest payload that is taken: 200 ms.
+const PAYLOAD_MAX: usize = 1_600;
+/// Jumps of the timestamp beyond this many samples are no pause but a lost clock: 2 s.
+const JUMP_SAMPLES: i64 = 16_000;
+/// How far the timeline may run ahead of the clock by late audio.
+const LEAD_MAX_US: i64 = 200_000;
+/// The lead is forgiven at 500 ppm: more than any clock's skew, too slow to hide a lead.
+const FORGIVEN_PER_SAMPLE: i64 = 2_000;
+/// Arrivals are judged over this window and the one before it.
+const WINDOW_US: i64 = 2_000_000;
+/// What patience adds to the spread of arrivals, and to the length of a packet.
+const MARGIN_US: i64 = 10_000;
+/// The most patience there is.
+const PATIENCE_MAX_US: i64 = 200_000;
+
+/// 20 ms of the timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// G.711 in the stream's law.
+    pub audio: [u8; FRAME_BYTES],
+    /// Number of the frame, from 0.
+    pub index: u64,
+    /// Whether some of it was made up.
+    pub concealed: bool,
+}
+
+/// What the timeline has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JitterCounters {
+    /// Frames put out.
+    pub frames: u64,
+    /// Frames of which some was made up.
+    pub concealed_frames: u64,
+    /// Packets that came after later ones had been handed on, or that put the timeline too far ahead.
+    pub late: u64,
+    /// Packets refused: too many held, or too large.
+    pub refused: u64,
+    /// Timestamps that jumped beyond what a pause explains.
+    pub timestamp_jumps: u64,
+    /// The longest patience so far, in microseconds.
+    pub patience_max_us: i64,
+}
+
+/// The timeline of one received stream.
+#[derive(Debug)]
+pub struct JitterBuffer {
+    concealer: Concealer,
+    /// Packets not yet handed on, by rising sequence number.
+    held: Vec<Held>,
+    spare: Vec<Vec<u8>>,
+    stream: Option<Place>,
+    /// Samples not yet put out as a frame.
+    ready: Vec<u8>,
+    ready_concealed: bool,
+    /// Samples ever made ready: where on the timeline the next one lies.
+    position: i64,
+    started_us: i64,
+    /// Samples made up since the last packet was handed on, not yet explained by a timestamp.
+    made_up: i64,
+    /// Silence still to be put in for a pause of the sender.
+    fill: i64,
+    /// Samples by which pauses were rounded to whole frames so far.
+    rounded: i64,
+    /// Made-up samples whose audio came after all, not yet made good.
+    surplus: i64,
+    surplus_at_us: i64,
+    pace: Option<Pace>,
+    packet_us: i64,
+    counters: JitterCounters,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    last_sequence: u64,
+    next_timestamp: u32,
+}
+
+#[derive(Debug)]
+struct Held {
+    sequence: u64,
+    timestamp: u32,
+    arrival_us: i64,
+    /// Empty for a packet that carries no audio, such as an event's.
+    audio: Vec<u8>,
+}
+
+/// When packets come, relative to their place on the timeline.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Least and most of (arrival - position) in this window and the one before.
+    current: Spread,
+    previous: Spread,
+    window_us: i64,
+    /// The slowest pace lately: what the timeline is ahead of.
+    slowest: i64,
+    noted_us: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    least: i64,
+    most: i64,
+}
+
+enum Step {
+    Again,
+    Wait,
+}
+
+impl JitterBuffer {
+    /// A timeline of `law` that begins at `now_us`.
+    pub fn new(law: Law, now_us: i64) -> Self {
+        Self {
+            concealer: Concealer::new(law),
+            held: Vec::new(),
+            spare: Vec::new(),
+            stream: None,
+            ready: Vec::with_capacity(4 * FRAME_BYTES),
+            ready_concealed: false,
+            position: 0,
+            started_us: now_us,
+            made_up: 0,
+            fill: 0,
+            rounded: 0,
+            surplus: 0,
+            surplus_at_us: now_us,
+            pace: None,
+            packet_us: FRAME_US,
+            counters: JitterCounters::default(),
+        }
+    }
+
+    /// Takes a packet's audio, already in the stream's law; empty audio for a packet of the stream that
+    /// has none. `sequence` never wraps.
+    pub fn push(&mut self, sequence: u64, timestamp: u32, audio: &[u8], now_us: i64) {
+        if self.stream.is_some_and(|place| sequence <= place.last_sequence) {
+            self.note_late(timestamp, audio, now_us);
+            return;
+        }
+        let at = self.held.partition_point(|held| held.sequence < sequence);
+        let twice = self.held.get(at).is_some_and(|held| held.sequence == sequence);
+        if twice || self.held.len() == HELD_MAX || audio.len() > PAYLOAD_MAX {
+            self.counters.refused += 1;
+            return;
+        }
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(audio);
+        self.held.insert(at, Held { sequence, timestamp, arrival_us: now_us, audio: buffer });
+    }
+
+    /// Another source, or the same begun anew: sequence numbers and timestamps mean something else from
+    /// here on. The timeline goes on.
+    pub fn restart(&mut self) {
+        // Until the new source is heard, silence is due at the pace kept so far.
+        self.started_us = self.starved_at_us() - self.position * SAMPLE_US - FRAME_US;
+        self.spare.extend(self.held.drain(..).map(|held| held.audio));
+        self.stream = None;
+        self.pace = None;
+        self.made_up = 0;
+        self.surplus = 0;
+        self.concealer.reset();
+    }
+
+    /// The next frame that is there or overdue. Call until `None`.
+    pub fn poll(&mut self, now_us: i64) -> Option<Frame> {
+        loop {
+            if self.ready.len() >= FRAME_BYTES {
+                return Some(self.take_frame());
+            }
+            if let Step::Wait = self.step(now_us) {
+                return None;
+            }
+        }
+    }
+
+    /// When [`JitterBuffer::poll`] will next have a frame though no packet comes.
+    pub fn due_us(&self) -> i64 {
+        let Some(head) = self.held.first() else { return self.starved_at_us() };
+        if head.audio.is_empty() {
+            (head.arrival_us + self.patience_us()).min(self.starved_at_us())
+        } else {
+            self.missed_at_us()
+        }
+    }
+
+    /// How long a missing packet is waited for beyond its expected arrival, in microseconds.
+    pub fn patience_us(&self) -> i64 {
+        let least = self.packet_us + MARGIN_US;
+        let spread = self.pace.map_or(0, |pace| pace.most() - pace.least());
+        (spread + MARGIN_US).clamp(least, PATIENCE_MAX_US.max(least))
+    }
+
+    /// Packets held back behind a gap.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> JitterCounters {
+        self.counters
+    }
+
+    fn step(&mut self, now_us: i64) -> Step {
+        if self.fill > 0 {
+            let count = self.fill.min(self.room());
+            self.fill -= count;
+            self.make_up(count);
+            return Step::Again;
+        }
+        let Some(head) = self.held.first() else { return self.starve(now_us) };
+        let Some(place) = self.stream else {
+            self.hand_on_head(0);
+            return Step::Again;
+        };
+        let in_sequence = head.sequence == place.last_sequence + 1;
+        if head.audio.is_empty() {
+            if in_sequence || now_us >= head.arrival_us + self.patience_us() {
+                self.pass_over_head();
+                return Step::Again;
+            }
+            return self.starve(now_us);
+        }
+        let gap = i64::from(head.timestamp.wrapping_sub(place.next_timestamp) as i32);
+        let missing = gap - self.made_up;
+        if gap < 0 || missing > JUMP_SAMPLES {
+            self.counters.timestamp_jumps += 1;
+            self.hand_on_head(0);
+        } else if missing <= 0 {
+            self.hand_on_head(-missing);
+        } else if in_sequence {
+            self.begin_fill(missing, head.timestamp);
+        } else if now_us >= self.missed_at_us() || self.held.len() == HELD_MAX {
+            let count = missing.min(self.room());
+            self.made_up += count;
+            self.make_up(count);
+        } else {
+            return Step::Wait;
+        }
+        Step::Again
+    }
+
+    /// Rule 3.
+    fn starve(&mut self, now_us: i64) -> Step {
+        if now_us < self.starved_at_us() {
+            return Step::Wait;
+        }
+        let count = self.room();
+        self.made_up += count;
+        self.make_up(count);
+        Step::Again
+    }
+
+    /// Rule 4: fills a pause, rounded so that the packet after it begins a frame and need not wait for
+    /// the next to fill one; what was rounded is made good at the next pause.
+    fn begin_fill(&mut self, missing: i64, timestamp: u32) {
+        let frame = FRAME_BYTES as i64;
+        let exact = self.ready.len() as i64 + missing - self.rounded;
+        let whole = ((exact + frame / 2).div_euclid(frame) * frame).max(self.ready.len() as i64);
+        self.rounded = whole - exact;
+        self.fill = whole - self.ready.len() as i64;
+        self.made_up = 0;
+        if let Some(place) = &mut self.stream {
+            place.next_timestamp = timestamp;
+        }
+    }
+
+    /// Rules 1 and 5. `surplus` samples were made up of time that turns out not to have been missing.
+    fn hand_on_head(&mut self, surplus: i64) {
+        let mut head = self.held.remove(0);
+        let samples = head.audio.len() as i64;
+        let timestamp = head.timestamp.wrapping_add(samples as u32);
+        self.stream = Some(Place { last_sequence: head.sequence, next_timestamp: timestamp });
+        self.made_up = 0;
+        // A surplus counts for as long as its audio may still come in a burst. Packets that come at their
+        // usual pace instead show that the sender paused, and stopped its timestamp with it.
+        let passed = (head.arrival_us - self.surplus_at_us).max(0) / SAMPLE_US;
+        self.surplus = (self.surplus - passed).max(0) + surplus;
+        self.surplus_at_us = head.arrival_us;
+        let offset_us = head.arrival_us - self.position * SAMPLE_US;
+        let lead_us = self.pace.map_or(0, |pace| pace.slowest - offset_us);
+        if self.surplus >= samples && lead_us > LEAD_MAX_US {
+            self.surplus -= samples;
+            self.counters.late += 1;
+        } else {
+            self.packet_us = samples * SAMPLE_US;
+            self.note(offset_us, head.arrival_us);
+            self.concealer.heard(&mut head.audio);
+            self.ready.extend_from_slice(&head.audio);
+            self.position += samples;
+        }
+        self.spare.push(head.audio);
+    }
+
+    fn pass_over_head(&mut self) {
+        let head = self.held.remove(0);
+        if let Some(place) = &mut self.stream {
+            place.last_sequence = head.sequence;
+        }
+        self.spare.push(head.audio);
+    }
+
+    fn note(&mut self, offset_us: i64, arrival_us: i64) {
+        match &mut self.pace {
+            Some(pace) => pace.note(offset_us, arrival_us),
+            None => self.pace = Some(Pace::new(offset_us, arrival_us)),
+        }
+        self.counters.patience_max_us = self.counters.patience_max_us.max(self.patience_us());
+    }
+
+    /// A packet whose time has passed still tells how patient to be.
+    fn note_late(&mut self, timestamp: u32, audio: &[u8], now_us: i64) {
+        let Some(place) = self.stream.filter(|_| !audio.is_empty()) else { return };
+        self.counters.late += 1;
+        let back = i64::from(place.next_timestamp.wrapping_sub(timestamp) as i32);
+        if let Some(pace) = self.pace.as_mut().filter(|_| (0..JUMP_SAMPLES).contains(&back)) {
+            let offset_us = now_us - (self.position - back) * SAMPLE_US;
+            pace.current.most = pace.current.most.max(offset_us);
+        }
+    }
+
+    fn make_up(&mut self, samples: i64) {
+        let start = self.ready.len();
+        self.ready.resize(start + samples as usize, 0);
+        self.concealer.make_up(&mut self.ready[start..]);
+        self.ready_concealed = true;
+        self.position += samples;
+    }
+
+    fn take_frame(&mut self) -> Frame {
+        let mut frame = Frame {
+            audio: [0; FRAME_BYTES],
+            index: self.counters.frames,
+            concealed: mem::take(&mut self.ready_concealed),
+        };
+        frame.audio.copy_from_slice(&self.ready[..FRAME_BYTES]);
+        self.ready.drain(..FRAME_BYTES);
+        self.counters.frames += 1;
+        self.counters.concealed_frames += u64::from(frame.concealed);
+        frame
+    }
+
+    /// Samples that complete the frame at work. Only called while there is none complete.
+    fn room(&self) -> i64 {
+        (FRAME_BYTES - self.ready.len()) as i64
+    }
+
+    /// When a packet that belongs at the present position is given up.
+    fn missed_at_us(&self) -> i64 {
+        let expected = self.pace.map_or(self.started_us, |pace| pace.least());
+        expected + self.position * SAMPLE_US + self.patience_us()
+    }
+
+    /// When, nothing having come, the next frame must be made up.
+    fn starved_at_us(&self) -> i64 {
+        let position_us = self.position * SAMPLE_US;
+        match self.pace {
+            None => self.started_us + position_us + FRAME_US,
+            Some(pace) => pace.slowest.min(pace.least() + LEAD_MAX_US) + position_us + self.patience_us(),
+        }
+    }
+}
+
+impl Pace {
+    fn new(offset_us: i64, arrival_us: i64) -> Self {
+        let spread = Spread { least: offset_us, most: offset_us };
+        Self {
+            current: spread,
+            previous: spread,
+            window_us: arrival_us,
+            slowest: offset_us,
+            noted_us: arrival_us,
+        }
+    }
+
+    fn note(&mut self, offset_us: i64, arrival_us: i64) {
+        if arrival_us - self.window_us >= WINDOW_US {
+            self.previous = self.current;
+            self.current = Spread { least: offset_us, most: offset_us };
+            self.window_us = arrival_us;
+        }
+        self.current.least = self.current.least.min(offset_us);
+        self.current.most = self.current.most.max(offset_us);
+        let forgiven = (arrival_us - self.noted_us).max(0) / FORGIVEN_PER_SAMPLE;
+        self.slowest = offset_us.max(self.slowest - forgiven);
+        self.noted_us = arrival_us;
+    }
+
+    fn least(&self) -> i64 {
+        self.current.least.min(self.previous.least)
+    }
+
+    fn most(&self) -> i64 {
+        self.current.most.max(self.previous.most)
+    }
+}
