@@ -24,10 +24,14 @@ const TICKS_BETWEEN_DIGITS: u32 = 12;
 /// The longest recording: ten minutes.
 const HEARD_MAX_SAMPLES: usize = 10 * 60 * 8_000;
 
-/// The caller's media port, from before the offer to the end of the call.
+/// Attempts to find two neighbouring ports for RTP and RTCP.
+const PORT_ATTEMPTS: usize = 20;
+
+/// The caller's media ports, from before the offer to the end of the call.
 #[derive(Debug)]
 pub(super) struct CallerMedia {
-    socket: UdpSocket,
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
     offer: bytes::Bytes,
     seed: u64,
     talk: Option<Talk>,
@@ -48,12 +52,12 @@ struct Talk {
 }
 
 impl CallerMedia {
-    /// Binds a port on `address` and writes the offer for it.
+    /// Binds two ports on `address` and writes the offer for them.
     pub(super) async fn bind(address: IpAddr, laws: &[Law], random: &mut impl Rng) -> io::Result<Self> {
-        let socket = UdpSocket::bind(SocketAddr::new(address, 0)).await?;
+        let (rtp, rtcp) = bind_pair(address).await?;
         let session_id = random.next_u64() >> 2;
-        let policy = OfferPolicy::new(laws.to_vec(), socket.local_addr()?, session_id, 1);
-        Ok(Self { socket, offer: sdp::offer(&policy), seed: random.next_u64(), talk: None })
+        let policy = OfferPolicy::new(laws.to_vec(), rtp.local_addr()?, session_id, 1);
+        Ok(Self { rtp, rtcp, offer: sdp::offer(&policy), seed: random.next_u64(), talk: None })
     }
 
     /// The offer for the INVITE.
@@ -109,8 +113,13 @@ impl CallerMedia {
             let frame = talk.next_frame();
             talk.packet.clear();
             if let Some(destination) = talk.session.send_frame(now, &frame, &mut talk.packet) {
-                self.socket.send_to(&talk.packet, destination).await?;
+                deliver(&self.rtp, &talk.packet, destination).await?;
             }
+        }
+        talk.packet.clear();
+        while let Some(destination) = talk.session.poll_rtcp(now, &mut talk.packet) {
+            deliver(&self.rtcp, &talk.packet, destination).await?;
+            talk.packet.clear();
         }
         talk.listen(now);
         Ok(())
@@ -118,13 +127,24 @@ impl CallerMedia {
 
     /// Waits for a datagram and hands it to the session.
     pub(super) async fn receive(&mut self) -> io::Result<()> {
-        let mut datagram = [0; 2_048];
-        let (length, source) = self.socket.recv_from(&mut datagram).await?;
+        let (mut media, mut report) = ([0; 2_048], [0; 2_048]);
+        let (received, is_report) = tokio::select! {
+            received = self.rtp.recv_from(&mut media) => (received, false),
+            received = self.rtcp.recv_from(&mut report) => (received, true),
+        };
+        let (length, source) = match received {
+            // The other side closed its port while something was on its way there.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
+            received => received?,
+        };
         let now = Instant::now();
-        if let Some(talk) = &mut self.talk {
-            talk.session.handle_rtp(now, source, &datagram[..length]);
-            talk.listen(now);
+        let Some(talk) = &mut self.talk else { return Ok(()) };
+        if is_report {
+            talk.session.handle_rtcp(now, source, &report[..length]);
+        } else {
+            talk.session.handle_rtp(now, source, &media[..length]);
         }
+        talk.listen(now);
         Ok(())
     }
 
@@ -134,6 +154,28 @@ impl CallerMedia {
             Some(talk) => (talk.heard, Some(talk.session.statistics())),
             None => (Vec::new(), None),
         }
+    }
+}
+
+/// An even port for RTP and the odd one above it for RTCP (RFC 3550, 11).
+async fn bind_pair(address: IpAddr) -> io::Result<(UdpSocket, UdpSocket)> {
+    for _ in 0..PORT_ATTEMPTS {
+        let rtp = UdpSocket::bind(SocketAddr::new(address, 0)).await?;
+        let port = rtp.local_addr()?.port();
+        if port.is_multiple_of(2)
+            && let Ok(rtcp) = UdpSocket::bind(SocketAddr::new(address, port + 1)).await
+        {
+            return Ok((rtp, rtcp));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no two neighbouring ports are free for RTP and RTCP"))
+}
+
+/// Sends a datagram; a port that was closed at the other end is the other end's matter.
+async fn deliver(socket: &UdpSocket, datagram: &[u8], destination: SocketAddr) -> io::Result<()> {
+    match socket.send_to(datagram, destination).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        sent => sent.map(drop),
     }
 }
 
