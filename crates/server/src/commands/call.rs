@@ -122,7 +122,7 @@ pub(crate) fn print_notice(notice: &Notice) {
         Notice::Message(rung) => println!("{rung}"),
         Notice::Answered(media) => println!(
             "             media: {} at {}, {} ms packets{}",
-            media.law,
+            media.law.encoding_name(),
             media.remote,
             media.ptime_ms,
             if media.telephone_event.is_some() { ", DTMF events" } else { ", no DTMF events" }

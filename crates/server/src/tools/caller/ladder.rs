@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tandem_sip::message::Message;
+use tandem_sip::message::{Message, Method};
 
 /// Which way a message went, from the caller's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,27 +26,35 @@ pub struct Rung {
     pub summary: String,
     /// Whether the message carries SDP.
     pub has_sdp: bool,
+    /// Whether the message answers a BYE.
+    pub is_answer_to_bye: bool,
 }
 
 impl Rung {
     /// The rung of a message; `None` for bytes that are none (keep-alives).
     pub(super) fn of(at: Duration, way: Way, payload: &Bytes) -> Option<Self> {
         let message = Message::parse_datagram(payload.clone()).ok()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (summary, has_sdp) = match &message {
-            Message::Request(request) => {
-                let line = payload.split(|byte| *byte == b'\r').next().unwrap_or_default();
-                let line = text(line);
-                (line.trim_end_matches(" SIP/2.0").to_owned(), !request.body().is_empty())
-            }
+        let line = payload.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line);
+        Some(match &message {
+            Message::Request(request) => Self {
+                at,
+                way,
+                summary: line.trim_end_matches(" SIP/2.0").to_owned(),
+                has_sdp: !request.body().is_empty(),
+                is_answer_to_bye: false,
+            },
             Message::Response(response) => {
-                let line = payload.split(|byte| *byte == b'\r').next().unwrap_or_default();
-                let line = text(line);
-                let method = response.cseq().method.to_string();
-                (format!("{} ({method})", line.trim_start_matches("SIP/2.0 ")), !response.body().is_empty())
+                let method = response.cseq().method;
+                Self {
+                    at,
+                    way,
+                    summary: format!("{} ({method})", line.trim_start_matches("SIP/2.0 ")),
+                    has_sdp: !response.body().is_empty(),
+                    is_answer_to_bye: way == Way::In && method == Method::Bye,
+                }
             }
-        };
-        Some(Self { at, way, summary, has_sdp })
+        })
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct CallerMedia {
     offer: bytes::Bytes,
     seed: u64,
     talk: Option<Talk>,
+    has_ended: bool,
 }
 
 /// What exists once the answer is there.
@@ -57,7 +58,14 @@ impl CallerMedia {
         let (rtp, rtcp) = bind_pair(address).await?;
         let session_id = random.next_u64() >> 2;
         let policy = OfferPolicy::new(laws.to_vec(), rtp.local_addr()?, session_id, 1);
-        Ok(Self { rtp, rtcp, offer: sdp::offer(&policy), seed: random.next_u64(), talk: None })
+        Ok(Self {
+            rtp,
+            rtcp,
+            offer: sdp::offer(&policy),
+            seed: random.next_u64(),
+            talk: None,
+            has_ended: false,
+        })
     }
 
     /// The offer for the INVITE.
@@ -101,12 +109,17 @@ impl CallerMedia {
 
     /// When [`Self::tick`] is due next.
     pub(super) fn next_tick(&self) -> Option<Instant> {
-        self.talk.as_ref().map(|talk| talk.next_tick)
+        self.talk.as_ref().filter(|_| !self.has_ended).map(|talk| talk.next_tick)
+    }
+
+    /// The call is over: nothing more is sent, and nothing more is heard.
+    pub(super) fn end(&mut self) {
+        self.has_ended = true;
     }
 
     /// Sends what is due and takes the frames that have come.
     pub(super) async fn tick(&mut self, now: Instant) -> io::Result<()> {
-        let Some(talk) = &mut self.talk else { return Ok(()) };
+        let Some(talk) = self.talk.as_mut().filter(|_| !self.has_ended) else { return Ok(()) };
         while talk.next_tick <= now {
             talk.next_tick += TICK;
             talk.press_next_digit();
@@ -138,7 +151,7 @@ impl CallerMedia {
             received => received?,
         };
         let now = Instant::now();
-        let Some(talk) = &mut self.talk else { return Ok(()) };
+        let Some(talk) = self.talk.as_mut().filter(|_| !self.has_ended) else { return Ok(()) };
         if is_report {
             talk.session.handle_rtcp(now, source, &report[..length]);
         } else {

@@ -15,8 +15,8 @@ use rand_core::SeedableRng;
 use tandem_media::session::RtpStatistics;
 use tandem_media::{Law, MediaParameters};
 use tandem_sip::auth::Answerer;
-use tandem_sip::endpoint::{EndedBy, Endpoint, EndpointConfig, Event, OutgoingInvite, SessionPolicy, Target};
 use tandem_sip::message::Uri;
+use tandem_sip::{EndedBy, Endpoint, EndpointConfig, Event, OutgoingInvite, SessionPolicy, Target};
 use tandem_sip::{SessionId, Transport};
 use tokio::sync::mpsc;
 
@@ -103,6 +103,7 @@ pub async fn place(plan: CallPlan, notices: mpsc::Sender<Notice>) -> anyhow::Res
         answered: None,
         hang_up_at: None,
         ending: None,
+        is_goodbye_heard: false,
         law: None,
     };
     caller.run(now).await
@@ -138,6 +139,8 @@ struct Caller {
     hang_up_at: Option<Instant>,
     /// How it ended, and until when a last answer is waited for.
     ending: Option<(EndedBy, Instant)>,
+    /// Whether the other side has confirmed our BYE or CANCEL.
+    is_goodbye_heard: bool,
     law: Option<Law>,
 }
 
@@ -147,20 +150,22 @@ impl Caller {
         loop {
             self.drain(session).await?;
             let now = Instant::now();
-            if let Some((_, until)) = &self.ending
-                && (self.endpoint.census().client_transactions == 0 || now >= *until)
+            if let Some((by, until)) = &self.ending
+                && (!matches!(by, EndedBy::HungUp) || self.is_goodbye_heard || now >= *until)
             {
                 break;
             }
+            let deadline = self.next_deadline(now);
             tokio::select! {
                 received = self.wire.receive() => {
                     let now = Instant::now();
                     let payload = received.context("the signalling connection")?;
-                    self.note(now, Way::In, &payload).await;
+                    let confirms = self.note(now, Way::In, &payload).await;
+                    self.is_goodbye_heard |= confirms;
                     self.wire.hand_over(&mut self.endpoint, now, payload);
                 }
                 received = self.media.receive() => received.context("the media socket")?,
-                () = tokio::time::sleep_until(self.next_deadline(now).into()) => {}
+                () = tokio::time::sleep_until(deadline.into()) => {}
             }
             self.expire(session).await?;
         }
@@ -202,6 +207,7 @@ impl Caller {
         if self.hang_up_at.is_some_and(|at| at <= now) {
             self.hang_up_at = None;
             self.tell(Notice::HangingUp).await;
+            self.media.end();
             // The other side may have been faster; then there is nothing left to end.
             let _ = self.endpoint.hangup(now, session, None);
         }
@@ -236,6 +242,7 @@ impl Caller {
             }
             Event::Ended { by, .. } => {
                 self.hang_up_at = None;
+                self.media.end();
                 self.ending = Some((by, now + FAREWELL));
             }
             // A caller that only tests takes no changes of the session.
@@ -246,10 +253,12 @@ impl Caller {
         Ok(())
     }
 
-    async fn note(&self, now: Instant, way: Way, payload: &bytes::Bytes) {
-        if let Some(rung) = Rung::of(now - self.begun, way, payload) {
-            self.tell(Notice::Message(rung)).await;
-        }
+    /// Tells of a message; true when it is the final response to our BYE.
+    async fn note(&self, now: Instant, way: Way, payload: &bytes::Bytes) -> bool {
+        let Some(rung) = Rung::of(now - self.begun, way, payload) else { return false };
+        let confirms = rung.is_answer_to_bye;
+        self.tell(Notice::Message(rung)).await;
+        confirms
     }
 
     async fn tell(&self, notice: Notice) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tandem_sip::endpoint::Endpoint;
+use tandem_sip::Endpoint;
 use tandem_sip::{Flow, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -29,8 +29,11 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) async fn open(transport: Transport, remote: SocketAddr) -> io::Result<Self> {
-        let any: SocketAddr =
-            if remote.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
+        let any: SocketAddr = if remote.is_ipv4() {
+            ([0, 0, 0, 0], 0).into()
+        } else {
+            (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+        };
         let (socket, local, connection) = match transport {
             Transport::Udp => {
                 let socket = UdpSocket::bind(any).await?;
