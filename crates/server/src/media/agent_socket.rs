@@ -38,7 +38,7 @@ const FRAME_HEADER_BYTES: u64 = 14;
 
 /// What became of a message that was to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub(super) enum Sent {
     /// Written, or waiting within the bounds.
     Accepted,
     /// Dropped, since the agent does not read.
@@ -49,7 +49,7 @@ pub enum Sent {
 
 /// What a read found.
 #[derive(Debug)]
-pub enum Received {
+pub(super) enum Received {
     /// A whole message.
     Message(FrameKind, Bytes),
     /// A ping or pong; already dealt with.
@@ -64,7 +64,7 @@ pub enum Received {
 
 /// An agent's WebSocket.
 #[derive(Debug)]
-pub struct AgentSocket {
+pub(super) struct AgentSocket {
     socket: WebSocket<Counted>,
     /// Bytes handed to the WebSocket, headers included by their upper bound.
     queued: u64,
@@ -88,8 +88,7 @@ enum Stream {
 
 impl AgentSocket {
     /// Takes over a connection whose upgrade is done.
-    #[must_use]
-    pub fn new(connected: Connected) -> Self {
+    pub(super) fn new(connected: Connected) -> Self {
         let stream = match connected.stream {
             AgentStream::Plain(stream) => Stream::Plain(TcpStream::from_std(bounded(stream))),
             AgentStream::Tls(stream, session) => {
@@ -115,12 +114,12 @@ impl AgentSocket {
     ///
     /// # Errors
     /// What the system says.
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(self.tcp(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Reads one message.
-    pub fn receive(&mut self) -> Received {
+    pub(super) fn receive(&mut self) -> Received {
         match self.socket.read() {
             Ok(Message::Binary(payload)) => Received::Message(FrameKind::Binary, payload),
             Ok(Message::Text(payload)) => Received::Message(FrameKind::Text, Bytes::from(payload)),
@@ -128,7 +127,9 @@ impl AgentSocket {
                 self.queued += FRAME_HEADER_BYTES + payload.len() as u64;
                 // RFC 6455 section 5.5.2: the pong "SHOULD" be sent "as soon as is practical".
                 match self.flush() {
-                    Sent::Broken => Received::Broken("the connection broke while answering a ping".to_owned()),
+                    Sent::Broken => {
+                        Received::Broken("the connection broke while answering a ping".to_owned())
+                    }
                     Sent::Accepted | Sent::Dropped => Received::Control,
                 }
             }
@@ -144,7 +145,7 @@ impl AgentSocket {
     }
 
     /// Sends one message. Caller audio is `droppable`.
-    pub fn send(&mut self, kind: FrameKind, payload: &[u8], droppable: bool) -> Sent {
+    pub(super) fn send(&mut self, kind: FrameKind, payload: &[u8], droppable: bool) -> Sent {
         let pending = self.pending();
         if droppable && pending > DROPPABLE_PENDING_BYTES {
             return Sent::Dropped;
@@ -170,26 +171,25 @@ impl AgentSocket {
     }
 
     /// Starts the closing handshake with `code` (RFC 6455 section 7.4.1).
-    pub fn close(&mut self, code: u16) -> Sent {
+    pub(super) fn close(&mut self, code: u16) -> Sent {
         self.queued += FRAME_HEADER_BYTES + 2;
         let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static("") };
         judge(self.socket.close(Some(frame)))
     }
 
     /// Writes what waits; to be called when the socket becomes writable.
-    pub fn flush(&mut self) -> Sent {
+    pub(super) fn flush(&mut self) -> Sent {
         self.socket.get_mut().blocked = false;
         judge(self.socket.flush())
     }
 
     /// Whether something waits to be written.
-    #[must_use]
-    pub fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.socket.get_ref().blocked
     }
 
     /// Ends the connection without ceremony.
-    pub fn shutdown(&mut self) {
+    pub(super) fn shutdown(&mut self) {
         let _ = self.tcp().shutdown(Shutdown::Both);
     }
 
@@ -261,5 +261,70 @@ impl Write for Counted {
             self.blocked = true;
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (AgentSocket, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (agent, peer) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = AgentStream::Plain(stream);
+        (AgentSocket::new(Connected { stream, leftover: Vec::new(), peer, subprotocol: None }), agent)
+    }
+
+    #[test]
+    fn an_agent_that_does_not_read_loses_audio_and_at_last_its_connection() {
+        let (mut socket, _agent) = pair();
+        let audio = [0_u8; 160];
+        let dropped =
+            (0..200_000).position(|_| socket.send(FrameKind::Binary, &audio, true) == Sent::Dropped);
+        assert!(dropped.is_some(), "audio is dropped at some point");
+        // What must arrive still waits its turn, up to the harder bound.
+        assert_eq!(socket.send(FrameKind::Text, b"{}", false), Sent::Accepted);
+        let broken = (0..20_000).position(|_| socket.send(FrameKind::Text, &audio, false) == Sent::Broken);
+        assert!(broken.is_some_and(|count| count > 1_000), "{broken:?}");
+    }
+
+    #[test]
+    fn an_agent_that_reads_again_gets_audio_again() {
+        let (mut socket, mut agent) = pair();
+        let audio = [0_u8; 160];
+        while socket.send(FrameKind::Binary, &audio, true) != Sent::Dropped {}
+        agent.set_nonblocking(true).unwrap();
+        let mut buffer = vec![0; 1 << 16];
+        for _ in 0..1_000 {
+            let _ = agent.read(&mut buffer);
+            let _ = socket.flush();
+            if !socket.is_blocked() {
+                break;
+            }
+        }
+        assert_eq!(socket.send(FrameKind::Binary, &audio, true), Sent::Accepted);
+    }
+
+    #[test]
+    fn a_ping_is_answered_when_it_is_read() {
+        let (mut socket, mut agent) = pair();
+        agent.write_all(&[0x89, 0x02, b'h', b'i']).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(matches!(socket.receive(), Received::Control));
+        let mut pong = [0; 8];
+        agent.read_exact(&mut pong).unwrap();
+        // RFC 6455 section 5.1: a client's frames are masked; section 5.5.3: a pong carries the ping's data.
+        assert_eq!(pong[..2], [0x8A, 0x82]);
+        assert_eq!([pong[6] ^ pong[2], pong[7] ^ pong[3]], *b"hi");
+    }
+
+    #[test]
+    fn a_frame_that_announces_more_than_the_bound_is_refused_before_it_comes() {
+        let (mut socket, mut agent) = pair();
+        agent.write_all(&[0x82, 0x7F, 0, 0, 0, 0xFF, 0, 0, 0, 0]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(matches!(socket.receive(), Received::Broken(_)));
     }
 }

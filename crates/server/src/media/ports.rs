@@ -58,13 +58,13 @@ pub enum PortError {
 
 /// A bound pair of sockets, both nonblocking.
 #[derive(Debug)]
-pub struct PortPair {
+pub(super) struct PortPair {
     /// The RTP socket, on the even port.
-    pub rtp: UdpSocket,
+    pub(super) rtp: UdpSocket,
     /// The RTCP socket, on the port above.
-    pub rtcp: UdpSocket,
+    pub(super) rtcp: UdpSocket,
     /// Where the RTP socket is bound.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 /// What the pool holds and what befell it.
@@ -126,7 +126,7 @@ impl Ports {
     ///
     /// # Errors
     /// [`PortError`] when the range is used up, other programs hold it, or the system refuses.
-    pub fn lease(&self, ip: IpAddr, now: Instant) -> Result<PortPair, PortError> {
+    pub(super) fn lease(&self, ip: IpAddr, now: Instant) -> Result<PortPair, PortError> {
         let mut pool = self.lock();
         wake_rested(&mut pool, now);
         let attempts = pool.free.len().min(ATTEMPTS_PER_LEASE);
@@ -155,7 +155,7 @@ impl Ports {
     }
 
     /// Takes a pair back. It stays bound, and deaf, until its rest is over.
-    pub fn rest(&self, pair: PortPair, now: Instant) {
+    pub(super) fn rest(&self, pair: PortPair, now: Instant) {
         let mut pool = self.lock();
         pool.leased = pool.leased.saturating_sub(1);
         pool.resting.push_back((now + self.rest, pair));

@@ -10,7 +10,7 @@ const SLOTS: u64 = 64;
 
 /// The wheel. Ticks are milliseconds since the thread began.
 #[derive(Debug)]
-pub struct Wheel {
+pub(super) struct Wheel {
     slots: [Vec<u32>; SLOTS as usize],
     /// Bit n: slot n holds entries.
     occupied: u64,
@@ -20,14 +20,13 @@ pub struct Wheel {
 
 impl Wheel {
     /// An empty wheel at tick 0.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { slots: [const { Vec::new() }; SLOTS as usize], occupied: 0, served: 0 }
     }
 
     /// Enters `index` to be served at `tick`, or at the next tick if that has passed. Returns the tick at
     /// which it will be served; it is earlier than asked for if that is beyond the wheel's reach.
-    pub fn schedule(&mut self, tick: u64, index: u32) -> u64 {
+    pub(super) fn schedule(&mut self, tick: u64, index: u32) -> u64 {
         let tick = tick.clamp(self.served + 1, self.served + SLOTS - 1);
         let slot = (tick % SLOTS) as usize;
         self.slots[slot].push(index);
@@ -36,7 +35,7 @@ impl Wheel {
     }
 
     /// Moves every entry due at `tick` or before into `due`, in order of time.
-    pub fn expire(&mut self, tick: u64, due: &mut Vec<u32>) {
+    pub(super) fn expire(&mut self, tick: u64, due: &mut Vec<u32>) {
         // After a long stall each slot is visited once: the wheel holds no entry farther away.
         let last = tick.min(self.served + SLOTS);
         for passed in self.served + 1..=last {
@@ -48,20 +47,13 @@ impl Wheel {
     }
 
     /// The next tick with an entry.
-    #[must_use]
-    pub fn next(&self) -> Option<u64> {
+    pub(super) fn next(&self) -> Option<u64> {
         if self.occupied == 0 {
             return None;
         }
         let from = self.served + 1;
         let ahead = self.occupied.rotate_right((from % SLOTS) as u32).trailing_zeros();
         Some(from + u64::from(ahead))
-    }
-}
-
-impl Default for Wheel {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
