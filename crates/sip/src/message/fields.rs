@@ -121,10 +121,15 @@ impl Fields {
         &self.bytes
     }
 
-    /// A part of this message as bytes of its own, without copying. The part must be a slice that one of
-    /// the accessors returned.
+    /// A part of this message as bytes of its own: without copying when it is a slice that one of the
+    /// accessors returned, copied when it is not (the name of a known method is a constant of ours).
     pub fn share(&self, part: &[u8]) -> Bytes {
-        self.bytes.slice_ref(part)
+        let (whole, part_range) = (self.bytes.as_ptr_range(), part.as_ptr_range());
+        if whole.start <= part_range.start && part_range.end <= whole.end {
+            self.bytes.slice_ref(part)
+        } else {
+            Bytes::copy_from_slice(part)
+        }
     }
 
     /// The topmost Via, if it parses.
