@@ -5,15 +5,20 @@
 
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod config;
-pub mod clock;
+pub mod ids;
+pub mod journal;
+pub mod ladders;
 pub mod media;
 pub mod metric_list;
 pub mod net;
-pub mod ids;
-pub mod journal;
 pub mod routing;
 pub mod secrets;
+pub mod server;
+pub mod shutdown;
+pub mod signalling;
 pub mod store;
+pub mod telemetry;
 pub mod tools;

@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn private_networks_are_refused_and_public_ones_are_not() {
-        for refused in ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:127.0.0.1", "0.0.0.0"] {
+        for refused in
+            ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:127.0.0.1", "0.0.0.0"]
+        {
             assert!(!fence().permits(refused.parse().unwrap()), "{refused}");
         }
         for allowed in ["9.9.9.9", "2620:fe::fe", "10.9.8.7"] {

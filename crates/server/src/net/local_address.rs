@@ -85,9 +85,6 @@ mod tests {
     fn a_concrete_address_is_left_alone() {
         let mut addresses = LocalAddresses::new();
         let bound = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 5060));
-        assert_eq!(
-            addresses.towards(bound, Ipv4Addr::LOCALHOST.into(), crate::clock::now()).unwrap(),
-            bound
-        );
+        assert_eq!(addresses.towards(bound, Ipv4Addr::LOCALHOST.into(), crate::clock::now()).unwrap(), bound);
     }
 }

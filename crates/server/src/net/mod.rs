@@ -4,4 +4,6 @@ pub mod fence;
 pub mod holder;
 pub mod local_address;
 pub mod resolve;
+pub mod tcp;
+pub mod udp;
 pub mod ws_connect;

@@ -7,7 +7,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -161,14 +161,21 @@ pub struct Dialler {
     times: DialTimes,
 }
 
-/// A TLS client that verifies servers by the roots of this machine.
+/// A TLS client that verifies servers by the roots of this machine and by `extra` ones, and how many roots
+/// that are.
 ///
 /// # Errors
-/// When rustls has no common protocol version with its provider, which does not happen.
-pub fn verifying_tls() -> Result<(Arc<rustls::ClientConfig>, usize), rustls::Error> {
+/// When an extra certificate is none; never for one of the machine's, which are passed over.
+pub fn verifying_tls(
+    extra: &[CertificateDer<'static>],
+) -> Result<(Arc<rustls::ClientConfig>, usize), rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
-    let (added, _) = roots.add_parsable_certificates(native.certs);
+    let (mut added, _) = roots.add_parsable_certificates(native.certs);
+    for certificate in extra {
+        roots.add(certificate.clone())?;
+        added += 1;
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -203,7 +210,12 @@ impl Dialler {
             let mut stream = stream;
             let (leftover, subprotocol) = upgrade(&mut stream, &head, &key, address).await?;
             let stream = stream.into_std().map_err(|source| DialError::Dropped { address, source })?;
-            return Ok(Connected { stream: AgentStream::Plain(stream), leftover, peer: address, subprotocol });
+            return Ok(Connected {
+                stream: AgentStream::Plain(stream),
+                leftover,
+                peer: address,
+                subprotocol,
+            });
         };
         let mut stream = TlsConnector::from(Arc::clone(&self.tls))
             .connect(name, stream)
@@ -391,9 +403,8 @@ fn check_response(received: &[u8], key: &str) -> Result<Option<(usize, Option<St
     if !field("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
         return Err(DialError::Upgrade("it does not say \"Upgrade: websocket\""));
     }
-    let upgrades = field("connection").is_some_and(|value| {
-        value.split(',').any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
-    });
+    let upgrades = field("connection")
+        .is_some_and(|value| value.split(',').any(|option| option.trim().eq_ignore_ascii_case("upgrade")));
     if !upgrades {
         return Err(DialError::Upgrade("it does not say \"Connection: Upgrade\""));
     }
@@ -418,7 +429,7 @@ mod tests {
             connect: Duration::from_secs(1),
             total: Duration::from_millis(700),
         };
-        Dialler::new(verifying_tls().unwrap().0, Fence::default(), times)
+        Dialler::new(verifying_tls(&[]).unwrap().0, Fence::default(), times)
     }
 
     fn request(url: String) -> DialRequest {
@@ -510,7 +521,7 @@ mod tests {
     #[tokio::test]
     async fn the_fence_is_asked_before_a_connection_is_made() {
         let fence = Fence { deny_private: true, ..Fence::default() };
-        let dialler = Dialler::new(verifying_tls().unwrap().0, fence, DialTimes::default());
+        let dialler = Dialler::new(verifying_tls(&[]).unwrap().0, fence, DialTimes::default());
         let error = dialler.dial(&request("ws://127.0.0.1:9/".to_owned())).await.unwrap_err();
         assert!(matches!(error, DialError::Fenced { .. }), "{error}");
     }

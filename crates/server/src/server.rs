@@ -1,0 +1,367 @@
+//! The server put together: store, routing, API, media threads, sockets, signalling; and taken apart again.
+//!
+//! `tandem serve` and `tandem demo` both run this. Everything that can refuse to start does so before the
+//! first call is taken, with a text that says what to do. Nothing here decides anything about calls.
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tandem_call::{Engine, EngineConfig};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use crate::{
+    api::{self, App, DEFAULT_ACCOUNT, Phase, Readiness, ShortKey},
+    clock,
+    config::{AgentNetworks, Config},
+    journal::Journal,
+    ladders::Ladders,
+    media::{Media, Ports},
+    net::{
+        fence::Fence,
+        holder::{BindError, Protocol},
+        tcp::{Connections, TcpLimits, TcpListeners, TcpShared},
+        udp::UdpListeners,
+        ws_connect::{DialTimes, Dialler, verifying_tls},
+    },
+    routing::{PublishError, RoutingPublisher},
+    secrets::{Sealer, SecretError, random},
+    signalling::{self, NETWORK_QUEUE, Parts, SignallingHandle},
+    store::{Place, Store, StoreError},
+    telemetry::{Metrics, MetricsError, Sources},
+};
+
+/// Commands of the API that may wait for signalling.
+const COMMAND_QUEUE: usize = 256;
+/// Routing tables that may wait; one is made at a time.
+const TABLE_QUEUE: usize = 4;
+/// How long requests of the API get to finish when the server stops.
+const API_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a draining server looks whether its calls are over.
+const DRAIN_GLANCE: Duration = Duration::from_millis(50);
+/// How long calls get to say goodbye after the drain's bound.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What kept the server from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// TLS listeners are configured, and this version serves none.
+    #[error(
+        "sip.tls.listen names {0}, but SIP over TLS is not served by this version; \
+         remove it and let carriers use UDP or TCP"
+    )]
+    Tls(SocketAddr),
+    /// No SIP listener is configured.
+    #[error("neither sip.udp nor sip.tcp names an address, so no carrier could reach this server")]
+    NoListener,
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key for stored secrets cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The environment's key is too easily guessed.
+    #[error(transparent)]
+    Key(#[from] ShortKey),
+    /// Routing cannot be read.
+    #[error(transparent)]
+    Routing(#[from] PublishError),
+    /// Metrics cannot be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// TLS towards agents cannot be set up.
+    #[error("TLS towards agents cannot be set up: {0}")]
+    AgentTls(String),
+    /// The media threads cannot be started.
+    #[error("the media threads cannot be started: {0}")]
+    Media(#[source] io::Error),
+}
+
+/// What the environment gives beside the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// `TANDEM_API_KEY`.
+    pub api_key: Option<String>,
+    /// `TANDEM_SECRET_KEY`.
+    pub secret_key: Option<String>,
+}
+
+impl Secrets {
+    /// Reads both from the environment; empty means unset.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self { api_key: read("TANDEM_API_KEY"), secret_key: read("TANDEM_SECRET_KEY") }
+    }
+}
+
+/// Starts servers.
+#[derive(Debug)]
+pub struct Server;
+
+/// A server that takes calls.
+#[derive(Debug)]
+pub struct RunningServer {
+    /// Where it takes SIP over UDP; free ports are filled in.
+    pub sip_udp: Vec<SocketAddr>,
+    /// Where it takes SIP over TCP; free ports are filled in.
+    pub sip_tcp: Vec<SocketAddr>,
+    /// Where its API is.
+    pub api: SocketAddr,
+    /// The key that was made because there was none; shown this once.
+    pub created_key: Option<String>,
+    /// The store.
+    pub store: Store,
+    /// The ladders of the last calls.
+    pub ladders: Arc<Ladders>,
+    signalling: SignallingHandle,
+    journal: Journal,
+    readiness: Readiness,
+    stop_api: oneshot::Sender<()>,
+    api_task: JoinHandle<io::Result<()>>,
+    signalling_task: JoinHandle<()>,
+    receivers: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a server.
+    ///
+    /// # Errors
+    /// [`StartError`], whose text names the remedy.
+    pub async fn start(config: Config, secrets: Secrets) -> Result<RunningServer, StartError> {
+        if let Some(address) = config.sip.tls.listen.first() {
+            return Err(StartError::Tls(*address));
+        }
+        if config.sip.udp.is_empty() && config.sip.tcp.is_empty() {
+            return Err(StartError::NoListener);
+        }
+        let environment_key = secrets.api_key.as_deref().map(App::key_hash).transpose()?;
+        // Ports first: they are what is most often in the way, and nothing has to be undone for them.
+        let udp = UdpListeners::bind(&config.sip.udp)?;
+        let tcp = TcpListeners::bind(&config.sip.tcp)?;
+        let http = listen_http(config.api.listen).await?;
+        let metrics = Metrics::install()?;
+        let dialler = dialler(&config)?;
+
+        let place = Place::of(&config.store.url);
+        let sealer = Sealer::find(
+            secrets.secret_key.as_deref(),
+            config.security.secret_key_file.as_deref(),
+            place.file(),
+        )?;
+        let store = Store::open(&config.store.url, sealer).await?;
+        let node = config.node_name();
+        let left_open = store.start_node(&node).await?;
+        if left_open > 0 {
+            tracing::warn!(calls = left_open, "calls that a killed process left open were closed");
+        }
+        let created_key = first_key(&store, &secrets).await?;
+
+        let ports = &config.media.ports;
+        let rest = Duration::from_secs(config.media.port_rest_seconds);
+        let ports = Ports::new(ports.first, ports.last, rest);
+        let (media, media_events) = Media::start(config.media.threads, ports).map_err(StartError::Media)?;
+
+        let journal = Journal::start(store.clone(), node, config.limits.verdicts);
+        let (tables_in, tables) = mpsc::channel(TABLE_QUEUE);
+        let (commands_in, commands) = mpsc::channel(COMMAND_QUEUE);
+        let (network_in, network) = mpsc::channel(NETWORK_QUEUE);
+        let shared = TcpShared::new(tcp_limits(&config), network_in.clone());
+        let ladders = Arc::new(Ladders::default());
+        let seed = u64::from_le_bytes(random());
+        let engine = Engine::new(engine_config(&config), seed, clock::now(), clock::unix_ms());
+        let sources = (udp.counters(), shared.counters(), media.counters(), media.ports());
+        let sip_udp = udp.addresses();
+        let sip_tcp = tcp.addresses();
+        let mut receivers = udp.receive(&network_in);
+        let (signalling, signalling_task) = signalling::start(Parts {
+            engine,
+            media,
+            media_events,
+            udp,
+            connections: Connections::new(Arc::clone(&shared)),
+            network,
+            dialler,
+            journal: journal.clone(),
+            ladders: Arc::clone(&ladders),
+            tables,
+            commands,
+            media_address: config.media_address(),
+            seed: u64::from_le_bytes(random()),
+        });
+        let (udp_counters, tcp_counters, media_counters, port_pool) = sources;
+        metrics.observe(Sources {
+            gauges: signalling.gauges(),
+            udp: udp_counters,
+            tcp: tcp_counters,
+            media: media_counters,
+            ports: port_pool,
+        });
+
+        let routing = RoutingPublisher::start(store.clone(), tables_in);
+        routing.refresh().await?;
+        receivers.extend(tcp.accept(&shared));
+
+        let readiness = Readiness::default();
+        let api = http
+            .local_addr()
+            .map_err(|source| BindError::new("the API", Protocol::Tcp, config.api.listen, source))?;
+        let app = App::new(api::Parts {
+            config: Arc::new(config),
+            store: store.clone(),
+            routing,
+            journal: journal.clone(),
+            commands: commands_in,
+            readiness: readiness.clone(),
+            metrics: Arc::new(move || metrics.render()),
+            environment_key,
+        });
+        let (stop_api, stopped) = oneshot::channel::<()>();
+        let api_task = tokio::spawn(api::serve(http, app, async {
+            // An error means that the server is being dropped, which is also a stop.
+            let _ = stopped.await;
+        }));
+        readiness.set(Phase::Ready);
+        Ok(RunningServer {
+            sip_udp,
+            sip_tcp,
+            api,
+            created_key,
+            store,
+            ladders,
+            signalling,
+            journal,
+            readiness,
+            stop_api,
+            api_task,
+            signalling_task,
+            receivers,
+        })
+    }
+}
+
+impl RunningServer {
+    /// Calls that are up.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.signalling.calls()
+    }
+
+    /// Refuses new calls and waits until those that are up have ended, by themselves or at the end of
+    /// `within`. Returns how many had to be ended.
+    pub async fn drain(&self, within: Duration) -> usize {
+        self.readiness.set(Phase::Draining);
+        let until = Instant::now() + within;
+        if self.signalling.drain(until.into_std()).await.is_err() {
+            return 0;
+        }
+        while self.calls() > 0 && Instant::now() < until {
+            tokio::time::sleep(DRAIN_GLANCE).await;
+        }
+        let left = self.calls();
+        // The engine ends what is left by itself; it needs a moment for BYE and its answer.
+        let farewell = Instant::now() + FAREWELL;
+        while self.calls() > 0 && Instant::now() < farewell {
+            tokio::time::sleep(DRAIN_GLANCE).await;
+        }
+        left
+    }
+
+    /// Stops at once, and returns when everything remembered is in the store.
+    pub async fn stop(self) {
+        self.readiness.set(Phase::Draining);
+        for receiver in &self.receivers {
+            receiver.abort();
+        }
+        self.signalling.stop().await;
+        let _ = self.signalling_task.await;
+        self.journal.flush().await;
+        // The receiver is gone only if the API has ended already.
+        let _ = self.stop_api.send(());
+        let mut api_task = self.api_task;
+        if tokio::time::timeout(API_PATIENCE, &mut api_task).await.is_err() {
+            api_task.abort();
+        }
+        self.store.close().await;
+    }
+}
+
+async fn listen_http(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| BindError::new("the API", Protocol::Tcp, address, source))
+}
+
+/// A key for the account `default` if the environment gives none and nobody has one yet.
+async fn first_key(store: &Store, secrets: &Secrets) -> Result<Option<String>, StoreError> {
+    store.ensure_account(DEFAULT_ACCOUNT).await?;
+    if secrets.api_key.is_some() || !store.keys(None).await?.is_empty() {
+        return Ok(None);
+    }
+    let (_, key) = store.create_key(DEFAULT_ACCOUNT, &[]).await?;
+    // Shown once by whoever started the server; it cannot be read again.
+    Ok(Some(key.reveal().to_owned()))
+}
+
+fn tcp_limits(config: &Config) -> TcpLimits {
+    let idle = Duration::from_secs(config.limits.connection_idle_seconds);
+    TcpLimits {
+        connections: config.limits.connections as usize,
+        per_address: config.limits.connections_per_address as usize,
+        // 64*T1 (RFC 3261 section 17.1.1.1): who has said nothing worth an answer by then never will.
+        unproven: idle.min(Duration::from_secs(32)),
+        idle,
+        patience: Duration::from_secs(10),
+    }
+}
+
+fn dialler(config: &Config) -> Result<Dialler, StartError> {
+    let (tls, roots) = verifying_tls(&extra_roots(config.security.agent_ca.as_deref())?)
+        .map_err(|error| StartError::AgentTls(error.to_string()))?;
+    if roots == 0 {
+        tracing::warn!("this machine has no trusted certificates: agents with wss URLs cannot be reached");
+    }
+    let fence =
+        Fence { deny_private: config.security.agent_networks == AgentNetworks::Public, ..Fence::default() };
+    let total = Duration::from_millis(config.limits.agent_connect_ms);
+    let times = DialTimes { total, ..DialTimes::default() };
+    Ok(Dialler::new(tls, fence, times))
+}
+
+fn extra_roots(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    let Some(path) = path else {
+        return Ok(Vec::new());
+    };
+    let fault = |error: &dyn std::fmt::Display| {
+        StartError::AgentTls(format!("security.agent_ca {} cannot be read: {error}", path.display()))
+    };
+    CertificateDer::pem_file_iter(path)
+        .map_err(|error| fault(&error))?
+        .collect::<Result<_, _>>()
+        .map_err(|error| fault(&error))
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    let limits = &config.limits;
+    let mut engine = EngineConfig { node: config.node_name(), ..EngineConfig::default() };
+    engine.endpoint.public_address = config.sip.public_address;
+    engine.endpoint.limits.streams = limits.connections as usize;
+    engine.endpoint.limits.streams_per_source = limits.connections_per_address as usize;
+    engine.endpoint.limits.stream_idle = Duration::from_secs(limits.connection_idle_seconds);
+    engine.admission.max_calls = limits.calls;
+    engine.admission.stranger_rate = f64::from(limits.stranger_requests_per_second);
+    engine.authenticator.lifetime = Duration::from_secs(config.security.nonce_seconds);
+    engine.max_duration = Some(Duration::from_secs(limits.call_seconds));
+    engine.media_timeout = Some(Duration::from_secs(limits.media_timeout_seconds));
+    // A little longer than the dial itself, whose own words about a failure say more.
+    engine.agent_timeout = Duration::from_millis(limits.agent_connect_ms) * 2 + Duration::from_secs(1);
+    engine.bridge.queue = Duration::from_secs(limits.agent_ahead_seconds);
+    engine
+}

@@ -1,0 +1,207 @@
+//! Logs and metrics.
+//!
+//! Logs go through `tracing`, one span per call with its `execution_id` and account. Metrics go through one
+//! recorder per process; what threads count by themselves is read when somebody asks for the page, so that
+//! no packet pays for a metric. A call's identifier is never a label.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{
+    config::{LogFormat, Telemetry},
+    media::{Count, MediaCounters, Ports},
+    metric_list,
+    net::{tcp::TcpCounters, udp::UdpCounters},
+    signalling::Gauges,
+};
+
+/// Bounds of histograms over delays, in seconds: one packet time and its parts matter most.
+const DELAYS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0];
+/// Bounds of histograms over set-up times, in seconds.
+const SETUPS: [f64; 10] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// Bounds of histograms over durations of calls, in seconds.
+const DURATIONS: [f64; 9] = [1.0, 5.0, 15.0, 30.0, 60.0, 180.0, 600.0, 1_800.0, 7_200.0];
+
+/// Starts logging to standard error. A second call does nothing: the first one's settings stand.
+pub fn install_logs(telemetry: &Telemetry) {
+    // The configuration was checked before; should the filter still not parse, INFO is better than silence.
+    let filter = EnvFilter::try_new(&telemetry.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let installed = match telemetry.format {
+        LogFormat::Plain => registry.with(fmt::layer().with_writer(io::stderr)).try_init(),
+        LogFormat::Json => {
+            let layer = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+            registry.with(layer.with_writer(io::stderr)).try_init()
+        }
+    };
+    if installed.is_err() {
+        tracing::debug!("logging was set up before");
+    }
+}
+
+/// What one server counts by itself.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Signalling.
+    pub gauges: Arc<Gauges>,
+    /// UDP.
+    pub udp: Arc<UdpCounters>,
+    /// TCP.
+    pub tcp: Arc<TcpCounters>,
+    /// Media threads.
+    pub media: Vec<Arc<MediaCounters>>,
+    /// RTP ports.
+    pub ports: Arc<Ports>,
+}
+
+/// The metrics of the process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+    sources: Arc<Mutex<Option<Sources>>>,
+}
+
+/// Metrics could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics cannot be set up: {0}")]
+pub struct MetricsError(String);
+
+impl Metrics {
+    /// The metrics of this process; set up by the first call.
+    ///
+    /// # Errors
+    /// When another recorder was installed before.
+    pub fn install() -> Result<Self, MetricsError> {
+        static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = match INSTALLED.get() {
+            Some(handle) => handle.clone(),
+            None => {
+                let recorder = builder().map_err(|error| MetricsError(error.to_string()))?.build_recorder();
+                let handle = recorder.handle();
+                metrics::set_global_recorder(recorder).map_err(|error| MetricsError(error.to_string()))?;
+                metric_list::describe();
+                INSTALLED.get_or_init(|| handle).clone()
+            }
+        };
+        Ok(Self { handle, sources: Arc::default() })
+    }
+
+    /// Has these counted too, from now on.
+    pub fn observe(&self, sources: Sources) {
+        *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = Some(sources);
+    }
+
+    /// The page, in the text format of Prometheus.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(sources) = sources {
+            collect(&sources);
+        }
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_delay_seconds".to_owned()), &DELAYS)?
+        .set_buckets_for_metric(Matcher::Suffix("_setup_seconds".to_owned()), &SETUPS)?
+        .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &DURATIONS)
+}
+
+fn collect(sources: &Sources) {
+    let Sources { gauges, udp, tcp, media, ports } = sources;
+    level("tandem_calls_held", &gauges.calls);
+    level("tandem_agents_dialling", &gauges.dialling);
+    total("tandem_signalling_inputs_total", &gauges.inputs);
+    total("tandem_signalling_faults_total", &gauges.panics);
+    total("tandem_sip_transmit_failures_total", &gauges.transmit_failures);
+    gauge!("tandem_signalling_longest_turn_seconds")
+        .set(gauges.longest_turn_us.load(Ordering::Relaxed) as f64 / 1e6);
+    collect_engine(gauges);
+    total("tandem_sip_udp_received_total", &udp.received);
+    total("tandem_sip_udp_dropped_total", &udp.dropped);
+    total("tandem_sip_udp_unroutable_total", &udp.unroutable);
+    total("tandem_sip_udp_sent_total", &udp.sent);
+    total("tandem_sip_udp_send_blocked_total", &udp.send_blocked);
+    level("tandem_sip_connections", &tcp.open);
+    total("tandem_sip_connections_accepted_total", &tcp.accepted);
+    total("tandem_sip_connections_failed_total", &tcp.failed);
+    let closed = [
+        ("too_many", &tcp.refused_total),
+        ("too_many_of_address", &tcp.refused_address),
+        ("unproven", &tcp.unproven),
+        ("idle", &tcp.idle),
+        ("stalled", &tcp.stalled),
+    ];
+    for (cause, count) in closed {
+        counter!("tandem_sip_connections_closed_total", "cause" => cause)
+            .absolute(count.load(Ordering::Relaxed));
+    }
+    let counts = ports.counts();
+    for (state, number) in [("leased", counts.leased), ("resting", counts.resting), ("all", counts.pairs)] {
+        gauge!("tandem_rtp_port_pairs", "state" => state).set(number as f64);
+    }
+    counter!("tandem_rtp_ports_exhausted_total").absolute(counts.exhausted);
+    counter!("tandem_rtp_ports_occupied_total").absolute(counts.occupied);
+    for (number, counters) in media.iter().enumerate() {
+        collect_media(number.to_string(), counters);
+    }
+}
+
+fn collect_engine(gauges: &Gauges) {
+    for (name, value) in gauges.engine.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        counter!("tandem_sip_events_total", "event" => *name).absolute(*value);
+    }
+    for (name, value) in gauges.census.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        gauge!("tandem_sip_held", "what" => *name).set(*value as f64);
+    }
+}
+
+fn collect_media(thread: String, counters: &MediaCounters) {
+    let totals: [(&'static str, &Count); 17] = [
+        ("tandem_media_calls_opened_total", &counters.opened),
+        ("tandem_media_calls_failed_total", &counters.failed),
+        ("tandem_rtp_received_total", &counters.rtp_received),
+        ("tandem_rtp_sent_total", &counters.rtp_sent),
+        ("tandem_rtcp_received_total", &counters.rtcp_received),
+        ("tandem_rtcp_sent_total", &counters.rtcp_sent),
+        ("tandem_rtp_oversized_total", &counters.oversized),
+        ("tandem_rtp_send_errors_total", &counters.send_errors),
+        ("tandem_agent_messages_received_total", &counters.agent_received),
+        ("tandem_agent_messages_sent_total", &counters.agent_sent),
+        ("tandem_agent_messages_dropped_total", &counters.agent_dropped),
+        ("tandem_agent_connections_broken_total", &counters.agent_broken),
+        ("tandem_media_ticks_total", &counters.ticks),
+        ("tandem_media_late_ticks_total", &counters.late_ticks),
+        ("tandem_media_budget_exceeded_total", &counters.budget_exceeded),
+        ("tandem_media_events_dropped_total", &counters.events_dropped),
+        ("tandem_media_faults_total", &counters.panics),
+    ];
+    for (name, count) in totals {
+        counter!(name, "thread" => thread.clone()).absolute(count.read());
+    }
+    gauge!("tandem_media_calls", "thread" => thread.clone()).set(counters.calls.read() as f64);
+    gauge!("tandem_media_latest_tick_seconds", "thread" => thread)
+        .set(counters.latest_us.read() as f64 / 1e6);
+}
+
+fn total(name: &'static str, count: &AtomicU64) {
+    counter!(name).absolute(count.load(Ordering::Relaxed));
+}
+
+fn level(name: &'static str, count: &AtomicUsize) {
+    gauge!(name).set(count.load(Ordering::Relaxed) as f64);
+}
