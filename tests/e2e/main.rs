@@ -1,0 +1,27 @@
+//! The real binary on loopback: its sockets, its agents, its way to start and to stop.
+
+mod agent;
+mod agents;
+mod calls;
+mod phone;
+mod starting;
+mod stopping;
+mod transport;
+
+use serde_json::Value;
+use tandem_tests::product::{Product, Provisioned, ip_trunk};
+
+/// A server with one trunk for callers on this machine and one number that leads to `agent`.
+fn product_with(agent: &agent::Agent, configuration: &str) -> (Product, Provisioned) {
+    let product = Product::start_with(configuration);
+    let provisioned = product.provision(DID, &ip_trunk("loopback", "127.0.0.1/32"), &agent.websocket());
+    (product, provisioned)
+}
+
+/// The number that is called.
+const DID: &str = "+493055550100";
+
+/// A text of a record.
+fn text<'a>(record: &'a Value, key: &str) -> &'a str {
+    record[key].as_str().unwrap_or_default()
+}
