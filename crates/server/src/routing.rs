@@ -206,7 +206,8 @@ fn number(stored: StoredNumber) -> Number {
     }
 }
 
-fn agent(stored: StoredAgent) -> Agent {
+/// An agent as calls use it: header values opened, the socket read.
+pub fn agent(stored: StoredAgent) -> Agent {
     let socket = match socket(&stored) {
         Ok(socket) => socket,
         Err(error) => {

@@ -4,6 +4,7 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 use tandem_agent::{ConfigError, DialectConfig, DialectKind};
+use tandem_call::template;
 
 use super::fields::{Faults, Fields, Text, describe, wrong_word};
 use crate::store::{MASK, NewAgent};
@@ -12,9 +13,6 @@ const BAD: StatusCode = StatusCode::BAD_REQUEST;
 
 /// Most headers and parameters of a socket.
 const MOST_ENTRIES: usize = 64;
-
-/// The facts a template may name.
-const FACTS: &[&str] = &["execution_id", "agent_id", "from", "to", "trunk_id", "call_id"];
 
 /// Headers that belong to the upgrade request itself (RFC 6455 section 4.1).
 const RESERVED: &[&str] = &["host", "connection", "upgrade", "content-length", "transfer-encoding"];
@@ -118,14 +116,14 @@ fn socket(fields: &Fields<'_>, faults: &mut Faults) {
             if text.chars().any(|c| c.is_control() || !c.is_ascii()) {
                 faults.push(location, "holds characters that a header cannot carry; give plain ASCII text");
             } else if text != MASK {
-                check_template(text, location, faults);
+                check_text(text, location, faults);
             }
         } else {
             faults.push(location, format!("{} was given; give text in quotes", describe(value)));
         }
     });
     entries(&socket, "parameters", faults, |_, value, location, faults| match value {
-        Value::String(text) => check_template(text, location, faults),
+        Value::String(text) => check_text(text, location, faults),
         Value::Number(_) | Value::Bool(_) => {}
         other => faults.push(location, format!("{} was given; give text, a number, or a switch", describe(other))),
     });
@@ -201,7 +199,9 @@ fn check_url(url: &str, location: String, faults: &mut Faults) {
     let host = host.map(|authority| authority.rsplit('@').next().unwrap_or_default());
     match host {
         Some(host) if !host.is_empty() && !host.starts_with(':') && !url.contains(char::is_whitespace) => {
-            check_template(url, location, faults);
+            if let Err(error) = template::check_url(url) {
+                faults.push(location, error.to_string());
+            }
         }
         _ => faults.push(
             location,
@@ -210,26 +210,9 @@ fn check_url(url: &str, location: String, faults: &mut Faults) {
     }
 }
 
-/// Every `{name}` must be a fact of the call; a brace that opens nothing known is left as it is.
-fn check_template(text: &str, location: String, faults: &mut Faults) {
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once('{') {
-        let Some((name, after)) = after.split_once('}') else { return };
-        let looks_like_a_fact = !name.is_empty()
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-'));
-        let is_known = FACTS.contains(&name) || name.strip_prefix("header:").is_some_and(is_token);
-        if looks_like_a_fact && !is_known {
-            let near = FACTS.iter().max_by(|a, b| {
-                strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name))
-            });
-            let near = near.map(|near| format!("; the nearest is {{{near}}}")).unwrap_or_default();
-            faults.push(
-                location,
-                format!("{{{name}}} is no fact of a call; known are {{{}}} and {{header:Name}}{near}", FACTS.join("}, {")),
-            );
-            return;
-        }
-        rest = after;
+fn check_text(text: &str, location: String, faults: &mut Faults) {
+    if let Err(error) = template::check_text(text) {
+        faults.push(location, error.to_string());
     }
 }
 

@@ -1,12 +1,12 @@
 //! `/v2/agent`: Bolna's agents, with the `websocket` object of ours.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::body::Body;
+use super::body::{Body, Path};
 use super::error::{ApiError, ApiResult};
 use super::fields::Faults;
 use super::{App, agent_body, shapes};

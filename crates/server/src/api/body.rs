@@ -1,11 +1,13 @@
-//! Reading a request's body into a JSON object: size, type, time, depth and NUL are looked at before anything
-//! else is.
+//! Reading a request: its path, and its body into a JSON object, where size, type, time, depth and NUL are looked
+//! at before anything else is.
 
 use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{self, FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
@@ -13,6 +15,21 @@ use super::{App, fields};
 
 /// Time a client has to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// The identifiers in a path, opaque texts.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match extract::Path::from_request_parts(parts, app).await {
+            Ok(extract::Path(path)) => Ok(Self(path)),
+            Err(rejection) => Err(ApiError::new(StatusCode::BAD_REQUEST, rejection.body_text())),
+        }
+    }
+}
 
 /// The body of a request, a JSON object.
 #[derive(Debug)]

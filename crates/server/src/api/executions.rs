@@ -1,12 +1,13 @@
 //! `GET /executions/{execution_id}` and an agent's executions.
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
 use tandem_call::CallId;
 use uuid::Uuid;
 
 use super::auth::Caller;
+use super::body::Path;
 use super::error::{ApiError, ApiResult};
 use super::{App, agents, native, shapes};
 use crate::ids::canonical_uuid;

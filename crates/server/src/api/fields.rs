@@ -267,7 +267,12 @@ pub(super) fn describe(value: &Value) -> String {
 pub(super) fn wrong_word(value: &Value, words: &[&str]) -> String {
     let known = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
     let near = value.as_str().and_then(|given| {
-        let score = |word: &str| strsim::jaro_winkler(word, &given.to_ascii_lowercase());
+        let given = given.to_ascii_lowercase();
+        let score = |word: &str| {
+            // `udp` is meant for `transport-udp`, however little else they share.
+            let is_part = !given.is_empty() && word.split('-').any(|part| part == given);
+            if is_part { 1.0 } else { strsim::jaro_winkler(word, &given) }
+        };
         words.iter().copied().filter(|word| score(word) > 0.7).max_by(|a, b| score(a).total_cmp(&score(b)))
     });
     let near = near.map(|near| format!("; the nearest is \"{near}\"")).unwrap_or_default();

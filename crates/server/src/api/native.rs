@@ -3,13 +3,14 @@
 use std::ops::RangeInclusive;
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tandem_call::{CallId, CallRecord, VerdictCode};
 use uuid::Uuid;
 
 use super::auth::Caller;
+use super::body::Path;
 use super::error::{ApiError, ApiResult};
 use super::fields::wrong_word;
 use super::{App, CallCommand, shapes};

@@ -1,12 +1,12 @@
 //! `/sip-trunks/trunks/{trunk_id}/numbers`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::body::Body;
+use super::body::{Body, Path};
 use super::error::{ApiError, ApiResult};
 use super::fields::Faults;
 use super::trunks::not_found;

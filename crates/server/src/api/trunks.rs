@@ -1,12 +1,12 @@
 //! `/sip-trunks/trunks`: Bolna's legacy trunk family.
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::body::Body;
+use super::body::{Body, Path};
 use super::error::{ApiError, ApiResult};
 use super::fields::Faults;
 use super::{App, native, shapes, trunk_body};

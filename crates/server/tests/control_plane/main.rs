@@ -1,3 +1,7 @@
 //! The control plane as its users see it: the store by its public face, the REST API through its router.
 
+mod client;
+mod rest;
+mod rest_bad_input;
+mod rest_calls;
 mod store;
