@@ -58,6 +58,8 @@ pub struct Frame {
     pub index: u64,
     /// Whether some of it was made up.
     pub concealed: bool,
+    /// When the packet that completed it came; `None` when that part was made up.
+    pub arrival_us: Option<i64>,
 }
 
 /// What the timeline has done.
@@ -88,6 +90,7 @@ pub struct JitterBuffer {
     /// Samples not yet put out as a frame.
     ready: Vec<u8>,
     ready_concealed: bool,
+    ready_arrival_us: Option<i64>,
     /// Samples ever made ready: where on the timeline the next one lies.
     position: i64,
     started_us: i64,
@@ -153,6 +156,7 @@ impl JitterBuffer {
             stream: None,
             ready: Vec::with_capacity(4 * FRAME_BYTES),
             ready_concealed: false,
+            ready_arrival_us: None,
             position: 0,
             started_us: now_us,
             made_up: 0,
@@ -323,6 +327,7 @@ impl JitterBuffer {
             self.note(offset_us, head.arrival_us);
             self.concealer.heard(&mut head.audio);
             self.ready.extend_from_slice(&head.audio);
+            self.ready_arrival_us = Some(head.arrival_us);
             self.position += samples;
         }
         self.spare.push(head.audio);
@@ -360,6 +365,7 @@ impl JitterBuffer {
         self.ready.resize(start + samples as usize, 0);
         self.concealer.make_up(&mut self.ready[start..]);
         self.ready_concealed = true;
+        self.ready_arrival_us = None;
         self.position += samples;
     }
 
@@ -368,6 +374,7 @@ impl JitterBuffer {
             audio: [0; FRAME_BYTES],
             index: self.counters.frames,
             concealed: mem::take(&mut self.ready_concealed),
+            arrival_us: self.ready_arrival_us,
         };
         frame.audio.copy_from_slice(&self.ready[..FRAME_BYTES]);
         self.ready.drain(..FRAME_BYTES);

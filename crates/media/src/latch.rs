@@ -15,8 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 pub struct LatchPolicy {
     /// Whether media may be taken from, and sent to, another address than the SDP names.
     pub symmetric: bool,
-    /// Networks (address and prefix length) such an address must lie in. Empty: any, which only a test
-    /// or a trunk without known networks should want.
+    /// Networks (address and prefix length) such an address must lie in. Empty: any, for peers whose
+    /// networks nobody knows; prefer the signalling peer's address to that.
     pub allowed: Vec<(IpAddr, u8)>,
 }
 

@@ -60,6 +60,9 @@ pub struct IngressFrame {
     pub timestamp_ms: u64,
     /// Whether any of it was made up for audio that was lost, late or never sent.
     pub concealed: bool,
+    /// When the packet that completed the frame came: what the added delay is counted from. `None` when
+    /// the frame's end was made up.
+    pub arrived: Option<Instant>,
 }
 
 /// What happened to a received datagram.
@@ -277,7 +280,9 @@ impl Session {
         let now_us = self.microseconds(now);
         self.dtmf.expire(now_us);
         let frame = self.timeline.as_mut()?.poll(now_us)?;
-        Some(IngressFrame { audio: frame.audio, timestamp_ms: frame.index * 20, concealed: frame.concealed })
+        let arrived = frame.arrival_us.map(|at_us| self.epoch + Duration::from_micros(at_us.max(0) as u64));
+        let timestamp_ms = frame.index * 20;
+        Some(IngressFrame { audio: frame.audio, timestamp_ms, concealed: frame.concealed, arrived })
     }
 
     /// The next digit the caller pressed. Call until `None`, after [`Session::poll_ingress`].
@@ -319,6 +324,15 @@ impl Session {
         self.statistics.packets_sent += 1;
         self.statistics.bytes_sent += (out.len() - start - HEADER_BYTES) as u64;
         Some(destination)
+    }
+
+    /// Lets the media clock run over ticks whose frames were never sent, because their driver was held
+    /// up: `frames` of the negotiated packet length. The next packet begins a talk spurt.
+    pub fn skip_frames(&mut self, frames: u32) {
+        if frames > 0 {
+            self.sender.advance(frames.wrapping_mul(u32::from(self.parameters.ptime_ms) * 8));
+            self.sender.pause();
+        }
     }
 
     /// Queues a digit to be sent as RFC 4733 events in place of the audio. `false` when events were not

@@ -4,6 +4,8 @@
 //! for each what is agreed on and which `m=` lines the answer has, or why it is refused. Every answer is
 //! besides held against the rules of RFC 3264 and read by webrtc-sdp as a second opinion.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests panic as tests do")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

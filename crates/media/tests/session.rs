@@ -29,6 +29,31 @@ fn a_clean_stream_passes_bit_for_bit_at_once_in_both_laws() {
 }
 
 #[test]
+fn a_frame_tells_when_its_packet_came_and_made_up_ones_do_not() {
+    let mut line = Line::new(MediaParameters::plain(peer(), Law::Mulaw));
+    for number in [0, 1, 3] {
+        line.advance_to(ms(20 * number + 5));
+        line.send(number, &frame_of(number));
+    }
+    line.advance_to(ms(75));
+    let arrived: Vec<_> = line.heard.iter().map(|frame| frame.arrived.map(|at| at - line.epoch)).collect();
+    assert_eq!(arrived, [Some(ms(5)), Some(ms(25)), None, Some(ms(65))]);
+}
+
+#[test]
+fn ticks_that_were_missed_leave_the_media_clock_right() {
+    let mut line = Line::new(MediaParameters::plain(peer(), Law::Mulaw));
+    line.transmit().unwrap();
+    line.session.skip_frames(3);
+    let (_, packet) = line.transmit().unwrap();
+    let sequence = u16::from_be_bytes([packet[2], packet[3]]);
+    let timestamp = u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
+    assert_eq!(sequence, common::FIRST_SEQUENCE.wrapping_add(1));
+    assert_eq!(timestamp, common::FIRST_TIMESTAMP.wrapping_add(4 * 160));
+    assert_eq!(packet[1] >> 7, 1);
+}
+
+#[test]
 fn every_code_passes_unchanged() {
     let mut line = Line::new(MediaParameters::plain(peer(), Law::Alaw));
     for number in 0..256 {
