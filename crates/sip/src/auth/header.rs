@@ -45,7 +45,11 @@ fn read_params<'a>(
             _ => after.split_at(memchr::memchr(b',', after).unwrap_or(after.len())),
         };
         let value = trim(value);
-        if name.is_empty() || value.is_empty() || !matches!(trim_start(after).first(), None | Some(b',')) {
+        // What is echoed between quotes must not bring a quote of its own.
+        let is_odd = |byte: &u8| *byte <= b' ' || matches!(byte, b'"' | b'\\' | 0x7f);
+        let is_unsafe = value.first() != Some(&b'"') && value.iter().any(is_odd);
+        let is_ended = matches!(trim_start(after).first(), None | Some(b','));
+        if name.is_empty() || value.is_empty() || is_unsafe || !is_ended {
             return None;
         }
         each(AuthParam { name, value })?;
@@ -271,6 +275,7 @@ mod tests {
             format!("{complete}, qop=auth, nc=0000000g, cnonce=\"x\""),
             format!("{complete}, qop=auth-conf, nc=00000001, cnonce=\"x\""),
             format!("{complete}, x=\"open"),
+            format!("{complete}, x=clo\"sed"),
             format!("{complete} x"),
             complete.replace("nonce", "nonse"),
         ];
