@@ -26,8 +26,9 @@ pub use frame::{AudioFormat, FrameKind};
 
 /// Longest agent message, in bytes, that a dialect takes; the shell closes a socket with 1009 beyond it.
 ///
-/// Agents burst whole replies in one message: 4 MiB is 65 s of base64 24 kHz linear audio, 6 min of base64 G.711.
-pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Agents burst whole replies: 1 MiB is 16 s of base64 24 kHz linear audio in one message, 98 s of base64 G.711.
+/// Longer messages would hold up the other calls of their media thread while they are converted.
+pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// Longest control command, in bytes (agent-side ids and transfer targets included).
 ///

@@ -11,6 +11,7 @@
 //! tolerated up to `BridgeLimits::protocol_errors`, then its socket is closed (1003 for data the dialect cannot
 //! carry, 1008 for all else) and the call reported as ended by the agent.
 
+mod caller;
 mod clock;
 mod convert;
 mod histogram;
@@ -18,13 +19,11 @@ mod plan;
 mod speech;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
 use tandem_agent::{AudioFormat, ConfigError, Dialect, DialectError, FrameKind, MediaDirection, StreamFacts};
 use tandem_media::session::Received;
-use tandem_media::{FRAME_BYTES_MAX, Law, MediaParameters, Session, SessionConfig, g711};
+use tandem_media::{FRAME_BYTES_MAX, Law};
 
 pub use histogram::DelayHistogram;
 pub use plan::{
@@ -32,7 +31,7 @@ pub use plan::{
     BridgeStatistics, BridgeTransmit, OnClose,
 };
 
-use clock::EgressClock;
+use caller::{Caller, Tick};
 use convert::ToAgent;
 use speech::{Notice, Speech, Wish};
 
@@ -45,36 +44,20 @@ const DIGIT_MS: u32 = 160;
 /// The audio path of one call.
 #[derive(Debug)]
 pub struct Bridge {
-    session: Option<Session>,
-    plan: SessionPlan,
+    caller: Caller,
     dialect: Dialect,
     facts: StreamFacts,
     on_close: OnClose,
     limits: BridgeLimits,
-    media_timeout: Option<Duration>,
     state: State,
     socket: Socket,
     is_introduced: bool,
     to_agent: ToAgent,
     speech: Speech,
-    clock: EgressClock,
-    /// Last sign of life of the RTP peer, and whether its silence has been reported.
-    heard_at: Instant,
-    is_silence_reported: bool,
-    is_goodbye_said: bool,
-    /// Arrival of the last RTP packet, for audio whose own arrival the session does not know.
-    rtp_at: Option<Instant>,
     /// The tick at which audio that came to an empty queue should leave.
     speech_due: Option<Instant>,
     text: String,
     statistics: BridgeStatistics,
-}
-
-/// What is needed to make a session once media is known.
-#[derive(Debug)]
-struct SessionPlan {
-    latch: tandem_media::LatchPolicy,
-    random: ChaCha8Rng,
 }
 
 /// Where the call stands, named for what is awaited.
@@ -113,50 +96,37 @@ impl Bridge {
             AudioFormat::Alaw => Law::Alaw,
             AudioFormat::Linear16 { .. } => media.map_or(Law::Mulaw, |media| media.law),
         };
-        let speech = Speech::new(law, &dialect, limits);
-        let mut bridge = Self {
-            session: None,
-            plan: SessionPlan { latch, random: ChaCha8Rng::seed_from_u64(seed) },
+        let mut caller = Caller::new(latch, media_timeout, seed, now);
+        if let Some(media) = media {
+            caller.set_media(now, media);
+        }
+        Ok(Self {
+            caller,
             to_agent: ToAgent::new(dialect.format(), agent.dialect.frame_ms),
+            speech: Speech::new(law, &dialect, limits),
             dialect,
             facts: agent.facts,
             on_close: agent.on_close,
             limits,
-            media_timeout,
             state: State::Start,
             socket: Socket::Open,
             is_introduced: false,
-            speech,
-            clock: EgressClock::new(now, Duration::from_millis(20)),
-            heard_at: now,
-            is_silence_reported: false,
-            is_goodbye_said: false,
-            rtp_at: None,
             speech_due: None,
             text: String::new(),
             statistics: BridgeStatistics::default(),
-        };
-        if let Some(media) = media {
-            bridge.set_media(now, media);
-        }
-        Ok(bridge)
+        })
     }
 
     /// Takes a datagram from the RTP port.
     pub fn handle_rtp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let Some(session) = &mut self.session else { return };
-        let received = session.handle_rtp(now, source, datagram);
-        self.note_received(now, received);
-        if matches!(received, Received::Accepted | Received::Latched(_)) {
-            self.rtp_at = Some(now);
-        }
+        let received = self.caller.handle_datagram(now, source, datagram, false);
+        self.note_received(received);
     }
 
     /// Takes a datagram from the RTCP port.
     pub fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let Some(session) = &mut self.session else { return };
-        let received = session.handle_rtcp(now, source, datagram);
-        self.note_received(now, received);
+        let received = self.caller.handle_datagram(now, source, datagram, true);
+        self.note_received(received);
     }
 
     /// Takes one whole message from the agent's socket, or its close.
@@ -175,7 +145,7 @@ impl Bridge {
             self.count_protocol_error(error);
         }
         if was_empty && !self.speech.queue.is_empty() {
-            self.speech_due = Some(now.max(self.clock.next()));
+            self.speech_due = Some(self.caller.next_tick(now));
         }
         if self.speech.queue.is_empty() {
             self.speech_due = None;
@@ -211,7 +181,8 @@ impl Bridge {
         }
         let queued_ms = u32::try_from(self.speech.queue.queued_ms()).unwrap_or(u32::MAX);
         self.speech.report(BridgeEvent::AgentClosed { code, queued_ms });
-        let is_drained = self.speech.queue.is_empty() || self.session.is_none() || self.state == State::Start;
+        let is_drained =
+            self.speech.queue.is_empty() || !self.caller.has_media() || self.state == State::Start;
         match self.on_close {
             OnClose::Drain if !is_drained => {
                 self.state = State::Drained { deadline: now + self.limits.drain, cause };
@@ -224,7 +195,7 @@ impl Bridge {
     pub fn handle_command(&mut self, now: Instant, command: BridgeCommand) {
         match command {
             BridgeCommand::Start => self.start(now),
-            BridgeCommand::Media(media) => self.set_media(now, media),
+            BridgeCommand::Media(media) => self.caller.set_media(now, media),
             BridgeCommand::SendDtmf { digits, duration_ms } => {
                 for digit in digits.chars() {
                     self.send_digit(digit, u32::from(duration_ms));
@@ -242,8 +213,7 @@ impl Bridge {
         {
             self.end_by_agent(cause);
         }
-        if self.silence_deadline().is_some_and(|deadline| now >= deadline) {
-            self.is_silence_reported = true;
+        if self.is_ticking() && self.caller.poll_silence(now) {
             self.speech.report(BridgeEvent::MediaTimeout);
         }
     }
@@ -258,16 +228,19 @@ impl Bridge {
             if let Some(transmit) = self.poll_caller_audio(now, buffer) {
                 return Some(transmit);
             }
-            match self.poll_tick(now, buffer) {
-                Tick::Sent(to) => return Some(BridgeTransmit::Rtp { to }),
-                Tick::Unsent => continue,
-                Tick::NotDue => {}
+            if self.is_ticking()
+                && let Some(tick) = self.caller.poll_tick(now)
+            {
+                match self.run_tick(now, tick, buffer) {
+                    Some(to) => return Some(BridgeTransmit::Rtp { to }),
+                    // Nothing was sent, but marks may have fired.
+                    None => continue,
+                }
             }
-            let session = self.session.as_mut()?;
             let to = match self.state {
-                State::Nothing => session.goodbye(now, buffer),
+                State::Nothing => self.caller.poll_goodbye(now, buffer),
                 State::Start | State::End | State::Drained { .. } | State::HangUp => {
-                    session.poll_rtcp(now, buffer)
+                    self.caller.poll_rtcp(now, buffer)
                 }
             };
             return to.map(|to| BridgeTransmit::Rtcp { to });
@@ -282,16 +255,12 @@ impl Bridge {
     /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next if nothing else happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let session = self.session.as_ref().filter(|_| self.state != State::Nothing);
-        let tick = session.filter(|_| self.is_ticking()).map(|_| self.clock.next());
         let drained = match self.state {
+            State::Nothing => return None,
             State::Drained { deadline, .. } => Some(deadline),
-            State::Start | State::End | State::HangUp | State::Nothing => None,
+            State::Start | State::End | State::HangUp => None,
         };
-        [tick, drained, self.silence_deadline(), session.and_then(Session::poll_timeout)]
-            .into_iter()
-            .flatten()
-            .min()
+        [drained, self.caller.poll_timeout()].into_iter().flatten().min()
     }
 
     /// False while the agent has as much queued as it may: its socket is to be read no further (TCP back-pressure).
@@ -305,7 +274,8 @@ impl Bridge {
     pub fn statistics(&self) -> BridgeStatistics {
         let counters = self.speech.queue.counters();
         BridgeStatistics {
-            rtp: self.session.as_ref().map(Session::statistics).unwrap_or_default(),
+            rtp: self.caller.statistics(),
+            ticks_skipped: self.caller.ticks_skipped,
             agent_frames_ignored: self.dialect.ignored(),
             underruns: counters.underruns,
             flushes: self.speech.flushes,
@@ -322,27 +292,7 @@ impl Bridge {
             return;
         }
         self.state = State::End;
-        self.clock = EgressClock::new(now, self.packet_time());
-        self.heard_at = now;
-        if let Some(session) = &mut self.session {
-            session.start(now);
-        }
-    }
-
-    fn set_media(&mut self, now: Instant, media: MediaParameters) {
-        self.heard_at = now;
-        match &mut self.session {
-            Some(session) => session.update(media),
-            None => {
-                let mut session = Session::new(self.plan.session(media), now);
-                if self.state != State::Start {
-                    session.start(now);
-                    self.clock = EgressClock::new(now, self.clock_period(&media));
-                }
-                self.session = Some(session);
-            }
-        }
-        self.clock.set_period(self.clock_period(&media));
+        self.caller.start(now);
     }
 
     fn hang_up(&mut self) {
@@ -365,16 +315,10 @@ impl Bridge {
         self.speech.report(BridgeEvent::AgentHangUp { cause });
     }
 
-    fn note_received(&mut self, now: Instant, received: Received) {
+    fn note_received(&mut self, received: Received) {
         match received {
-            Received::Accepted => {}
             Received::Latched(source) => self.speech.report(BridgeEvent::Latched { source }),
-            Received::Stranger | Received::Ignored => return,
-        }
-        self.heard_at = now;
-        self.is_silence_reported = false;
-        while let Some(digit) = self.session.as_mut().and_then(Session::poll_dtmf) {
-            self.tell_digit(digit.digit, digit.duration_ms);
+            Received::Accepted | Received::Stranger | Received::Ignored => {}
         }
     }
 
@@ -399,10 +343,7 @@ impl Bridge {
     }
 
     fn send_digit(&mut self, digit: char, duration_ms: u32) {
-        let session = self.session.as_mut();
-        let is_taken =
-            session.is_some_and(|session| session.send_dtmf(digit.to_ascii_uppercase(), duration_ms));
-        if !is_taken {
+        if !self.caller.send_digit(digit, duration_ms) {
             self.speech.notify(Notice::Refused("digit cannot be sent to this caller"));
             self.speech.report(BridgeEvent::DigitRefused { digit });
         }
@@ -451,105 +392,46 @@ impl Bridge {
                 let kind = self.dialect.encode_audio(message.timestamp_ms, message.audio, buffer);
                 return Some(BridgeTransmit::Agent { kind, droppable: true });
             }
-            let session = self.session.as_mut()?;
-            let frame = session.poll_ingress(now)?;
-            let arrived = if frame.concealed { None } else { self.rtp_at };
-            self.to_agent.push(session.parameters().law, &frame.audio, arrived);
+            if let Some((frame, law, arrived)) = self.caller.poll_ingress(now) {
+                self.to_agent.push(law, &frame.audio, arrived);
+                continue;
+            }
+            let digit = self.caller.poll_digit()?;
+            self.tell_digit(digit.digit, digit.duration_ms);
+            if let Some(transmit) = self.poll_agent(buffer) {
+                return Some(transmit);
+            }
         }
     }
 
-    /// Runs one tick of the egress clock if one is due, its packet in `buffer`.
-    fn poll_tick(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Tick {
-        if !self.is_ticking() {
-            return Tick::NotDue;
-        }
-        let Some(session) = &mut self.session else { return Tick::NotDue };
-        let skipped = self.clock.skip_missed(now);
-        if skipped > 0 {
-            self.statistics.ticks_skipped += u64::from(skipped);
-        }
-        let Some(due) = self.clock.tick(now) else { return Tick::NotDue };
-        let parameters = *session.parameters();
+    /// Fills the packet of a tick and sends it; nothing while the caller holds us.
+    fn run_tick(&mut self, now: Instant, tick: Tick, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
         let mut frame = [0; FRAME_BYTES_MAX];
-        let frame = &mut frame[..parameters.frame_bytes().min(FRAME_BYTES_MAX)];
-        let audio_bytes = self.speech.tick(due, frame);
-        g711::transcode_in_place(self.speech.queue.law(), parameters.law, frame);
-        let to = session.send_frame(now, frame, buffer);
+        let frame = &mut frame[..tick.frame_bytes];
+        let audio_bytes = self.speech.tick(tick.due, frame);
+        let to = self.caller.send(now, self.speech.queue.law(), frame, buffer);
         if audio_bytes > 0 {
             if to.is_some() {
                 self.statistics.heard_ms += audio_bytes as u64 / 8;
             }
-            let wanted = self.speech_due.take().unwrap_or(due);
+            let wanted = self.speech_due.take().unwrap_or(tick.due);
             self.statistics.outbound_delay.record(now.saturating_duration_since(wanted));
-            if let Some(trim) = self.speech.trim(due) {
-                self.clock.set_trim(trim);
+            if let Some(trim) = self.speech.trim(tick.due) {
+                self.caller.set_trim(trim);
             }
         } else if self.speech.queue.is_empty() {
-            self.clock.set_trim(0);
+            self.caller.set_trim(0);
             if let State::Drained { cause, .. } = self.state {
                 self.end_by_agent(cause);
             }
         }
-        to.map_or(Tick::Unsent, Tick::Sent)
-    }
-
-    fn poll_rtcp(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
-        let session = self.session.as_mut()?;
-        match self.state {
-            State::Start => None,
-            State::End | State::Drained { .. } | State::HangUp => session.poll_rtcp(now, buffer),
-            State::Nothing if self.is_goodbye_said => None,
-            State::Nothing => {
-                self.is_goodbye_said = true;
-                session.goodbye(now, buffer)
-            }
-        }
+        to
     }
 
     const fn is_ticking(&self) -> bool {
         match self.state {
             State::End | State::Drained { .. } | State::HangUp => true,
             State::Start | State::Nothing => false,
-        }
-    }
-
-    /// When the peer's silence is too long. A peer that holds us owes no audio.
-    fn silence_deadline(&self) -> Option<Instant> {
-        let session = self.session.as_ref()?;
-        let is_owed =
-            self.is_ticking() && session.parameters().direction.receives() && !self.is_silence_reported;
-        self.media_timeout.filter(|_| is_owed).map(|timeout| self.heard_at + timeout)
-    }
-
-    fn packet_time(&self) -> Duration {
-        self.session
-            .as_ref()
-            .map_or(Duration::from_millis(20), |session| self.clock_period(session.parameters()))
-    }
-
-    fn clock_period(&self, media: &MediaParameters) -> Duration {
-        Duration::from_millis(u64::from(media.ptime_ms.clamp(10, 60)))
-    }
-}
-
-/// What a tick came to.
-enum Tick {
-    NotDue,
-    /// A packet for there.
-    Sent(SocketAddr),
-    /// The media clock ran on, nothing is to be sent.
-    Unsent,
-}
-
-impl SessionPlan {
-    fn session(&mut self, parameters: MediaParameters) -> SessionConfig {
-        SessionConfig {
-            parameters,
-            latch: self.latch.clone(),
-            ssrc: self.random.next_u32(),
-            first_sequence: self.random.next_u32() as u16,
-            first_timestamp: self.random.next_u32(),
-            seed: self.random.next_u64(),
         }
     }
 }

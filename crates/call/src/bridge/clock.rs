@@ -73,6 +73,9 @@ impl EgressClock {
     /// Skips ticks that are too late to be made up for; returns how many.
     pub(super) fn skip_missed(&mut self, now: Instant) -> u32 {
         let late = now.saturating_duration_since(self.next);
+        if late < self.period * CATCH_UP_TICKS {
+            return 0;
+        }
         let missed = u32::try_from(late.as_nanos() / self.period.as_nanos()).unwrap_or(u32::MAX);
         let skipped = missed.saturating_sub(CATCH_UP_TICKS - 1);
         self.next += self.period * skipped;

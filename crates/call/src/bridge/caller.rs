@@ -1,0 +1,220 @@
+//! The caller's side of a bridge: the RTP session once media is known, the clock that sends, the watch over silence.
+//!
+//! It knows no agent and holds no audio.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use tandem_media::session::Received;
+use tandem_media::{
+    FRAME_BYTES_MAX, IngressFrame, LatchPolicy, Law, MediaParameters, RtpStatistics, Session, SessionConfig,
+    g711,
+};
+
+use super::clock::EgressClock;
+
+/// The packet time before media is known.
+const PACKET_TIME: Duration = Duration::from_millis(20);
+
+/// The caller's leg.
+#[derive(Debug)]
+pub(super) struct Caller {
+    session: Option<Session>,
+    latch: LatchPolicy,
+    random: ChaCha8Rng,
+    clock: EgressClock,
+    is_started: bool,
+    is_goodbye_said: bool,
+    media_timeout: Option<Duration>,
+    /// Last sign of life of the RTP peer, and whether its silence has been reported.
+    heard_at: Instant,
+    is_silence_reported: bool,
+    /// Arrival of the last RTP packet.
+    rtp_at: Option<Instant>,
+    pub(super) ticks_skipped: u64,
+}
+
+/// A tick of the egress clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tick {
+    /// When its packet should leave.
+    pub(super) due: Instant,
+    /// How much audio it carries.
+    pub(super) frame_bytes: usize,
+}
+
+impl Caller {
+    pub(super) fn new(latch: LatchPolicy, media_timeout: Option<Duration>, seed: u64, now: Instant) -> Self {
+        Self {
+            session: None,
+            latch,
+            random: ChaCha8Rng::seed_from_u64(seed),
+            clock: EgressClock::new(now, PACKET_TIME),
+            is_started: false,
+            is_goodbye_said: false,
+            media_timeout,
+            heard_at: now,
+            is_silence_reported: false,
+            rtp_at: None,
+            ticks_skipped: 0,
+        }
+    }
+
+    pub(super) fn set_media(&mut self, now: Instant, media: MediaParameters) {
+        self.heard_at = now;
+        match &mut self.session {
+            Some(session) => session.update(media),
+            None => {
+                self.session = Some(Session::new(self.session_config(media), now));
+                if self.is_started {
+                    self.start(now);
+                }
+            }
+        }
+        self.clock.set_period(packet_time(&media));
+    }
+
+    /// Audio flows from now on, both ways.
+    pub(super) fn start(&mut self, now: Instant) {
+        self.is_started = true;
+        self.heard_at = now;
+        if let Some(session) = &mut self.session {
+            session.start(now);
+            self.clock = EgressClock::new(now, packet_time(session.parameters()));
+        }
+    }
+
+    /// A packet from the RTP or, if `is_rtcp`, the RTCP port.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        datagram: &[u8],
+        is_rtcp: bool,
+    ) -> Received {
+        let Some(session) = &mut self.session else { return Received::Ignored };
+        let received = if is_rtcp {
+            session.handle_rtcp(now, source, datagram)
+        } else {
+            session.handle_rtp(now, source, datagram)
+        };
+        if matches!(received, Received::Accepted | Received::Latched(_)) {
+            self.heard_at = now;
+            self.is_silence_reported = false;
+            if !is_rtcp {
+                self.rtp_at = Some(now);
+            }
+        }
+        received
+    }
+
+    pub(super) fn poll_digit(&mut self) -> Option<tandem_media::Digit> {
+        self.session.as_mut()?.poll_dtmf()
+    }
+
+    /// The next 20 ms of what the caller says, its law, and when it came if it did come.
+    pub(super) fn poll_ingress(&mut self, now: Instant) -> Option<(IngressFrame, Law, Option<Instant>)> {
+        let session = self.session.as_mut()?;
+        let frame = session.poll_ingress(now)?;
+        let arrived = if frame.concealed { None } else { self.rtp_at };
+        Some((frame, session.law(), arrived))
+    }
+
+    /// The next tick that is due. What is too late to be made up for is skipped first.
+    pub(super) fn poll_tick(&mut self, now: Instant) -> Option<Tick> {
+        let session = self.session.as_mut().filter(|_| self.is_started)?;
+        let skipped = self.clock.skip_missed(now);
+        if skipped > 0 {
+            self.ticks_skipped += u64::from(skipped);
+            session.skip_frames(skipped);
+        }
+        let due = self.clock.tick(now)?;
+        Some(Tick { due, frame_bytes: session.parameters().frame_bytes().min(FRAME_BYTES_MAX) })
+    }
+
+    /// Sends the audio of a tick, which is of `law`; says where to, or nothing while the caller holds us.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        law: Law,
+        audio: &mut [u8],
+        buffer: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
+        let session = self.session.as_mut()?;
+        g711::transcode_in_place(law, session.law(), audio);
+        session.send_frame(now, audio, buffer)
+    }
+
+    pub(super) fn send_digit(&mut self, digit: char, duration_ms: u32) -> bool {
+        self.session
+            .as_mut()
+            .is_some_and(|session| session.send_dtmf(digit.to_ascii_uppercase(), duration_ms))
+    }
+
+    pub(super) const fn set_trim(&mut self, trim: i64) {
+        self.clock.set_trim(trim);
+    }
+
+    pub(super) fn poll_rtcp(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
+        self.session.as_mut().filter(|_| self.is_started)?.poll_rtcp(now, buffer)
+    }
+
+    /// The goodbye, once.
+    pub(super) fn poll_goodbye(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
+        if std::mem::replace(&mut self.is_goodbye_said, true) {
+            return None;
+        }
+        self.session.as_mut()?.goodbye(now, buffer)
+    }
+
+    /// True once for each time the peer is silent for too long.
+    pub(super) fn poll_silence(&mut self, now: Instant) -> bool {
+        let is_silent = self.silence_deadline().is_some_and(|deadline| now >= deadline);
+        self.is_silence_reported |= is_silent;
+        is_silent
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let session = self.session.as_ref()?;
+        let tick = self.is_started.then(|| self.clock.next());
+        [tick, self.silence_deadline(), session.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// The first tick at or after `now`.
+    pub(super) fn next_tick(&self, now: Instant) -> Instant {
+        now.max(self.clock.next())
+    }
+
+    pub(super) const fn has_media(&self) -> bool {
+        self.session.is_some()
+    }
+
+    pub(super) fn statistics(&self) -> RtpStatistics {
+        self.session.as_ref().map(Session::statistics).unwrap_or_default()
+    }
+
+    /// When the peer's silence is too long. A peer that holds us owes no audio.
+    fn silence_deadline(&self) -> Option<Instant> {
+        let session = self.session.as_ref()?;
+        let is_owed =
+            self.is_started && session.parameters().direction.receives() && !self.is_silence_reported;
+        self.media_timeout.filter(|_| is_owed).map(|timeout| self.heard_at + timeout)
+    }
+
+    fn session_config(&mut self, parameters: MediaParameters) -> SessionConfig {
+        SessionConfig {
+            parameters,
+            latch: self.latch.clone(),
+            ssrc: self.random.next_u32(),
+            first_sequence: self.random.next_u32() as u16,
+            first_timestamp: self.random.next_u32(),
+            seed: self.random.next_u64(),
+        }
+    }
+}
+
+fn packet_time(media: &MediaParameters) -> Duration {
+    Duration::from_millis(u64::from(media.ptime_ms.clamp(10, 60)))
+}
