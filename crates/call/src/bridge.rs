@@ -392,8 +392,8 @@ impl Bridge {
                 let kind = self.dialect.encode_audio(message.timestamp_ms, message.audio, buffer);
                 return Some(BridgeTransmit::Agent { kind, droppable: true });
             }
-            if let Some((frame, law, arrived)) = self.caller.poll_ingress(now) {
-                self.to_agent.push(law, &frame.audio, arrived);
+            if let Some((frame, law)) = self.caller.poll_ingress(now) {
+                self.to_agent.push(law, &frame.audio, frame.arrived);
                 continue;
             }
             let digit = self.caller.poll_digit()?;

@@ -31,8 +31,6 @@ pub(super) struct Caller {
     /// Last sign of life of the RTP peer, and whether its silence has been reported.
     heard_at: Instant,
     is_silence_reported: bool,
-    /// Arrival of the last RTP packet.
-    rtp_at: Option<Instant>,
     pub(super) ticks_skipped: u64,
 }
 
@@ -57,7 +55,6 @@ impl Caller {
             media_timeout,
             heard_at: now,
             is_silence_reported: false,
-            rtp_at: None,
             ticks_skipped: 0,
         }
     }
@@ -103,9 +100,6 @@ impl Caller {
         if matches!(received, Received::Accepted | Received::Latched(_)) {
             self.heard_at = now;
             self.is_silence_reported = false;
-            if !is_rtcp {
-                self.rtp_at = Some(now);
-            }
         }
         received
     }
@@ -114,12 +108,10 @@ impl Caller {
         self.session.as_mut()?.poll_dtmf()
     }
 
-    /// The next 20 ms of what the caller says, its law, and when it came if it did come.
-    pub(super) fn poll_ingress(&mut self, now: Instant) -> Option<(IngressFrame, Law, Option<Instant>)> {
+    /// The next 20 ms of what the caller says, and its law.
+    pub(super) fn poll_ingress(&mut self, now: Instant) -> Option<(IngressFrame, Law)> {
         let session = self.session.as_mut()?;
-        let frame = session.poll_ingress(now)?;
-        let arrived = if frame.concealed { None } else { self.rtp_at };
-        Some((frame, session.law(), arrived))
+        Some((session.poll_ingress(now)?, session.law()))
     }
 
     /// The next tick that is due. What is too late to be made up for is skipped first.

@@ -218,3 +218,68 @@ fn a_key_told_by_sip_reaches_the_agent_as_one_heard_in_rtp() {
     assert!(world.texts().pop().unwrap().1.starts_with("DTMF_END digit:7 "));
     assert_eq!(world.events.pop().unwrap().1, BridgeEvent::Digit { digit: '7', duration_ms: 100 });
 }
+
+/// RFC 4733, 2.5.1.3 and 2.5.1.4: one digit for all packets of an event, told when it ends.
+#[test]
+fn a_key_heard_in_rtp_is_told_once_and_its_audio_stays_continuous() {
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.run(1000 * MS);
+    let got = world.agent_got.len();
+    world.peer.press(5, 10);
+    world.run(1000 * MS);
+    let told: Vec<_> = world.texts().into_iter().filter(|(_, text)| text.starts_with("DTMF_END")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].1.starts_with("DTMF_END digit:5 "));
+    let keys =
+        world.events.iter().filter(|event| matches!(event.1, BridgeEvent::Digit { digit: '5', .. })).count();
+    assert_eq!(keys, 1);
+    let audio = world.agent_got[got..].iter().filter(|frame| frame.1 == FrameKind::Binary).count();
+    assert!((48..=52).contains(&audio), "{audio} frames of audio in a second with a key in it");
+}
+
+#[test]
+fn digits_asked_for_by_the_agent_or_the_engine_leave_as_events() {
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.say_text(r#"{"command":"SEND_DTMF","digits":"1#"}"#);
+    world.command(BridgeCommand::SendDtmf { digits: "9".into(), duration_ms: 100 });
+    world.run(2000 * MS);
+    let mut ended = Vec::new();
+    for packet in world.heard.iter().filter(|packet| packet.payload_type == 101) {
+        assert_eq!(packet.payload.len(), 4);
+        let is_end = packet.payload[1] & 0x80 != 0;
+        if is_end && ended.last() != Some(&(packet.timestamp, packet.payload[0])) {
+            ended.push((packet.timestamp, packet.payload[0]));
+        }
+    }
+    assert_eq!(ended.iter().map(|(_, event)| *event).collect::<Vec<_>>(), [1, 11, 9]);
+    assert!(world.heard.windows(2).all(|pair| pair[1].sequence == pair[0].sequence.wrapping_add(1)));
+}
+
+#[test]
+fn digits_that_cannot_be_sent_are_refused_aloud() {
+    let mut wanted = plan(ASTERISK, Law::Mulaw);
+    wanted.media = Some(MediaParameters { telephone_event: None, ..media(Law::Mulaw) });
+    let mut world = World::new(wanted, silent());
+    world.command(BridgeCommand::Start);
+    world.say_text(r#"{"command":"SEND_DTMF","digits":"1"}"#);
+    assert!(world.texts().pop().unwrap().1.contains("ERROR"));
+    assert!(world.events.iter().any(|event| event.1 == BridgeEvent::DigitRefused { digit: '1' }));
+    assert_eq!(world.bridge.statistics().protocol_errors, 0);
+}
+
+/// Lost, swapped and doubled packets cost the agent no time: a frame for each 20 ms, nothing twice.
+#[test]
+fn a_bad_network_leaves_the_agents_stream_continuous() {
+    let mut world = World::started(TWILIO, Law::Mulaw, silent());
+    world.peer.trouble = true;
+    world.run(Duration::from_secs(20));
+    let frames: Vec<_> =
+        world.texts().into_iter().filter(|(_, text)| text.contains(r#""event":"media""#)).collect();
+    assert!((985..=1005).contains(&frames.len()), "{}", frames.len());
+    for (index, (_, text)) in frames.iter().enumerate() {
+        assert!(text.contains(&format!(r#""timestamp":"{}""#, index * 20)), "{text}");
+    }
+    let statistics = world.bridge.statistics();
+    assert!(statistics.rtp.packets_lost > 10 && statistics.rtp.concealed_frames > 10);
+    assert!(statistics.inbound_delay.max() < 250 * MS, "{:?}", statistics.inbound_delay.max());
+}

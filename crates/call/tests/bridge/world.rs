@@ -33,10 +33,15 @@ pub(crate) struct Peer {
     pub(crate) packet_ms: u32,
     pub(crate) period: Duration,
     pub(crate) is_sending: bool,
+    /// Lose, double and swap some packets.
+    pub(crate) trouble: bool,
+    /// A key being pressed: its event, and packets it still lasts.
+    key: Option<(u8, u32, u32)>,
     /// Speak a tone of 1 kHz instead of noise.
     pub(crate) is_tone: bool,
     /// Every sample ever sent.
     pub(crate) spoken: Vec<u8>,
+    swapped: Option<Vec<u8>>,
     sequence: u16,
     sent: u32,
     noise: u32,
@@ -46,6 +51,49 @@ pub(crate) struct Peer {
 impl Peer {
     fn next(&self) -> Instant {
         self.start + self.period * self.sent
+    }
+
+    /// Presses key `event` for as long as `packets` packets take, plus two repeated ends (RFC 4733, 2.5.1.4).
+    pub(crate) fn press(&mut self, event: u8, packets: u32) {
+        self.key = Some((event, packets, self.sent));
+    }
+
+    /// The packets that arrive at this tick.
+    fn packets(&mut self) -> Vec<Vec<u8>> {
+        let packet = if self.key.is_some() { self.key_packet() } else { self.packet() };
+        if !self.trouble {
+            return vec![packet];
+        }
+        match self.sent % 23 {
+            3 => Vec::new(),
+            7 => vec![packet.clone(), packet],
+            11 => {
+                self.swapped = Some(packet);
+                Vec::new()
+            }
+            12 => [Some(packet), self.swapped.take()].into_iter().flatten().collect(),
+            _ => vec![packet],
+        }
+    }
+
+    fn key_packet(&mut self) -> Vec<u8> {
+        let (event, packets, since) = self.key.expect("a key is pressed");
+        let samples = self.packet_ms * 8;
+        let held = self.sent - since;
+        let is_end = held >= packets;
+        let duration = samples * (held + 1).min(packets);
+        let mut packet = vec![0x80, 101 | if held == 0 { 0x80 } else { 0 }];
+        packet.extend_from_slice(&self.sequence.to_be_bytes());
+        packet.extend_from_slice(&(since * samples).to_be_bytes());
+        packet.extend_from_slice(&0x5eed_u32.to_be_bytes());
+        packet.extend_from_slice(&[event, if is_end { 0x8a } else { 0x0a }]);
+        packet.extend_from_slice(&(duration as u16).to_be_bytes());
+        if held == packets + 2 {
+            self.key = None;
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sent += 1;
+        packet
     }
 
     fn packet(&mut self) -> Vec<u8> {
@@ -148,8 +196,11 @@ impl World {
             packet_ms: 20,
             period: 20 * MS,
             is_sending: true,
+            trouble: false,
+            key: None,
             is_tone: false,
             spoken: Vec::new(),
+            swapped: None,
             sequence: 65_500,
             sent: 0,
             noise: 1,
@@ -227,8 +278,9 @@ impl World {
 
     fn step(&mut self, next: Instant) {
         if self.peer.is_sending && self.peer.next() == next {
-            let packet = self.peer.packet();
-            self.bridge.handle_rtp(next, self.peer.address, &packet);
+            for packet in self.peer.packets() {
+                self.bridge.handle_rtp(next, self.peer.address, &packet);
+            }
         }
         while let Some(entry) = self.inbox.first_entry().filter(|entry| entry.key().0 <= next) {
             let (kind, bytes) = entry.remove();
