@@ -74,11 +74,11 @@ fn serve(poll: &mut Poll, calls: &mut [Call]) {
         }
         for event in &events {
             let call = &mut calls[event.token().0 / 2];
-            if event.token().0.is_multiple_of(2) { call.to_agent() } else { call.from_agent() }
+            if event.token().0.is_multiple_of(2) { call.forward_to_agent() } else { call.take_from_agent() }
         }
         if Instant::now() >= due {
             for call in calls.iter_mut().skip(slot as usize % 20).step_by(20) {
-                call.to_caller();
+                call.send_to_caller();
             }
             slot += 1;
         }
@@ -86,7 +86,7 @@ fn serve(poll: &mut Poll, calls: &mut [Call]) {
 }
 
 impl Call {
-    fn to_agent(&mut self) {
+    fn forward_to_agent(&mut self) {
         let mut packet = [0; 2_048];
         while let Ok(length) = self.rtp.recv(&mut packet) {
             websocket::write_frame(&mut self.outbox, BINARY, &packet[12..length], Some([1, 2, 3, 4]));
@@ -100,7 +100,7 @@ impl Call {
         }
     }
 
-    fn from_agent(&mut self) {
+    fn take_from_agent(&mut self) {
         let mut chunk = [0; 4_096];
         loop {
             match self.agent.read(&mut chunk) {
@@ -122,7 +122,7 @@ impl Call {
         self.inbox.drain(..at);
     }
 
-    fn to_caller(&mut self) {
+    fn send_to_caller(&mut self) {
         let Some(audio) = self.waiting.pop_front() else { return };
         let mut packet = [0; 172];
         packet[0] = 0x80;

@@ -2,6 +2,21 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use tandem_media::{Law, RtpStatistics};
+use tandem_sip::Transport;
+use tokio::sync::mpsc;
+
+use crate::tools::caller::{self, CallPlan, Notice, Outcome};
+use crate::tools::{measure, wav};
+
+/// How long a call lasts when neither `--duration` nor a file to play says so.
+const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long a call goes on behind the file it plays, to hear the end of the reply.
+const AFTER_THE_FILE: Duration = Duration::from_secs(1);
 
 /// Arguments of `tandem call`.
 #[derive(Debug, clap::Args)]
@@ -19,10 +34,10 @@ pub struct Arguments {
     #[arg(long, value_name = "WAV")]
     pub record: Option<PathBuf>,
     /// User name for digest authentication.
-    #[arg(long)]
+    #[arg(long, requires = "password")]
     pub user: Option<String>,
     /// Password for digest authentication.
-    #[arg(long)]
+    #[arg(long, requires = "user")]
     pub password: Option<String>,
     /// Transport: udp, tcp or tls.
     #[arg(long, default_value = "udp")]
@@ -38,11 +53,133 @@ pub struct Arguments {
     pub duration: Option<u64>,
 }
 
-/// Places the call; the exit code tells success.
+/// Places the call; the exit code tells whether it was answered and ended in the regular way.
 ///
 /// # Errors
 /// What kept the call from being placed.
-pub async fn run(_arguments: Arguments) -> anyhow::Result<ExitCode> {
-    std::future::ready(()).await;
-    anyhow::bail!("the caller is not wired yet")
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let plan = plan(&arguments)?;
+    let played = plan.play.clone();
+    let (sender, mut notices) = mpsc::channel(256);
+    let call = tokio::spawn(Box::pin(caller::place(plan, sender)));
+    while let Some(notice) = notices.recv().await {
+        print_notice(&notice);
+    }
+    let outcome = call.await??;
+    print_outcome(&outcome);
+    if let Some(path) = &arguments.record {
+        wav::write(path, &outcome.heard)?;
+        println!("heard      {} ({:.1} s)", path.display(), outcome.heard.len() as f64 / 8_000.0);
+        if let Some(comparison) = measure::compare(&played, &outcome.heard) {
+            println!(
+                "echo       after {:.0} ms, {:+.1} dB, signal to noise {:.0} dB",
+                comparison.delay_ms, comparison.level_change_db, comparison.signal_to_noise_db
+            );
+        }
+    }
+    Ok(if outcome.is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn plan(arguments: &Arguments) -> anyhow::Result<CallPlan> {
+    if arguments.srtp {
+        bail!("--srtp: the test caller does not encrypt its media yet; leave it out");
+    }
+    let transport = match arguments.transport.as_str() {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        "tls" => bail!("--transport tls: the test caller speaks udp and tcp so far"),
+        other => bail!("--transport {other}: udp or tcp is needed"),
+    };
+    let play = match &arguments.play {
+        Some(path) => wav::read(path)?,
+        None => Vec::new(),
+    };
+    let digits = arguments.dtmf.clone().unwrap_or_default();
+    if let Some(wrong) = digits.chars().find(|digit| !"0123456789*#ABCD".contains(*digit)) {
+        bail!("--dtmf {digits}: {wrong:?} is no key of a telephone; 0-9, *, # and A-D are");
+    }
+    let played = Duration::from_millis(play.len() as u64 / 8);
+    let duration = match (arguments.duration, play.is_empty()) {
+        (Some(seconds), _) => Duration::from_secs(seconds),
+        (None, true) => DURATION_DEFAULT,
+        (None, false) => played + AFTER_THE_FILE,
+    };
+    Ok(CallPlan {
+        uri: arguments.uri.clone(),
+        from: arguments.from.clone(),
+        transport,
+        credentials: arguments.user.clone().zip(arguments.password.clone()),
+        laws: vec![Law::Mulaw, Law::Alaw],
+        play: play.into(),
+        digits,
+        duration,
+    })
+}
+
+/// Prints one line for what just happened.
+pub(crate) fn print_notice(notice: &Notice) {
+    match notice {
+        Notice::Message(rung) => println!("{rung}"),
+        Notice::Answered(media) => println!(
+            "             media: {} at {}, {} ms packets{}",
+            media.law.encoding_name(),
+            media.remote,
+            media.ptime_ms,
+            if media.telephone_event.is_some() { ", DTMF events" } else { ", no DTMF events" }
+        ),
+        Notice::HangingUp => println!("             the caller hangs up"),
+    }
+}
+
+fn print_outcome(outcome: &Outcome) {
+    match outcome.answered_after {
+        Some(after) => println!("answered   after {:.0} ms", after.as_secs_f64() * 1e3),
+        None => println!("answered   never"),
+    }
+    println!("ended      {}", outcome.ending);
+    if let Some(statistics) = &outcome.statistics {
+        print_statistics(statistics);
+    }
+}
+
+/// Prints the figures of an RTP session.
+pub(crate) fn print_statistics(statistics: &RtpStatistics) {
+    println!(
+        "RTP        {} sent, {} received, {} lost, {} concealed, jitter {:.1} ms{}",
+        statistics.packets_sent,
+        statistics.packets_received,
+        statistics.packets_lost,
+        statistics.concealed_frames,
+        f64::from(statistics.jitter_us) / 1e3,
+        statistics
+            .round_trip_us
+            .map(|us| format!(", round trip {:.1} ms", f64::from(us) / 1e3))
+            .unwrap_or_default()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn error_of(words: &[&str]) -> String {
+        let line = Line::try_parse_from([&["call"], words].concat()).expect("readable");
+        plan(&line.arguments).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_refused_by_name() {
+        assert!(error_of(&["sip:a@b", "--transport", "sctp"]).contains("--transport sctp"));
+        assert!(error_of(&["sip:a@b", "--dtmf", "12x"]).contains("'x'"));
+        assert!(error_of(&["sip:a@b", "--srtp"]).contains("--srtp"));
+        assert!(error_of(&["sip:a@b", "--play", "/nowhere.wav"]).contains("/nowhere.wav"));
+    }
 }

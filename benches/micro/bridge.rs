@@ -1,0 +1,101 @@
+//! One tick of a call through the bridge: a packet in and a frame out to the agent, the agent's frame
+//! in and a packet out. Time and allocations for the whole tick.
+
+use std::time::{Duration, Instant};
+
+use divan::{AllocProfiler, Bencher};
+use tandem_agent::{DialectConfig, DialectKind, FrameKind, StreamFacts, stream_sid};
+use tandem_call::bridge::{
+    AgentPlan, Bridge, BridgeCommand, BridgeLimits, BridgePlan, BridgeTransmit, OnClose,
+};
+use tandem_call::{AccountId, CallId};
+use tandem_media::{LatchPolicy, Law, MediaParameters};
+use uuid::Uuid;
+
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+struct Talk {
+    bridge: Bridge,
+    now: Instant,
+    tick: u32,
+    packet: [u8; 172],
+    buffer: Vec<u8>,
+    reply: (FrameKind, Vec<u8>),
+    rtp_sent: u64,
+}
+
+impl Talk {
+    fn start(dialect: &str) -> Self {
+        let call = Uuid::from_u128(42);
+        let now = Instant::now();
+        let plan = BridgePlan {
+            call: CallId(call),
+            account: AccountId::from("default"),
+            media: Some(MediaParameters::plain("192.0.2.1:4000".parse().expect("an address"), Law::Mulaw)),
+            peer: [192, 0, 2, 1].into(),
+            latch: LatchPolicy { symmetric: true, allowed: Vec::new() },
+            media_timeout: None,
+            agent: AgentPlan {
+                url: "ws://agent.example/".into(),
+                headers: Vec::new(),
+                subprotocol: None,
+                fallback_url: None,
+                dialect: DialectConfig::new(DialectKind::from_name(dialect).expect("a known dialect")),
+                facts: StreamFacts { call, ..StreamFacts::default() },
+                on_close: OnClose::Drain,
+            },
+            limits: BridgeLimits::default(),
+        };
+        let mut bridge = Bridge::new(plan, 7, now).expect("a valid configuration");
+        bridge.handle_command(now, BridgeCommand::Start);
+        let payload = base64_simd::STANDARD.encode_to_string([0x55; 160]);
+        let reply = if dialect == "twilio" {
+            let sid = stream_sid(call);
+            let text = format!(r#"{{"event":"media","streamSid":"{sid}","media":{{"payload":"{payload}"}}}}"#);
+            (FrameKind::Text, text.into_bytes())
+        } else {
+            (FrameKind::Binary, vec![0x55; 160])
+        };
+        let mut talk =
+            Self { bridge, now, tick: 0, packet: [0x55; 172], buffer: Vec::with_capacity(4_096), reply, rtp_sent: 0 };
+        // Past the prebuffer and the growth of every reused buffer.
+        for _ in 0..500 {
+            talk.tick();
+        }
+        talk
+    }
+
+    fn tick(&mut self) {
+        self.tick += 1;
+        self.now += Duration::from_millis(20);
+        self.packet[..2].copy_from_slice(&[0x80, 0]);
+        self.packet[2..4].copy_from_slice(&(self.tick as u16).to_be_bytes());
+        self.packet[4..8].copy_from_slice(&(self.tick * 160).to_be_bytes());
+        self.packet[8..12].copy_from_slice(&[1, 2, 3, 4]);
+        let source = "192.0.2.1:4000".parse().expect("an address");
+        self.bridge.handle_rtp(self.now, source, &self.packet);
+        self.drain();
+        self.bridge.handle_agent_frame(self.now, self.reply.0, &self.reply.1);
+        self.bridge.handle_timeout(self.now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(transmit) = self.bridge.poll_transmit(self.now, &mut self.buffer) {
+            self.rtp_sent += u64::from(matches!(transmit, BridgeTransmit::Rtp { .. }));
+        }
+        while self.bridge.poll_event().is_some() {}
+    }
+}
+
+#[divan::bench(args = ["asterisk", "twilio"])]
+fn tick_both_ways(bencher: Bencher, dialect: &str) {
+    let mut talk = Talk::start(dialect);
+    bencher.bench_local(|| talk.tick());
+    assert!(talk.rtp_sent >= u64::from(talk.tick) - 10, "the bridge sent a packet each tick");
+}

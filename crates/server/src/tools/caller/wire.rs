@@ -1,0 +1,108 @@
+//! The caller's signalling connection: a UDP socket or one TCP connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tandem_sip::Endpoint;
+use tandem_sip::{Flow, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+/// The largest message that is read in one piece.
+const READ_BYTES: usize = 65_535;
+
+#[derive(Debug)]
+enum Socket {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+/// One open way to the called side.
+#[derive(Debug)]
+pub(super) struct Wire {
+    socket: Socket,
+    flow: Flow,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    pub(super) async fn open(transport: Transport, remote: SocketAddr) -> io::Result<Self> {
+        let any: SocketAddr = if remote.is_ipv4() {
+            ([0, 0, 0, 0], 0).into()
+        } else {
+            (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+        };
+        let (socket, local, connection) = match transport {
+            Transport::Udp => {
+                let socket = UdpSocket::bind(any).await?;
+                socket.connect(remote).await?;
+                let local = socket.local_addr()?;
+                (Socket::Udp(socket), local, 0)
+            }
+            Transport::Tcp => {
+                let stream = TcpStream::connect(remote).await?;
+                stream.set_nodelay(true)?;
+                let local = stream.local_addr()?;
+                (Socket::Tcp(stream), local, 1)
+            }
+            Transport::Tls => {
+                let reason = "the test caller speaks udp and tcp; --transport tls is not there yet";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+            }
+        };
+        let flow = Flow { transport, local, remote, connection };
+        Ok(Self { socket, flow, buffer: vec![0; READ_BYTES] })
+    }
+
+    pub(super) fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    /// Tells the endpoint of the connection, where there is one.
+    pub(super) fn announce(&self, endpoint: &mut Endpoint, now: Instant) {
+        if matches!(self.socket, Socket::Tcp(_)) {
+            endpoint.handle_stream_opened(now, self.flow);
+        }
+    }
+
+    pub(super) async fn send(&mut self, payload: &Bytes) -> io::Result<()> {
+        match &mut self.socket {
+            // A port that nobody listens on shows as an error of a later send: RFC 3261's timers decide.
+            Socket::Udp(socket) => match socket.send(payload).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+                sent => sent.map(drop),
+            },
+            Socket::Tcp(stream) => stream.write_all(payload).await,
+        }
+    }
+
+    /// Waits for bytes; cancelling it loses none.
+    pub(super) async fn receive(&mut self) -> io::Result<Bytes> {
+        loop {
+            let received = match &mut self.socket {
+                Socket::Udp(socket) => socket.recv(&mut self.buffer).await,
+                Socket::Tcp(stream) => stream.read(&mut self.buffer).await,
+            };
+            match received {
+                Ok(0) if matches!(self.socket, Socket::Tcp(_)) => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the called side"));
+                }
+                Ok(length) => return Ok(Bytes::copy_from_slice(&self.buffer[..length])),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    let reason = format!("nobody listens at {}", self.flow.remote);
+                    return Err(io::Error::new(error.kind(), reason));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(super) fn hand_over(&self, endpoint: &mut Endpoint, now: Instant, payload: Bytes) {
+        match self.socket {
+            Socket::Udp(_) => endpoint.handle_datagram(now, self.flow, payload),
+            Socket::Tcp(_) => endpoint.handle_stream(now, self.flow, &payload),
+        }
+    }
+}
