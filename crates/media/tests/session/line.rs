@@ -11,6 +11,10 @@ pub(crate) const SSRC: u32 = 0x1122_3344;
 pub(crate) const FIRST_SEQUENCE: u16 = 65_530;
 pub(crate) const FIRST_TIMESTAMP: u32 = u32::MAX - 1_000;
 
+pub(crate) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
 pub(crate) fn peer() -> SocketAddr {
     PEER.parse().expect("an address")
 }
