@@ -4,6 +4,7 @@
 //! their inputs.
 
 pub mod api;
+pub mod checks;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -33,6 +33,9 @@ use crate::secrets::{Sealer, SecretError};
 /// Connections that read. SQLite readers do not block each other, nor the writer (WAL).
 const READERS: u32 = 8;
 
+/// What the text sealed when the database was made is bound to.
+const SEAL_PLACE: &str = "the database";
+
 /// What kept the store from doing what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -156,6 +159,38 @@ impl Store {
         Ok(store)
     }
 
+    /// Looks at a database that exists, without making or migrating anything, and says what it holds.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is not ours, or was sealed with another key.
+    pub async fn look(url: &str, sealer: &Sealer) -> Result<String> {
+        sqlx::any::install_default_drivers();
+        let fail = |detail: String| StoreError::Open { url: without_password(url), detail };
+        let address = match Place::of(url) {
+            Place::File(path) => format!("sqlite://{}?mode=ro", path.display()),
+            Place::Server => url.to_owned(),
+        };
+        let options = AnyConnectOptions::from_str(&address).map_err(|error| fail(error.to_string()))?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options)
+            .await
+            .map_err(|error| fail(error.to_string()))?;
+        let sealed: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = 'seal_check'")
+            .fetch_optional(&pool)
+            .await
+            .map_err(|error| fail(format!("it holds no tables of this program: {error}")))?;
+        if let Some((sealed,)) = sealed {
+            sealer.open(SEAL_PLACE, &sealed)?;
+        }
+        let (trunks,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM trunks").fetch_one(&pool).await?;
+        let (numbers,): (i64,) =
+            sqlx::query_as("SELECT COUNT(*) FROM numbers WHERE deleted_at IS NULL").fetch_one(&pool).await?;
+        pool.close().await;
+        Ok(format!("{trunks} trunks, {numbers} numbers"))
+    }
+
     /// Asks the database for a sign of life.
     ///
     /// # Errors
@@ -179,18 +214,17 @@ impl Store {
     /// Holds the key against a text sealed when the database was made, so that a wrong key is told at the start
     /// and not when the first trunk is asked for its password.
     async fn check_seal(&self) -> Result<()> {
-        const PLACE: &str = "the database";
         let mut change = self.begin().await?;
         let sealed: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = 'seal_check'")
             .fetch_optional(&mut *change)
             .await?;
         match sealed {
             Some((sealed,)) => {
-                self.sealer.open(PLACE, &sealed)?;
+                self.sealer.open(SEAL_PLACE, &sealed)?;
             }
             None => {
                 sqlx::query("INSERT INTO settings (name, value) VALUES ('seal_check', $1)")
-                    .bind(self.sealer.seal(PLACE, "tandem"))
+                    .bind(self.sealer.seal(SEAL_PLACE, "tandem"))
                     .execute(&mut *change)
                     .await?;
                 change.commit().await?;

@@ -1,5 +1,6 @@
 //! The control plane as its users see it: the store by its public face, the REST API through its router.
 
+mod checks;
 mod client;
 mod rest;
 mod rest_bad_input;
