@@ -61,6 +61,11 @@ impl Endpoint {
     ) {
         let response = self.with_product(ResponseBuilder::new(request, 200, None)).finish();
         self.reply(now, transaction, 200, response);
+        self.bye_taken(now, id, request);
+    }
+
+    /// Ends the session of a BYE that was answered.
+    pub(super) fn bye_taken(&mut self, now: Instant, id: SessionId, request: &Request) {
         let reason = request.header(HeaderName::Reason).map(|reason| request.share(reason));
         let Some(session) = self.sessions.get(&id) else { return };
         let farewell = match &session.stage {

@@ -244,6 +244,11 @@ impl Incoming {
         self.flow.remote
     }
 
+    /// The session description it carries, alone or as a part of its body.
+    pub fn offer(&self) -> Option<Bytes> {
+        super::body::session_description(self.request.fields())
+    }
+
     /// What the protocol itself has against this request: 405, 413, 415, 416, 420, 422, 482, 483,
     /// 488, 501. A known peer is refused with it; a stranger is refused as a stranger.
     /// [`crate::Endpoint::accept`] refuses with it by itself.

@@ -24,6 +24,9 @@ use crate::flow::{Flow, Transport};
 use crate::ids::{SessionId, TransactionId};
 use crate::message::{HeaderName, Message, Method, Request, RequestBuilder, Response, Scheme};
 
+/// ACKs kept for repeated 2xx: those of some forks and of some re-INVITEs in a row.
+const MAX_ACKS: usize = 16;
+
 /// An INVITE to be sent.
 #[derive(Clone, Debug)]
 pub struct OutgoingInvite {
@@ -289,7 +292,7 @@ impl Endpoint {
         let Some(session) = self.sessions.get(&id) else { return };
         let tag = response.to().tag().unwrap_or_default();
         let is_ours = session.dialog.remote_tag() == tag;
-        if is_ours || session.acks.len() > self.config.limits.forks {
+        if is_ours || session.acks.len() >= self.config.limits.forks.min(MAX_ACKS) {
             return;
         }
         self.counters.forks_ended += 1;
@@ -328,8 +331,10 @@ impl Endpoint {
         };
         if let Some(session) = self.sessions.get_mut(&id) {
             let remote_tag = dialog.remote_tag().clone();
-            // The ACKs of earlier re-INVITEs are past their repeats once a later one is sent.
-            session.acks.retain(|known| known.remote_tag != remote_tag || known.cseq == cseq);
+            if session.acks.len() == MAX_ACKS {
+                // The oldest is past its repeats: each INVITE after it took a round trip at least.
+                session.acks.remove(0);
+            }
             session.acks.push(SentAck { remote_tag, cseq, ack: ack.clone(), target: target.clone() });
         }
         self.send(None, target, ack);

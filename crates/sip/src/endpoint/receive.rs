@@ -159,7 +159,7 @@ impl Endpoint {
             return self.answer_with_refusal(now, flow, id, &request, &refusal);
         }
         let Some(transaction) = self.open_server(now, &request, flow, Some(id)) else {
-            return self.refuse_overloaded(flow, &request);
+            return self.receive_without_room(now, flow, id, &request);
         };
         match request.method() {
             Method::Bye => self.bye_received(now, id, transaction, &request),
@@ -169,6 +169,17 @@ impl Endpoint {
             Method::Info => self.info_received(now, id, transaction, &request),
             _ => self.answer_options_within(now, id, transaction, &request),
         }
+    }
+
+    /// No room for a transaction: a BYE is taken all the same, for it makes room; all else is refused.
+    fn receive_without_room(&mut self, now: Instant, flow: Flow, id: SessionId, request: &Request) {
+        if request.method() != Method::Bye {
+            return self.refuse_overloaded(flow, request);
+        }
+        let response = self.with_product(ResponseBuilder::new(request, 200, None)).finish();
+        let target = self.reply_target(flow, request.fields());
+        self.send(None, target, response);
+        self.bye_taken(now, id, request);
     }
 
     /// Refuses a request within a dialog through a transaction, so that repeats get the same.

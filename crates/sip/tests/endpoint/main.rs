@@ -1,0 +1,16 @@
+//! The endpoint in virtual time: against scripted peers, message by message, and against another endpoint
+//! over a seeded network that loses and delays.
+
+mod cancel;
+mod change;
+mod changes_of_ours;
+mod check;
+mod invite;
+mod loss;
+mod outgoing;
+mod pair;
+mod prack;
+mod races;
+mod refresh;
+mod solo;
+mod streams;
