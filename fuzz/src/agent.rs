@@ -1,0 +1,101 @@
+//! What no agent's frame may do to its dialect: whatever the bytes, there come commands within their bounds or an
+//! error, and what the dialect writes back is well formed.
+//!
+//! An input is a stream: its first byte chooses among the dialect's settings, the rest is messages parted by 0x1E
+//! (RS), binary ones marked by a leading `B`.
+
+use tandem_agent::{
+    AgentCommand, AgentEvent, ControlFormat, Dialect, DialectConfig, DialectKind, Encoding, FrameKind,
+    MAX_MESSAGE_BYTES, MAX_NAME_BYTES, StreamFacts,
+};
+
+/// The settings that the first byte chooses among.
+const ENCODINGS: [Option<Encoding>; 3] = [None, Some(Encoding::Alaw), Some(Encoding::Slin)];
+const CONTROLS: [ControlFormat; 3] = [ControlFormat::PlainText, ControlFormat::Json, ControlFormat::Auto];
+
+/// A stream of chan_websocket.
+pub fn agent_asterisk(data: &[u8]) {
+    stream(DialectKind::Asterisk, data);
+}
+
+/// A stream of Twilio Media Streams.
+pub fn agent_twilio(data: &[u8]) {
+    stream(DialectKind::Twilio, data);
+}
+
+/// A stream of Bolna's fork of mod_audio_stream.
+pub fn agent_bolna(data: &[u8]) {
+    stream(DialectKind::Bolna, data);
+}
+
+fn stream(kind: DialectKind, data: &[u8]) {
+    let Some((choice, messages)) = data.split_first() else { return };
+    let choice = usize::from(*choice);
+    let config = DialectConfig {
+        encoding: ENCODINGS[choice % 3],
+        control_format: CONTROLS[choice / 3 % 3],
+        ..DialectConfig::new(kind)
+    };
+    let facts = StreamFacts::default();
+    let Ok(mut dialect) = Dialect::new(&config, &facts) else {
+        assert!(config.validate().is_err());
+        return;
+    };
+    let mut out = Vec::new();
+    while dialect.poll_start(&facts, &mut out).is_some() {}
+    for message in messages.split(|byte| *byte == 0x1e) {
+        match message.split_first() {
+            Some((b'B', binary)) => frame(&mut dialect, kind, FrameKind::Binary, binary),
+            _ => frame(&mut dialect, kind, FrameKind::Text, message),
+        }
+    }
+}
+
+/// Decodes one frame and checks what comes of it.
+fn frame(dialect: &mut Dialect, dialect_kind: DialectKind, kind: FrameKind, bytes: &[u8]) {
+    let ignored = dialect.ignored();
+    let mut names = Vec::new();
+    let mut commands = 0;
+    let result = dialect.decode(kind, bytes, &mut |command| {
+        commands += 1;
+        match command {
+            AgentCommand::Audio { format, data } => {
+                assert!(data.len() <= bytes.len(), "audio does not grow in decoding");
+                assert!(format.bytes_per_ms() >= 8);
+            }
+            AgentCommand::Mark { name } => names.push(name.to_owned()),
+            AgentCommand::StopBuffering { id } => assert!(id.unwrap_or_default().len() <= MAX_NAME_BYTES),
+            AgentCommand::SendDtmf { digits } => assert!(digits.is_ascii() && !digits.is_empty()),
+            AgentCommand::Transfer { target, .. } => assert!(!target.is_empty()),
+            _ => {}
+        }
+    });
+    assert!(commands <= 1, "a message holds one command");
+    let is_known = dialect.ignored() == ignored;
+    assert_eq!(commands == 1, result.is_ok() && is_known, "a command, an error, or an unknown word");
+    assert!(result.is_err() || bytes.len() <= MAX_MESSAGE_BYTES);
+    for name in names {
+        assert!(name.len() <= MAX_NAME_BYTES);
+        let mut out = Vec::new();
+        let event = AgentEvent::MarkPlayed { name: &name, cleared: false };
+        assert_eq!(dialect.encode_event(event, &mut out), Some(FrameKind::Text));
+        assert_carries(dialect_kind, &out, &name);
+    }
+    if let Err(error) = result {
+        let mut out = Vec::new();
+        dialect.encode_event(AgentEvent::Error { text: &error.to_string() }, &mut out);
+        assert!(std::str::from_utf8(&out).is_ok());
+    }
+}
+
+/// The name of a mark comes back as it came, in JSON or at the end of a plain line.
+fn assert_carries(kind: DialectKind, text: &[u8], name: &str) {
+    let text = std::str::from_utf8(text).expect("what we write is UTF-8");
+    if kind == DialectKind::Asterisk && !text.starts_with('{') {
+        assert!(text.ends_with(name), "{text}");
+        return;
+    }
+    let event: serde_json::Value = serde_json::from_str(text).expect("what we write is JSON");
+    let found = [&event["name"], &event["mark"]["name"], &event["correlation_id"]];
+    assert!(found.iter().any(|value| value.as_str() == Some(name)), "{text}");
+}
