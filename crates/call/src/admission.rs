@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_trunks_total_and_inbound_limits_are_held_and_given_back() {
-        let now = Instant::now();
+        let now = begin();
         let mut admission = admission(now);
         let mut trunk = Trunk::new("t", "a", "one");
         trunk.limits.calls_in = Some(2);
@@ -363,13 +363,11 @@ mod tests {
 
     #[test]
     fn calls_per_second_allow_a_burst_of_one_second_and_come_back_with_time() {
-        let start = Instant::now();
+        let start = begin();
         let mut admission = admission(start);
         let mut trunk = Trunk::new("t", "a", "one");
         trunk.limits.calls_per_second = Some(2.0);
-        let mut permits = Vec::new();
-        permits.push(admission.admit(&trunk, Side::Inbound, start).unwrap());
-        permits.push(admission.admit(&trunk, Side::Inbound, start).unwrap());
+        let permits = [0, 1].map(|_| admission.admit(&trunk, Side::Inbound, start).unwrap());
         let refused = admission.admit(&trunk, Side::Inbound, start).unwrap_err();
         assert_eq!(refused.code, VerdictCode::TrunkRateReached);
         assert_eq!(refused.code.status(), 480);
@@ -387,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_rate_below_one_a_second_still_lets_the_first_call_in() {
-        let start = Instant::now();
+        let start = begin();
         let mut admission = admission(start);
         let mut trunk = Trunk::new("t", "a", "one");
         trunk.limits.calls_per_second = Some(0.5);
@@ -398,7 +396,7 @@ mod tests {
 
     #[test]
     fn the_nodes_limit_and_its_drain_answer_503_with_retry_after() {
-        let now = Instant::now();
+        let now = begin();
         let limits = AdmissionLimits { max_calls: 1, ..AdmissionLimits::default() };
         let mut admission = Admission::new(limits, 7, now);
         let trunk = Trunk::new("t", "a", "one");
@@ -415,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_stranger_is_answered_within_its_allowance_and_then_met_with_silence() {
-        let start = Instant::now();
+        let start = begin();
         let mut admission = admission(start);
         let loud = "198.51.100.7".parse().unwrap();
         let answered = (0..1000).filter(|_| admission.answers_stranger(loud, start)).count();
@@ -431,7 +429,7 @@ mod tests {
     /// A flood from a hundred thousand forged sources: the answers are bounded and so is the memory.
     #[test]
     fn forged_sources_without_number_share_one_allowance_and_one_table() {
-        let start = Instant::now();
+        let start = begin();
         let mut admission = admission(start);
         let answered = (0..100_000u32)
             .filter(|number| admission.answers_stranger(IpAddr::V4((*number).into()), start))
@@ -442,7 +440,7 @@ mod tests {
 
     #[test]
     fn addresses_of_one_ipv6_network_are_one_stranger() {
-        let start = Instant::now();
+        let start = begin();
         let mut admission = admission(start);
         let answered = (0..100u128)
             .filter(|host| {
@@ -455,5 +453,10 @@ mod tests {
 
     fn admission(now: Instant) -> Admission {
         Admission::new(AdmissionLimits::default(), 7, now)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
+    fn begin() -> Instant {
+        Instant::now()
     }
 }

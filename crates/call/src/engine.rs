@@ -21,7 +21,7 @@ use crate::config::EngineConfig;
 use crate::counters::{Census, Counters};
 use crate::doorkeeper::Doorkeeper;
 use crate::ids::{CallId, TrunkId};
-use crate::inbound::{Happening, Inbound, State};
+use crate::inbound::{Awaiting, Happening, Inbound};
 use crate::input::{Command, Input};
 use crate::ladder::{Glimpse, Heading, MAX_LINE_BYTES, Rung, short_text};
 use crate::node::Node;
@@ -156,7 +156,7 @@ impl Engine {
 
     /// The records of all calls that are not over yet, by their identifiers' order.
     pub fn live_calls(&self) -> impl Iterator<Item = &CallRecord> {
-        self.calls.values().filter(|call| call.state != State::AwaitingLastMessage).map(Inbound::record)
+        self.calls.values().filter(|call| call.awaits != Awaiting::LastMessage).map(Inbound::record)
     }
 
     /// Concurrent calls of a trunk, inbound and outbound.
@@ -312,13 +312,13 @@ impl Engine {
     }
 
     fn reason_of(&self, call: CallId) -> &'static str {
-        match self.calls.get(&call).map(|call| call.state) {
-            Some(State::AwaitingBridge) => "give up waiting for a media port",
-            Some(State::AwaitingAgent) => "give up waiting for the agent",
-            Some(State::AwaitingAck) => "give up waiting for the ACK",
-            Some(State::AwaitingEnd) => "end the call that lasts too long",
-            Some(State::AwaitingBridgeClose) => "give up waiting for the bridge's end",
-            Some(State::AwaitingLastMessage) | None => "let go of the finished call",
+        match self.calls.get(&call).map(|call| call.awaits) {
+            Some(Awaiting::Bridge) => "give up waiting for a media port",
+            Some(Awaiting::Agent) => "give up waiting for the agent",
+            Some(Awaiting::Ack) => "give up waiting for the ACK",
+            Some(Awaiting::End) => "end the call that lasts too long",
+            Some(Awaiting::BridgeClose) => "give up waiting for the bridge's end",
+            Some(Awaiting::LastMessage) | None => "let go of the finished call",
         }
     }
 }

@@ -12,23 +12,26 @@
 //! each has one deadline. Every input is answered in every state: the matches below have no catch-all arm.
 //! RFC 3261 sections 13.3 and 15, RFC 3264, RFC 3326, RFC 4028, RFC 5407.
 
+mod change;
+mod end;
+mod ending;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tandem_sip::{EndedBy, Refusal, SessionId};
+use tandem_sip::{EndedBy, SessionId};
 
 use crate::admission::Permit;
-use crate::bridge::{AgentHangUpCause, BridgeCommand, BridgeEvent, BridgeStatistics};
-use crate::dtmf_info;
+use crate::bridge::{BridgeCommand, BridgeEvent, BridgeStatistics};
 use crate::ids::CallId;
 use crate::input::{AgentFailure, BridgeFailure, HangUpCommand};
 use crate::ladder::{Ladder, Rung};
 use crate::negotiation::Negotiation;
 use crate::node::Node;
 use crate::output::Output;
-use crate::record::{CallRecord, CallStatus, HangupBy, HangupReason, MediaSummary};
+use crate::record::{CallRecord, CallStatus};
 use crate::table::Trunk;
 use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode};
 
@@ -40,19 +43,19 @@ const SESSION_END: Duration = Duration::from_secs(40);
 
 /// What a call awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum State {
+pub(crate) enum Awaiting {
     /// A media port.
-    AwaitingBridge,
+    Bridge,
     /// The agent's WebSocket; the caller hears ringing.
-    AwaitingAgent,
+    Agent,
     /// The caller's ACK to our 200.
-    AwaitingAck,
+    Ack,
     /// The end: the call is up.
-    AwaitingEnd,
+    End,
     /// The end of the bridge; signalling is over or on its way out.
-    AwaitingBridgeClose,
+    BridgeClose,
     /// The last SIP messages, for the ladder; the record is out.
-    AwaitingLastMessage,
+    LastMessage,
 }
 
 /// What happens to a call.
@@ -82,25 +85,12 @@ enum BridgeLife {
     Gone,
 }
 
-/// Why a call ends, for its record, its verdict and its caller.
-#[derive(Clone, Debug)]
-struct Ending {
-    status: CallStatus,
-    by: HangupBy,
-    reason: HangupReason,
-    /// What the INVITE is refused with, if it still can be.
-    code: VerdictCode,
-    refusal: u16,
-    /// What went wrong, for the tenant.
-    error: Option<String>,
-}
-
 /// One call.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     pub(crate) id: CallId,
     pub(crate) sip_call_id: Bytes,
-    pub(crate) state: State,
+    pub(crate) awaits: Awaiting,
     trunk: Arc<Trunk>,
     peer: SocketAddr,
     /// The caller's leg, until its end was reported.
@@ -134,7 +124,7 @@ impl Inbound {
         let mut call = Self {
             id: parts.id,
             sip_call_id: parts.sip_call_id,
-            state: State::AwaitingBridge,
+            awaits: Awaiting::Bridge,
             trunk: parts.trunk,
             peer: parts.peer,
             session: Some(parts.session),
@@ -146,14 +136,14 @@ impl Inbound {
             ladder: Ladder::default(),
             deadline: None,
         };
-        call.enter(State::AwaitingBridge, now, node);
+        call.enter(Awaiting::Bridge, now, node);
         call.progress(node);
         call
     }
 
     /// Whether nothing more can come of the call.
     pub(crate) fn is_over(&self) -> bool {
-        self.state == State::AwaitingLastMessage && self.deadline.is_none()
+        self.awaits == Awaiting::LastMessage && self.deadline.is_none()
     }
 
     /// Whether an address is one that this call's signalling may come from: only those are drawn in its ladder.
@@ -186,22 +176,22 @@ impl Inbound {
             Happening::Offer { offer } => self.change_offered(offer, now, node),
             Happening::Info { content_type, body } => self.info(content_type.as_ref(), &body, node),
             Happening::SessionEnded { by, reason } => self.session_ended(by, reason, now, node),
-            Happening::HangUp { as_what } => self.end_if_live(commanded(as_what), now, node),
+            Happening::HangUp { as_what } => self.end_if_live(ending::commanded(as_what), now, node),
             Happening::SendDtmf { digits, duration_ms } => self.send_dtmf(digits, duration_ms, node),
-            Happening::DrainEnded => self.end_if_live(drained(), now, node),
+            Happening::DrainEnded => self.end_if_live(ending::drained(), now, node),
             Happening::Deadline => self.deadline_passed(now, node),
         }
     }
 
     /// The port is bound: the caller hears ringing while the shell dials the agent.
     fn bridge_opened(&mut self, rtp: SocketAddr, now: Instant, node: &mut Node) {
-        match self.state {
-            State::AwaitingBridge => {
+        match self.awaits {
+            Awaiting::Bridge => {
                 self.bridge = BridgeLife::Open;
                 self.negotiation.bind(rtp);
                 self.record.media.local = Some(rtp);
                 self.note(Check::Media, StepOutcome::Passed, rtp.to_string(), "media port bound");
-                self.enter(State::AwaitingAgent, now, node);
+                self.enter(Awaiting::Agent, now, node);
                 let ringing = self.session.map(|session| node.endpoint.provisional(now, session, 180, None));
                 if ringing.is_some_and(|sent| sent.is_ok()) {
                     self.record.status = CallStatus::Ringing;
@@ -210,33 +200,22 @@ impl Inbound {
                 }
             }
             // It was asked to close before it opened, and will report that.
-            State::AwaitingBridgeClose => node.counters.late_inputs += 1,
-            State::AwaitingAgent | State::AwaitingAck | State::AwaitingEnd | State::AwaitingLastMessage => {
+            Awaiting::BridgeClose => node.counters.late_inputs += 1,
+            Awaiting::Agent | Awaiting::Ack | Awaiting::End | Awaiting::LastMessage => {
                 node.counters.unexpected_inputs += 1;
             }
         }
     }
 
     fn bridge_failed(&mut self, cause: BridgeFailure, now: Instant, node: &mut Node) {
-        match self.state {
-            State::AwaitingBridge => {
+        match self.awaits {
+            Awaiting::Bridge => {
                 self.bridge = BridgeLife::Gone;
                 self.note(Check::Media, StepOutcome::Failed, "", cause.to_string());
-                self.end(
-                    Ending {
-                        status: CallStatus::Failed,
-                        by: HangupBy::Error,
-                        reason: HangupReason::TemporaryFailure,
-                        code: VerdictCode::MediaUnavailable,
-                        refusal: VerdictCode::MediaUnavailable.status(),
-                        error: Some(cause.to_string()),
-                    },
-                    now,
-                    node,
-                );
+                self.end(ending::media_failed(CallStatus::Failed, cause.to_string()), now, node);
             }
-            State::AwaitingBridgeClose => self.finish(now, node),
-            State::AwaitingAgent | State::AwaitingAck | State::AwaitingEnd | State::AwaitingLastMessage => {
+            Awaiting::BridgeClose => self.finish(now, node),
+            Awaiting::Agent | Awaiting::Ack | Awaiting::End | Awaiting::LastMessage => {
                 node.counters.unexpected_inputs += 1;
             }
         }
@@ -244,13 +223,13 @@ impl Inbound {
 
     /// The agent listens: answer the caller.
     fn agent_connected(&mut self, now: Instant, node: &mut Node) {
-        match self.state {
-            State::AwaitingAgent => {
+        match self.awaits {
+            Awaiting::Agent => {
                 self.note(Check::AgentConnection, StepOutcome::Passed, "", "the agent's WebSocket is up");
                 self.answer(now, node);
             }
-            State::AwaitingBridgeClose => node.counters.late_inputs += 1,
-            State::AwaitingBridge | State::AwaitingAck | State::AwaitingEnd | State::AwaitingLastMessage => {
+            Awaiting::BridgeClose => node.counters.late_inputs += 1,
+            Awaiting::Bridge | Awaiting::Ack | Awaiting::End | Awaiting::LastMessage => {
                 node.counters.unexpected_inputs += 1
             }
         }
@@ -263,7 +242,7 @@ impl Inbound {
             Err(error) => {
                 // Routing tried the same offer with the same codecs; only a bug comes here, and it ends one call.
                 self.note(Check::Codec, StepOutcome::Failed, "", error.to_string());
-                return self.end(unacceptable(error.sip_status(), error.to_string()), now, node);
+                return self.end(ending::unacceptable(error.sip_status(), error.to_string()), now, node);
             }
         };
         if node.endpoint.answer(now, session, description).is_err() {
@@ -274,13 +253,13 @@ impl Inbound {
         node.counters.answered += 1;
         self.record.answered_unix_ms = Some(node.unix_ms(now));
         self.record.sip_status = Some(200);
-        self.enter(State::AwaitingAck, now, node);
+        self.enter(Awaiting::Ack, now, node);
         self.settle_verdict(VerdictCode::Accepted, 200, now, node);
     }
 
     fn agent_refused(&mut self, cause: &AgentFailure, now: Instant, node: &mut Node) {
-        match self.state {
-            State::AwaitingAgent => {
+        match self.awaits {
+            Awaiting::Agent => {
                 let code = match cause {
                     AgentFailure::BadUrl
                     | AgentFailure::Forbidden
@@ -292,8 +271,8 @@ impl Inbound {
                 };
                 self.agent_failed(code, cause.to_string(), now, node);
             }
-            State::AwaitingBridgeClose => node.counters.late_inputs += 1,
-            State::AwaitingBridge | State::AwaitingAck | State::AwaitingEnd | State::AwaitingLastMessage => {
+            Awaiting::BridgeClose => node.counters.late_inputs += 1,
+            Awaiting::Bridge | Awaiting::Ack | Awaiting::End | Awaiting::LastMessage => {
                 node.counters.unexpected_inputs += 1
             }
         }
@@ -301,26 +280,15 @@ impl Inbound {
 
     fn agent_failed(&mut self, code: VerdictCode, cause: String, now: Instant, node: &mut Node) {
         self.note(Check::AgentConnection, StepOutcome::Failed, "", cause.as_str());
-        let refusal = node.config.agent_failure_status.status();
-        self.end(
-            Ending {
-                status: CallStatus::Failed,
-                by: HangupBy::Error,
-                reason: HangupReason::TemporaryFailure,
-                code,
-                refusal,
-                error: Some(cause),
-            },
-            now,
-            node,
-        );
+        let told = node.config.agent_failure_status;
+        self.end(ending::agent_failed(code, told, cause), now, node);
     }
 
     fn bridge_event(&mut self, event: BridgeEvent, now: Instant, node: &mut Node) {
         match event {
             BridgeEvent::Latched { source } => self.record.media.remote = Some(source),
             BridgeEvent::Digit { .. } => self.record.media.digits += 1,
-            BridgeEvent::AgentHangUp { cause } => self.end_if_live(agent_ended(cause), now, node),
+            BridgeEvent::AgentHangUp { cause } => self.end_if_live(ending::agent_ended(cause), now, node),
             BridgeEvent::MediaTimeout => self.media_timed_out(now, node),
             BridgeEvent::ProtocolError { .. } => node.counters.agent_protocol_errors += 1,
             BridgeEvent::QueueOverflow { .. } => node.counters.agent_overflows += 1,
@@ -334,76 +302,60 @@ impl Inbound {
     }
 
     fn media_timed_out(&mut self, now: Instant, node: &mut Node) {
-        match self.state {
+        match self.awaits {
             // A caller on hold sends nothing, and is not to be hung up on for it.
-            State::AwaitingEnd if !self.negotiation.is_on_hold() => {
+            Awaiting::End if !self.negotiation.is_on_hold() => {
                 let waited = node.config.media_timeout.unwrap_or_default().as_secs();
-                let ending = Ending {
-                    status: CallStatus::Completed,
-                    by: HangupBy::Carrier,
-                    reason: HangupReason::InactivityTimeout,
-                    code: VerdictCode::CallerLost,
-                    refusal: VerdictCode::CallerLost.status(),
-                    error: Some(format!("no RTP and no RTCP came for {waited} s")),
-                };
-                self.end(ending, now, node);
+                self.end(ending::media_silent(waited), now, node);
             }
-            State::AwaitingEnd
-            | State::AwaitingBridge
-            | State::AwaitingAgent
-            | State::AwaitingAck
-            | State::AwaitingBridgeClose
-            | State::AwaitingLastMessage => node.counters.late_inputs += 1,
+            Awaiting::End
+            | Awaiting::Bridge
+            | Awaiting::Agent
+            | Awaiting::Ack
+            | Awaiting::BridgeClose
+            | Awaiting::LastMessage => node.counters.late_inputs += 1,
         }
     }
 
     fn bridge_closed(&mut self, statistics: &BridgeStatistics, now: Instant, node: &mut Node) {
-        match self.state {
-            State::AwaitingBridgeClose => {
+        match self.awaits {
+            Awaiting::BridgeClose => {
                 self.count_media(statistics);
                 self.finish(now, node);
             }
             // It went by itself: a fault of the media path, which ends this call alone.
-            State::AwaitingBridge | State::AwaitingAgent | State::AwaitingAck | State::AwaitingEnd => {
+            Awaiting::Bridge | Awaiting::Agent | Awaiting::Ack | Awaiting::End => {
                 self.bridge = BridgeLife::Gone;
                 self.count_media(statistics);
                 let error = "the media path failed".to_owned();
                 self.note(Check::Media, StepOutcome::Failed, "", error.as_str());
-                let ending = Ending {
-                    status: CallStatus::Error,
-                    by: HangupBy::Error,
-                    reason: HangupReason::TemporaryFailure,
-                    code: VerdictCode::MediaUnavailable,
-                    refusal: VerdictCode::MediaUnavailable.status(),
-                    error: Some(error),
-                };
-                self.end(ending, now, node);
+                self.end(ending::media_failed(CallStatus::Error, error), now, node);
             }
-            State::AwaitingLastMessage => node.counters.unexpected_inputs += 1,
+            Awaiting::LastMessage => node.counters.unexpected_inputs += 1,
         }
     }
 
     /// The ACK: caller and agent may hear each other.
     fn acknowledged(&mut self, body: Option<Bytes>, now: Instant, node: &mut Node) {
-        match self.state {
-            State::AwaitingAck => {
+        match self.awaits {
+            Awaiting::Ack => {
                 if self.negotiation.awaits_answer() && !self.take_answer(body, node) {
-                    return self.end(no_answer_in_ack(), now, node);
+                    return self.end(ending::no_answer_in_ack(), now, node);
                 }
-                self.enter(State::AwaitingEnd, now, node);
+                self.enter(Awaiting::End, now, node);
                 node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Start });
                 self.record.status = CallStatus::InProgress;
                 self.progress(node);
             }
             // The ACK to a re-INVITE that asked for our offer.
-            State::AwaitingEnd if self.negotiation.awaits_answer() => {
+            Awaiting::End if self.negotiation.awaits_answer() => {
                 if !self.take_answer(body, node) {
-                    self.end(no_answer_in_ack(), now, node);
+                    self.end(ending::no_answer_in_ack(), now, node);
                 }
             }
-            State::AwaitingEnd => {}
-            State::AwaitingBridgeClose | State::AwaitingLastMessage => node.counters.late_inputs += 1,
-            State::AwaitingBridge | State::AwaitingAgent => node.counters.unexpected_inputs += 1,
+            Awaiting::End => {}
+            Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
+            Awaiting::Bridge | Awaiting::Agent => node.counters.unexpected_inputs += 1,
         }
     }
 
@@ -421,241 +373,18 @@ impl Inbound {
         }
     }
 
-    /// Re-INVITE or UPDATE: hold, resume, another address, another codec; an offer of ours if none came.
-    fn change_offered(&mut self, offer: Option<Bytes>, now: Instant, node: &mut Node) {
-        let Some(session) = self.session else {
-            node.counters.late_inputs += 1;
-            return;
-        };
-        match self.state {
-            State::AwaitingAck | State::AwaitingEnd => {
-                let answer = match offer {
-                    None => Ok(self.negotiation.offer()),
-                    Some(offer) => self.negotiation.answer_change(&offer),
-                };
-                match answer {
-                    Ok(description) => self.change_accepted(session, description, now, node),
-                    Err(error) => {
-                        // RFC 3261 section 14.2: refused, "the session remains unchanged".
-                        node.counters.refused_changes += 1;
-                        let _ = node.endpoint.refuse_offer(now, session, error.sip_status());
-                    }
-                }
-            }
-            // RFC 3311 section 5.2: an offer while the INVITE's own stands unanswered is refused with 500. The endpoint does
-            // that by itself, so this is a second fence.
-            State::AwaitingBridge | State::AwaitingAgent => {
-                node.counters.refused_changes += 1;
-                let _ = node.endpoint.refuse_offer(now, session, 500);
-            }
-            State::AwaitingBridgeClose | State::AwaitingLastMessage => node.counters.late_inputs += 1,
-        }
-    }
-
-    fn change_accepted(&mut self, session: SessionId, description: Bytes, now: Instant, node: &mut Node) {
-        if node.endpoint.answer_offer(now, session, description).is_err() {
-            node.counters.late_inputs += 1;
-            return;
-        }
-        if self.negotiation.awaits_answer() {
-            return;
-        }
-        if let Some(media) = self.negotiation.agreed().copied() {
-            node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Media(media) });
-        }
-    }
-
-    /// A key pressed, told by INFO.
-    fn info(&mut self, content_type: Option<&Bytes>, body: &Bytes, node: &mut Node) {
-        match self.state {
-            State::AwaitingEnd => {
-                let Some((digit, duration_ms)) = dtmf_info::read(content_type.map(|value| &value[..]), body)
-                else {
-                    return;
-                };
-                node.emit(Output::Bridge {
-                    call: self.id,
-                    command: BridgeCommand::Digit { digit, duration_ms },
-                });
-            }
-            State::AwaitingBridge
-            | State::AwaitingAgent
-            | State::AwaitingAck
-            | State::AwaitingBridgeClose
-            | State::AwaitingLastMessage => node.counters.late_inputs += 1,
-        }
-    }
-
-    fn send_dtmf(&mut self, digits: String, duration_ms: u16, node: &mut Node) {
-        match self.state {
-            State::AwaitingEnd => {
-                let command = BridgeCommand::SendDtmf { digits, duration_ms };
-                node.emit(Output::Bridge { call: self.id, command });
-            }
-            State::AwaitingBridge
-            | State::AwaitingAgent
-            | State::AwaitingAck
-            | State::AwaitingBridgeClose
-            | State::AwaitingLastMessage => node.counters.late_inputs += 1,
-        }
-    }
-
-    fn session_ended(&mut self, by: EndedBy, reason: Option<Bytes>, now: Instant, node: &mut Node) {
-        self.session = None;
-        match self.state {
-            State::AwaitingBridge | State::AwaitingAgent | State::AwaitingAck | State::AwaitingEnd => {
-                let told = reason.as_deref().and_then(q850_of);
-                let ending = caller_ended(&by, self.record.answered_unix_ms.is_some());
-                self.end(ending, now, node);
-                if told.is_some() {
-                    self.record.q850 = told;
-                }
-                if self.state == State::AwaitingLastMessage {
-                    debug_assert!(self.bridge == BridgeLife::Gone, "a record waits for its bridge");
-                }
-            }
-            State::AwaitingBridgeClose => {}
-            State::AwaitingLastMessage => self.wait_until(Some(now + LAST_MESSAGES), node),
-        }
-    }
-
-    fn deadline_passed(&mut self, now: Instant, node: &mut Node) {
-        match self.state {
-            State::AwaitingBridge => {
-                let error = "no media port in time".to_owned();
-                self.note(Check::Media, StepOutcome::Failed, "", error.as_str());
-                let ending = Ending {
-                    status: CallStatus::Failed,
-                    by: HangupBy::Error,
-                    reason: HangupReason::TemporaryFailure,
-                    code: VerdictCode::MediaUnavailable,
-                    refusal: VerdictCode::MediaUnavailable.status(),
-                    error: Some(error),
-                };
-                self.end(ending, now, node);
-            }
-            State::AwaitingAgent => {
-                let cause = AgentFailure::Timeout.to_string();
-                self.agent_failed(VerdictCode::AgentTimeout, cause, now, node);
-            }
-            State::AwaitingEnd => {
-                let ending = Ending {
-                    status: CallStatus::Completed,
-                    by: HangupBy::Callee,
-                    reason: HangupReason::MaximumDuration,
-                    code: VerdictCode::EndedBeforeAnswer,
-                    refusal: VerdictCode::EndedBeforeAnswer.status(),
-                    error: Some("the longest allowed duration was reached".to_owned()),
-                };
-                self.end(ending, now, node);
-            }
-            State::AwaitingBridgeClose => {
-                node.counters.lost_bridges += 1;
-                self.finish(now, node);
-            }
-            State::AwaitingLastMessage => {
-                self.wait_until(None, node);
-                let rungs: Arc<[Rung]> = self.ladder.rungs().cloned().collect();
-                node.emit(Output::Ladder { call: self.id, account: self.record.account.clone(), rungs });
-            }
-            // The endpoint gives up waiting for the ACK and reports it.
-            State::AwaitingAck => node.counters.unexpected_inputs += 1,
-        }
-    }
-
-    fn end_if_live(&mut self, ending: Ending, now: Instant, node: &mut Node) {
-        match self.state {
-            State::AwaitingBridge | State::AwaitingAgent | State::AwaitingAck | State::AwaitingEnd => {
-                self.end(ending, now, node);
-            }
-            State::AwaitingBridgeClose | State::AwaitingLastMessage => node.counters.late_inputs += 1,
-        }
-    }
-
-    /// Ends the call from a live state: the caller is told if it does not know, the bridge is closed, the place is free.
-    fn end(&mut self, ending: Ending, now: Instant, node: &mut Node) {
-        debug_assert!(self.record.ended_unix_ms.is_none(), "a call ends once");
-        let was_answered = self.record.answered_unix_ms.is_some();
-        self.say_goodbye(&ending, was_answered, now, node);
-        self.record.ended_unix_ms = Some(node.unix_ms(now));
-        self.record.hangup_by = Some(ending.by);
-        self.record.hangup_reason = Some(ending.reason);
-        self.record.q850 = Some(ending.reason.q850());
-        if self.record.error_message.is_none() {
-            self.record.error_message = ending.error;
-        }
-        if !was_answered {
-            self.record.sip_status = Some(ending.refusal);
-            self.settle_verdict(ending.code, ending.refusal, now, node);
-        }
-        if let Some(permit) = self.permit.take() {
-            node.admission.release(permit, now);
-        }
-        let is_bridged = self.close_bridge(node);
-        self.record.status = CallStatus::CallDisconnected;
-        if is_bridged && was_answered {
-            self.progress(node);
-        }
-        self.record.status = ending.status;
-        if is_bridged {
-            self.enter(State::AwaitingBridgeClose, now, node);
-        } else {
-            self.finish(now, node);
-        }
-    }
-
-    /// BYE to an answered call, a refusal to one that is not; nothing to a caller who has gone.
-    fn say_goodbye(&mut self, ending: &Ending, was_answered: bool, now: Instant, node: &mut Node) {
-        let Some(session) = self.session else { return };
-        let told = if was_answered {
-            let reason = format!("Q.850;cause={};text=\"{}\"", ending.reason.q850(), ending.reason.as_str());
-            node.endpoint.hangup(now, session, Some(Bytes::from(reason)))
-        } else {
-            let mut refusal = Refusal::new(ending.refusal);
-            if ending.refusal == 503 {
-                refusal = refusal.header("Retry-After", "5");
-            }
-            node.endpoint.reject(now, session, refusal)
-        };
-        if told.is_err() {
-            // The caller went at the same moment; the end of its session is on its way here.
-            node.counters.late_inputs += 1;
-        }
-    }
-
-    /// Asks for the bridge's end. Returns whether its close is still to be reported.
-    fn close_bridge(&mut self, node: &mut Node) -> bool {
-        match self.bridge {
-            BridgeLife::Gone => return false,
-            BridgeLife::Open => {
-                node.emit(Output::Bridge { call: self.id, command: BridgeCommand::HangUp });
-            }
-            BridgeLife::Asked => {}
-        }
-        node.emit(Output::CloseBridge { call: self.id });
-        true
-    }
-
-    /// The record goes out, once.
-    fn finish(&mut self, now: Instant, node: &mut Node) {
-        debug_assert!(self.record.status.is_final(), "the end is known");
-        self.bridge = BridgeLife::Gone;
-        node.emit(Output::Record(Box::new(self.record.clone())));
-        self.enter(State::AwaitingLastMessage, now, node);
-    }
-
-    fn enter(&mut self, state: State, now: Instant, node: &mut Node) {
-        self.state = state;
+    fn enter(&mut self, awaits: Awaiting, now: Instant, node: &mut Node) {
+        self.awaits = awaits;
         let config = &node.config;
-        let wait = match state {
-            State::AwaitingBridge => Some(config.bridge_timeout),
-            State::AwaitingAgent => Some(config.agent_timeout),
+        let wait = match awaits {
+            Awaiting::Bridge => Some(config.bridge_timeout),
+            Awaiting::Agent => Some(config.agent_timeout),
             // The endpoint bounds it: 64*T1 without ACK end the session (RFC 3261 section 13.3.1.4).
-            State::AwaitingAck => None,
-            State::AwaitingEnd => config.max_duration,
-            State::AwaitingBridgeClose => Some(config.close_timeout),
-            State::AwaitingLastMessage if self.session.is_some() => Some(SESSION_END),
-            State::AwaitingLastMessage => Some(LAST_MESSAGES),
+            Awaiting::Ack => None,
+            Awaiting::End => config.max_duration,
+            Awaiting::BridgeClose => Some(config.close_timeout),
+            Awaiting::LastMessage if self.session.is_some() => Some(SESSION_END),
+            Awaiting::LastMessage => Some(LAST_MESSAGES),
         };
         self.wait_until(wait.map(|wait| now + wait), node);
     }
@@ -685,170 +414,4 @@ impl Inbound {
             verdict.step(check, outcome, subject, detail);
         }
     }
-
-    fn settle_verdict(&mut self, code: VerdictCode, status: u16, now: Instant, node: &mut Node) {
-        if let Some(mut verdict) = self.verdict.take() {
-            verdict.conclude(code);
-            verdict.status = status;
-            node.emit_verdict(verdict, now);
-        }
-    }
-
-    fn count_media(&mut self, statistics: &BridgeStatistics) {
-        let rtp = &statistics.rtp;
-        let law = self.negotiation.agreed().map(|media| media.law.encoding_name().to_owned());
-        self.record.media = MediaSummary {
-            remote: rtp.latched.or(self.record.media.remote),
-            local: self.negotiation.local(),
-            codec: law,
-            packets_received: rtp.packets_received,
-            packets_sent: rtp.packets_sent,
-            packets_lost: u64::try_from(rtp.packets_lost).unwrap_or(0),
-            packets_from_strangers: rtp.strangers,
-            jitter_us: rtp.jitter_us.into(),
-            round_trip_us: rtp.round_trip_us.map(u64::from),
-            agent_frames_received: statistics.agent_frames_received,
-            agent_frames_sent: statistics.agent_frames_sent,
-            heard_ms: statistics.heard_ms,
-            digits: self.record.media.digits,
-        };
-    }
-}
-
-/// What the caller's own end of the call means.
-fn caller_ended(by: &EndedBy, was_answered: bool) -> Ending {
-    let completed = |by, reason, error: Option<&str>| Ending {
-        status: if was_answered { CallStatus::Completed } else { CallStatus::Failed },
-        by,
-        reason,
-        code: VerdictCode::CallerLost,
-        refusal: VerdictCode::CallerLost.status(),
-        error: error.map(str::to_owned),
-    };
-    match by {
-        EndedBy::ByeReceived if was_answered => {
-            completed(HangupBy::Caller, HangupReason::EndedNormally, None)
-        }
-        // RFC 3261 section 15: a caller may send BYE on an early dialog; it means the same as CANCEL.
-        EndedBy::ByeReceived | EndedBy::Cancelled => Ending {
-            status: CallStatus::Canceled,
-            by: HangupBy::Caller,
-            reason: HangupReason::CanceledByOriginator,
-            code: VerdictCode::CancelledByCaller,
-            refusal: VerdictCode::CancelledByCaller.status(),
-            error: None,
-        },
-        EndedBy::NoAck => Ending {
-            status: CallStatus::Failed,
-            ..completed(
-                HangupBy::Carrier,
-                HangupReason::NetworkError,
-                Some("the caller never acknowledged the answer"),
-            )
-        },
-        EndedBy::NoPrack => completed(
-            HangupBy::Carrier,
-            HangupReason::NetworkError,
-            Some("the caller never acknowledged a reliable provisional response"),
-        ),
-        EndedBy::SessionExpired => completed(
-            HangupBy::Carrier,
-            HangupReason::NetworkError,
-            Some("the caller did not refresh the session in time"),
-        ),
-        EndedBy::DialogLost => {
-            completed(HangupBy::Carrier, HangupReason::NetworkError, Some("the caller forgot the dialog"))
-        }
-        EndedBy::TransportLost => {
-            completed(HangupBy::Carrier, HangupReason::NetworkError, Some("the caller cannot be reached"))
-        }
-        // Ends of our own doing, reported while the call is live: only a bound of the endpoint can be behind it.
-        EndedBy::Rejected { .. } | EndedBy::HungUp | EndedBy::Refused { .. } | EndedBy::NoResponse => {
-            Ending {
-                status: CallStatus::Error,
-                ..completed(
-                    HangupBy::Error,
-                    HangupReason::TemporaryFailure,
-                    Some("the signalling ended by itself"),
-                )
-            }
-        }
-    }
-}
-
-fn agent_ended(cause: AgentHangUpCause) -> Ending {
-    let (status, by, reason, error) = match cause {
-        AgentHangUpCause::Command | AgentHangUpCause::Closed { code: None | Some(1000 | 1001 | 1005) } => {
-            (CallStatus::Completed, HangupBy::Callee, HangupReason::EndedNormally, None)
-        }
-        AgentHangUpCause::Closed { code: Some(code) } => {
-            let error = format!("the agent closed its socket with {code}");
-            (CallStatus::Completed, HangupBy::Callee, HangupReason::EndedNormally, Some(error))
-        }
-        AgentHangUpCause::Lost => {
-            let error = "the agent's connection broke".to_owned();
-            (CallStatus::Completed, HangupBy::Error, HangupReason::NetworkError, Some(error))
-        }
-        AgentHangUpCause::ProtocolErrors => {
-            let error = "the agent sent too much that could not be understood".to_owned();
-            (CallStatus::Failed, HangupBy::Error, HangupReason::TemporaryFailure, Some(error))
-        }
-    };
-    let code = VerdictCode::EndedBeforeAnswer;
-    Ending { status, by, reason, code, refusal: code.status(), error }
-}
-
-fn commanded(as_what: HangUpCommand) -> Ending {
-    let status = match as_what {
-        HangUpCommand::Stop => CallStatus::Stopped,
-        HangUpCommand::Complete => CallStatus::Completed,
-    };
-    let code = VerdictCode::EndedBeforeAnswer;
-    Ending {
-        status,
-        by: HangupBy::ApiRequest,
-        reason: HangupReason::EndedNormally,
-        code,
-        refusal: code.status(),
-        error: None,
-    }
-}
-
-fn drained() -> Ending {
-    Ending {
-        status: CallStatus::Stopped,
-        by: HangupBy::Error,
-        reason: HangupReason::NodeDrained,
-        code: VerdictCode::Draining,
-        refusal: VerdictCode::Draining.status(),
-        error: Some("the node stopped before the call was over".to_owned()),
-    }
-}
-
-fn unacceptable(refusal: u16, error: String) -> Ending {
-    Ending {
-        status: CallStatus::Failed,
-        by: HangupBy::Carrier,
-        reason: HangupReason::NetworkError,
-        code: VerdictCode::OfferUnacceptable,
-        refusal,
-        error: Some(error),
-    }
-}
-
-fn no_answer_in_ack() -> Ending {
-    unacceptable(488, "the ACK brought no usable answer to our offer".to_owned())
-}
-
-/// The cause in a Reason header (RFC 3326): `Q.850;cause=16;text="…"`, possibly among others.
-fn q850_of(reason: &[u8]) -> Option<u8> {
-    let text = std::str::from_utf8(reason).ok()?;
-    let value = text.split(',').find(|value| {
-        value.split(';').next().is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("Q.850"))
-    })?;
-    let cause = value.split(';').skip(1).find_map(|parameter| {
-        let (name, cause) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("cause").then(|| cause.trim())
-    })?;
-    cause.parse().ok().filter(|cause| *cause < 128)
 }

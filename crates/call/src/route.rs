@@ -20,6 +20,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tandem_media::Law;
 use tandem_sip::Transport;
+use tandem_sip::auth::Staleness;
 use uuid::Uuid;
 
 use crate::dialled::{self, Keys};
@@ -103,11 +104,8 @@ pub enum Authentication {
 pub enum Action {
     /// Call the agent.
     Connect(Route),
-    /// Send 401 with a challenge.
-    Challenge {
-        /// The credentials were right once: the peer need not ask its user again.
-        is_stale: bool,
-    },
+    /// Send 401 with a challenge; a stale one tells the peer that its password was right.
+    Challenge(Staleness),
     /// Refuse with the verdict's status.
     Refuse,
 }
@@ -205,7 +203,9 @@ pub fn evaluate(query: &Query<'_>, table: &RoutingTable, authentication: &Authen
     let outcome = search.decide(&mut verdict, authentication, is_known);
     let (code, action, status) = match outcome {
         Ok(route) => (VerdictCode::Accepted, Action::Connect(route), None),
-        Err(Refused { code, answer, status }) => (code, answer, status),
+        Err(Refused { code, challenge, status }) => {
+            (code, challenge.map_or(Action::Refuse, Action::Challenge), status)
+        }
     };
     verdict.conclude(code);
     verdict.status = status.unwrap_or(verdict.status);
@@ -233,20 +233,23 @@ fn has_username(trunk: &Trunk, wanted: &str) -> bool {
     }
 }
 
+/// Why an INVITE is not connected, and how that is said.
+#[derive(Clone, Copy)]
 struct Refused {
     code: VerdictCode,
-    answer: Action,
+    /// Whether to challenge rather than refuse, and whether the challenge is stale's.
+    challenge: Option<Staleness>,
     /// The status where it is not the code's own.
     status: Option<u16>,
 }
 
 impl Refused {
     fn with(code: VerdictCode) -> Self {
-        Self { code, answer: Action::Refuse, status: None }
+        Self { code, challenge: None, status: None }
     }
 
-    fn challenged(code: VerdictCode, is_stale: bool) -> Self {
-        Self { code, answer: Action::Challenge { is_stale }, status: Some(401) }
+    fn challenged(code: VerdictCode, staleness: Staleness) -> Self {
+        Self { code, challenge: Some(staleness), status: Some(401) }
     }
 }
 
@@ -376,15 +379,15 @@ impl<'a> Search<'a> {
         match authentication {
             Authentication::Absent => {
                 note(StepOutcome::Noted, "none came; challenged");
-                Refused::challenged(VerdictCode::CredentialsRequired, false)
+                Refused::challenged(VerdictCode::CredentialsRequired, Staleness::Fresh)
             }
             Authentication::Stale => {
                 note(StepOutcome::Noted, "they answer a challenge too old; challenged anew");
-                Refused::challenged(VerdictCode::CredentialsStale, true)
+                Refused::challenged(VerdictCode::CredentialsStale, Staleness::Stale)
             }
             Authentication::Replayed => {
                 note(StepOutcome::Failed, "their nonce count was used before; challenged anew");
-                Refused::challenged(VerdictCode::CredentialsReplayed, true)
+                Refused::challenged(VerdictCode::CredentialsReplayed, Staleness::Stale)
             }
             Authentication::Wrong(why) => {
                 note(StepOutcome::Failed, why);

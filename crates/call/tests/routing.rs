@@ -12,6 +12,7 @@ use tandem_call::{
 };
 use tandem_media::Law;
 use tandem_sip::Transport;
+use tandem_sip::auth::Staleness;
 
 /// One account `a` with a trunk of three ranges, one account `b` that shares the carrier's range, one trunk by digest.
 fn house() -> House {
@@ -229,7 +230,7 @@ fn strangers_get_one_answer_whatever_they_dial() {
     for dialled in ["+918047102030", "02079460000", "1000", "14155550100", "", "00972592277524"] {
         let decision = Ask::from("203.0.113.9").request(dialled).decide(&table);
         assert_eq!(decision.verdict.status, 401, "{dialled}");
-        assert!(matches!(decision.action, Action::Challenge { is_stale: false }), "{dialled}");
+        assert!(matches!(decision.action, Action::Challenge(Staleness::Fresh)), "{dialled}");
         let mut ask = Ask::from("203.0.113.9").request(dialled);
         ask.authentication = Authentication::Wrong("no such user".into());
         assert_eq!(ask.decide(&table).verdict.status, 403, "{dialled}");
@@ -249,7 +250,7 @@ fn a_trunk_by_digest_is_challenged_proven_and_held_to_its_own_numbers() {
     assert!(!decision.is_stranger);
 
     let decision = ask().with(Authentication::Stale).decide(&table);
-    assert!(matches!(decision.action, Action::Challenge { is_stale: true }));
+    assert!(matches!(decision.action, Action::Challenge(Staleness::Stale)));
     let decision = ask().with(Authentication::Replayed).decide(&table);
     assert_eq!((decision.verdict.status, decision.verdict.code), (401, VerdictCode::CredentialsReplayed));
     let decision = ask().with(Authentication::Wrong("the password does not match".into())).decide(&table);
@@ -333,7 +334,7 @@ fn rubbish_is_refused_in_bounded_words() {
 fn connected(decision: &Decision) -> &str {
     match &decision.action {
         Action::Connect(route) => route.number.as_str(),
-        Action::Challenge { .. } | Action::Refuse => panic!("refused: {:?}", decision.verdict),
+        Action::Challenge(_) | Action::Refuse => panic!("refused: {:?}", decision.verdict),
     }
 }
 
@@ -375,7 +376,7 @@ impl Ask {
 
     fn query(&self) -> Query<'_> {
         Query {
-            source: (self.source.parse::<std::net::IpAddr>().unwrap(), 5060).into(),
+            source: (self.source.parse::<std::net::IpAddr>().expect("an address"), 5060).into(),
             transport: Transport::Udp,
             request_uri: self.request.as_bytes(),
             request_user: self.request.as_bytes(),
@@ -404,9 +405,9 @@ impl House {
     fn trunk(&mut self, id: &str, account: &str, sources: &[&str]) -> &mut Trunk {
         let mut trunk = Trunk::new(id, account, id);
         trunk.inbound_enabled = true;
-        trunk.sources = sources.iter().map(|range| range.parse::<IpNet>().unwrap()).collect();
+        trunk.sources = sources.iter().map(|range| range.parse::<IpNet>().expect("a range")).collect();
         self.trunks.push(trunk);
-        self.trunks.last_mut().unwrap()
+        self.trunks.last_mut().expect("just pushed")
     }
 
     fn number(&mut self, id: &str, account: &str, trunk: &str, number: &str, agent: Option<&str>) {

@@ -16,14 +16,14 @@ use tandem_call::{
 use tandem_sip::{Flow, Target, Transport};
 
 /// Where the engine listens.
-pub const LOCAL: &str = "203.0.113.1:5060";
+pub(crate) const LOCAL: &str = "203.0.113.1:5060";
 
 /// Where the bridge's RTP is said to be.
-pub const RTP: &str = "203.0.113.1:20000";
+pub(crate) const RTP: &str = "203.0.113.1:20000";
 
 /// What the shell does with an `OpenBridge`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ports {
+pub(crate) enum Ports {
     Bind,
     Refuse(BridgeFailure),
     Silent,
@@ -31,35 +31,36 @@ pub enum Ports {
 
 /// What becomes of a dialled agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AgentMood {
+pub(crate) enum AgentMood {
     Answers,
     Refuses(AgentFailure),
     Silent,
 }
 
 /// Engine, clock and shell.
-pub struct Desk {
-    pub engine: Engine,
-    pub now: Instant,
-    pub ports: Ports,
-    pub agent: AgentMood,
-    pub closes_bridges: bool,
-    pub sent: Vec<String>,
-    pub plans: Vec<BridgePlan>,
-    pub commands: Vec<BridgeCommand>,
-    pub closed: Vec<CallId>,
-    pub progress: Vec<CallRecord>,
-    pub records: Vec<CallRecord>,
-    pub verdicts: Vec<Verdict>,
-    pub ladders: Vec<Arc<[Rung]>>,
+pub(crate) struct Desk {
+    pub(crate) engine: Engine,
+    pub(crate) now: Instant,
+    pub(crate) ports: Ports,
+    pub(crate) agent: AgentMood,
+    pub(crate) closes_bridges: bool,
+    pub(crate) sent: Vec<String>,
+    pub(crate) plans: Vec<BridgePlan>,
+    pub(crate) commands: Vec<BridgeCommand>,
+    pub(crate) closed: Vec<CallId>,
+    pub(crate) progress: Vec<CallRecord>,
+    pub(crate) records: Vec<CallRecord>,
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) ladders: Vec<Arc<[Rung]>>,
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(EngineConfig::default(), house())
     }
 
-    pub fn with(config: EngineConfig, table: RoutingTable) -> Self {
+    pub(crate) fn with(config: EngineConfig, table: RoutingTable) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
         let now = Instant::now();
         let mut desk = Self {
             engine: Engine::new(config, 7, now, 1_700_000_000_000),
@@ -80,7 +81,7 @@ impl Desk {
         desk
     }
 
-    pub fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         self.engine.handle(self.now, input);
         self.drain();
     }
@@ -133,8 +134,8 @@ impl Desk {
         }
     }
 
-    pub fn bridge_opened(&mut self, call: CallId) {
-        let rtp = RTP.parse().unwrap();
+    pub(crate) fn bridge_opened(&mut self, call: CallId) {
+        let rtp = RTP.parse().expect("an address");
         self.engine.handle(self.now, Input::BridgeOpened { call, rtp });
         match self.agent.clone() {
             AgentMood::Answers => self.engine.handle(self.now, Input::AgentConnected { call }),
@@ -143,14 +144,14 @@ impl Desk {
         }
     }
 
-    pub fn bridge_closed(&mut self, call: CallId) {
+    pub(crate) fn bridge_closed(&mut self, call: CallId) {
         let mut statistics = BridgeStatistics::default();
         statistics.rtp.packets_received = 100;
         self.engine.handle(self.now, Input::BridgeClosed { call, statistics: Box::new(statistics) });
     }
 
     /// Lets time pass, deadline by deadline.
-    pub fn advance(&mut self, duration: Duration) {
+    pub(crate) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
         while let Some((at, _)) = self.engine.poll_timeout().filter(|(at, _)| *at <= end) {
             self.now = at;
@@ -159,50 +160,50 @@ impl Desk {
         self.now = end;
     }
 
-    pub fn receive(&mut self, source: &str, message: &str) {
+    pub(crate) fn receive(&mut self, source: &str, message: &str) {
         let flow = Flow {
             transport: Transport::Udp,
-            local: LOCAL.parse().unwrap(),
-            remote: source.parse::<SocketAddr>().unwrap(),
+            local: LOCAL.parse().expect("an address"),
+            remote: source.parse::<SocketAddr>().expect("an address"),
             connection: 0,
         };
         self.input(Input::Datagram { flow, payload: Bytes::from(message.to_owned()) });
     }
 
     /// What was sent since the last look, as start lines.
-    pub fn lines(&mut self) -> Vec<String> {
+    pub(crate) fn lines(&mut self) -> Vec<String> {
         let lines = self.sent.iter().map(|text| text.lines().next().unwrap_or_default().to_owned()).collect();
         self.sent.clear();
         lines
     }
 
     /// The latest message sent whose start line holds this.
-    pub fn last(&self, part: &str) -> String {
+    pub(crate) fn last(&self, part: &str) -> String {
         let found =
             self.sent.iter().rev().find(|text| text.lines().next().unwrap_or_default().contains(part));
         found.unwrap_or_else(|| panic!("no {part} among {:#?}", self.sent)).clone()
     }
 
     /// The only call there was.
-    pub fn call(&self) -> CallId {
+    pub(crate) fn call(&self) -> CallId {
         assert_eq!(self.plans.len(), 1);
         self.plans[0].call
     }
 
     /// The only record there is.
-    pub fn record(&self) -> &CallRecord {
+    pub(crate) fn record(&self) -> &CallRecord {
         assert_eq!(self.records.len(), 1, "one call, one record");
         &self.records[0]
     }
 
     /// The only verdict there is.
-    pub fn verdict(&self) -> &Verdict {
+    pub(crate) fn verdict(&self) -> &Verdict {
         assert_eq!(self.verdicts.len(), 1, "one INVITE, one verdict: {:#?}", self.verdicts);
         &self.verdicts[0]
     }
 
     /// Lets everything run out and sees that nothing is left.
-    pub fn assert_empty(&mut self) {
+    pub(crate) fn assert_empty(&mut self) {
         self.advance(Duration::from_secs(120));
         let census = self.engine.census();
         assert_eq!(census, tandem_call::Census::default(), "something is left");
@@ -212,21 +213,21 @@ impl Desk {
 }
 
 /// A caller at a carrier.
-pub struct Caller {
-    pub address: &'static str,
-    pub call_id: String,
-    pub uri: String,
-    pub cseq: u32,
-    pub extra: String,
-    pub offer: Option<String>,
-    pub to_tag: String,
+pub(crate) struct Caller {
+    pub(crate) address: &'static str,
+    pub(crate) call_id: String,
+    pub(crate) uri: String,
+    pub(crate) cseq: u32,
+    pub(crate) extra: String,
+    pub(crate) offer: Option<String>,
+    pub(crate) to_tag: String,
 }
 
-pub const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+pub(crate) const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
     m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
 
 impl Caller {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             address: "192.0.2.1:5060",
             call_id: "call-1@carrier".to_owned(),
@@ -238,40 +239,40 @@ impl Caller {
         }
     }
 
-    pub fn invite(&self) -> String {
+    pub(crate) fn invite(&self) -> String {
         self.request("INVITE", self.cseq, &self.branch("INVITE"), self.offer.as_deref())
     }
 
-    pub fn send_invite(&self, desk: &mut Desk) {
+    pub(crate) fn send_invite(&self, desk: &mut Desk) {
         desk.receive(self.address, &self.invite());
     }
 
     /// Takes the To tag of the 200.
-    pub fn take_tag(&mut self, desk: &Desk) {
+    pub(crate) fn take_tag(&mut self, desk: &Desk) {
         let answer = desk.last("200");
-        let to = answer.lines().find(|line| line.starts_with("To:")).unwrap();
+        let to = answer.lines().find(|line| line.starts_with("To:")).expect("a 200 has a To");
         self.to_tag = to.split(";tag=").nth(1).expect("a 200 has a To tag").to_owned();
     }
 
-    pub fn send_ack(&self, desk: &mut Desk, body: Option<&str>) {
+    pub(crate) fn send_ack(&self, desk: &mut Desk, body: Option<&str>) {
         let ack = self.request("ACK", self.cseq, &self.branch("ACK"), body);
         desk.receive(self.address, &ack);
     }
 
     /// The ACK to a refusal, which belongs to the INVITE's transaction.
-    pub fn send_cancel(&self, desk: &mut Desk) {
+    pub(crate) fn send_cancel(&self, desk: &mut Desk) {
         let cancel = self.request("CANCEL", self.cseq, &self.branch("INVITE"), None);
         desk.receive(self.address, &cancel);
     }
 
-    pub fn send(&mut self, desk: &mut Desk, method: &str, body: Option<&str>) {
+    pub(crate) fn send(&mut self, desk: &mut Desk, method: &str, body: Option<&str>) {
         self.cseq += 1;
         let request = self.request(method, self.cseq, &self.branch(method), body);
         desk.receive(self.address, &request);
     }
 
     /// INVITE, 200, ACK.
-    pub fn set_up(&mut self, desk: &mut Desk) {
+    pub(crate) fn set_up(&mut self, desk: &mut Desk) {
         self.send_invite(desk);
         self.take_tag(desk);
         self.send_ack(desk, None);
@@ -281,7 +282,7 @@ impl Caller {
         format!("z9hG4bK{}{method}{}", self.call_id, self.cseq)
     }
 
-    pub fn request(&self, method: &str, cseq: u32, branch: &str, body: Option<&str>) -> String {
+    pub(crate) fn request(&self, method: &str, cseq: u32, branch: &str, body: Option<&str>) -> String {
         let tag = if self.to_tag.is_empty() { String::new() } else { format!(";tag={}", self.to_tag) };
         let body = body.unwrap_or_default();
         let content_type = if body.is_empty() || self.extra.contains("Content-Type") {
@@ -304,14 +305,14 @@ impl Caller {
 }
 
 /// A trunk by address, one by digest, and an agent each.
-pub fn house() -> RoutingTable {
+pub(crate) fn house() -> RoutingTable {
     house_with(|_| {})
 }
 
-pub fn house_with(change: impl FnOnce(&mut Vec<Trunk>)) -> RoutingTable {
+pub(crate) fn house_with(change: impl FnOnce(&mut Vec<Trunk>)) -> RoutingTable {
     let mut by_address = Trunk::new("ta", "a", "first");
     by_address.inbound_enabled = true;
-    by_address.sources = vec!["192.0.2.0/29".parse().unwrap()];
+    by_address.sources = vec!["192.0.2.0/29".parse().expect("a range")];
     let mut trunks = vec![by_address];
     change(&mut trunks);
     let agent = |id: &str, account: &str| Agent {

@@ -1,0 +1,187 @@
+//! From a routed INVITE to a call: is there room, then a session, a bridge asked for, a record begun.
+//!
+//! What it refuses to do: decide who may call (`route` has) or hold the call (`inbound` does).
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tandem_media::LatchPolicy;
+use tandem_media::sdp::{MediaParameters, Offer};
+use tandem_sip::{Incoming, NotAccepted, Refusal};
+
+use crate::admission::{NoRoom, Side};
+use crate::bridge::{AgentPlan, BridgePlan};
+use crate::engine::Engine;
+use crate::facts::CallFacts;
+use crate::ids::CallId;
+use crate::inbound::{Inbound, Parts};
+use crate::ladder::Heading;
+use crate::negotiation::Negotiation;
+use crate::output::Output;
+use crate::reach;
+use crate::record::{CallDirection, CallRecord, CallStatus, MediaSummary};
+use crate::route::Route;
+use crate::table::Trunk;
+use crate::template;
+use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode};
+
+impl Engine {
+    pub(crate) fn connect(
+        &mut self,
+        incoming: Incoming,
+        offer: Option<Offer>,
+        route: Route,
+        mut verdict: Box<Verdict>,
+        now: Instant,
+    ) {
+        if let Some(objection) = incoming.objection().cloned() {
+            let detail = objection.phrase.clone().unwrap_or_default();
+            verdict.step(Check::Protocol, StepOutcome::Failed, objection.status.to_string(), detail);
+            verdict.conclude(VerdictCode::ProtocolRefused);
+            verdict.status = objection.status;
+            return self.turn_away(incoming, &objection, verdict, now);
+        }
+        let permit = match self.node.admission.admit(&route.trunk, Side::Inbound, now) {
+            Ok(permit) => permit,
+            Err(no_room) => {
+                let refusal = note_no_room(&mut verdict, &route.trunk, no_room);
+                return self.turn_away(incoming, &refusal, verdict, now);
+            }
+        };
+        verdict.step(Check::TrunkLimits, StepOutcome::Passed, route.trunk.name.as_str(), "there is room");
+        let id = CallId(self.node.new_id(now));
+        verdict.call = Some(id);
+        let first = incoming.request().as_bytes().clone();
+        let source = incoming.source();
+        let sip_call_id = Bytes::copy_from_slice(incoming.request().call_id());
+        let facts = CallFacts::of(id, incoming.request(), &route);
+        let sdp_session = self.node.new_sdp_session();
+        let negotiation = Negotiation::new(route.trunk.codecs.clone(), sdp_session, offer);
+        let policy = reach::session_policy(incoming.request(), source, &route.trunk);
+        let session = match self.node.endpoint.accept(now, incoming, policy) {
+            Ok(session) => session,
+            Err(not_accepted) => {
+                self.node.admission.release(permit, now);
+                return self.not_accepted(not_accepted, verdict, now);
+            }
+        };
+        self.node.counters.calls += 1;
+        let media = negotiation.preview().and_then(Result::ok);
+        let plan = self.plan(id, &route, media, source.ip(), &facts);
+        let record = self.record(id, &route, &facts, now);
+        self.node.emit(Output::OpenBridge { call: id, plan: Box::new(plan) });
+        let parts = Parts {
+            id,
+            sip_call_id: sip_call_id.clone(),
+            trunk: route.trunk,
+            peer: source,
+            session,
+            permit,
+            negotiation,
+            record,
+            verdict,
+        };
+        let call = Inbound::new(parts, now, &mut self.node);
+        self.register(call, session, sip_call_id);
+        self.draw(&first, Heading::In, Some(source), now);
+    }
+
+    fn not_accepted(&mut self, why: NotAccepted, mut verdict: Box<Verdict>, now: Instant) {
+        let (code, status) = match why {
+            NotAccepted::Objection(status) => (VerdictCode::ProtocolRefused, status),
+            NotAccepted::Overloaded => (VerdictCode::NodeCallsReached, 503),
+            // The call stands and has its verdict coming; this is its INVITE once more.
+            NotAccepted::Repeated => return,
+            NotAccepted::NotInvite => return,
+        };
+        verdict.step(Check::NodeLimits, StepOutcome::Failed, "", why.to_string());
+        verdict.call = None;
+        verdict.conclude(code);
+        verdict.status = status;
+        self.node.emit_verdict(verdict, now);
+    }
+
+    fn plan(
+        &self,
+        call: CallId,
+        route: &Route,
+        media: Option<MediaParameters>,
+        source: IpAddr,
+        facts: &CallFacts,
+    ) -> BridgePlan {
+        let config = &self.node.config;
+        let socket = &route.socket;
+        let told = media.as_ref().map(|media| media.remote.ip()).filter(|address| !address.is_unspecified());
+        let mut allowed: Vec<(IpAddr, u8)> = vec![reach::host(source)];
+        allowed.extend(told.map(reach::host));
+        allowed.extend(route.trunk.sources.iter().map(|range| (range.addr(), range.prefix_len())));
+        let parameters = socket
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.clone(), template::expand_text(value, facts)))
+            .collect();
+        BridgePlan {
+            call,
+            account: route.trunk.account.clone(),
+            media,
+            peer: told.unwrap_or(source),
+            latch: LatchPolicy { symmetric: route.trunk.rtp_symmetric, allowed },
+            media_timeout: config.media_timeout,
+            agent: AgentPlan {
+                url: template::expand_url(&socket.url, facts),
+                headers: socket
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.clone(), template::expand_header(value, facts)))
+                    .collect(),
+                subprotocol: socket.subprotocol.clone(),
+                fallback_url: socket.fallback_url.as_ref().map(|url| template::expand_url(url, facts)),
+                dialect: socket.dialect.clone(),
+                facts: facts.stream(parameters, route),
+                on_close: socket.on_close,
+            },
+            limits: config.bridge,
+        }
+    }
+
+    fn record(&self, id: CallId, route: &Route, facts: &CallFacts, now: Instant) -> CallRecord {
+        CallRecord {
+            id,
+            account: route.trunk.account.clone(),
+            trunk: route.trunk.id.clone(),
+            number: route.number.clone(),
+            agent: route.agent.id.clone(),
+            node: self.node.config.node.clone(),
+            direction: CallDirection::Inbound,
+            from: facts.from.clone(),
+            to: facts.to.clone(),
+            started_unix_ms: self.node.unix_ms(now),
+            ringing_unix_ms: None,
+            answered_unix_ms: None,
+            ended_unix_ms: None,
+            status: CallStatus::Initiated,
+            hangup_by: None,
+            hangup_reason: None,
+            sip_status: None,
+            q850: None,
+            error_message: None,
+            sip_call_id: facts.sip_call_id.clone(),
+            media: MediaSummary::default(),
+        }
+    }
+}
+
+fn note_no_room(verdict: &mut Verdict, trunk: &Trunk, no_room: NoRoom) -> Refusal {
+    let check = match no_room.code {
+        VerdictCode::Draining | VerdictCode::NodeCallsReached => Check::NodeLimits,
+        _ => Check::TrunkLimits,
+    };
+    verdict.step(check, StepOutcome::Failed, trunk.name.as_str(), no_room.detail);
+    verdict.conclude(no_room.code);
+    let refusal = Refusal::new(verdict.status);
+    match no_room.retry_after {
+        Some(wait) => refusal.header("Retry-After", wait.as_secs().to_string()),
+        None => refusal,
+    }
+}

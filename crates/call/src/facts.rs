@@ -1,0 +1,83 @@
+//! The facts of one call that its agent is told, and that its templates are filled with.
+//!
+//! What it refuses to do: hand on credentials, or unbounded text: callers write every one of these.
+
+use tandem_agent::StreamFacts;
+use tandem_sip::Request;
+
+use crate::ids::CallId;
+use crate::route::Route;
+use crate::template::Facts;
+use crate::verdict::wire_text;
+
+/// `X-` headers of an INVITE told to the agent.
+const MAX_HEADERS_TOLD: usize = 32;
+
+/// What an agent is told of its call, and what its templates are filled with.
+pub(crate) struct CallFacts {
+    call: CallId,
+    agent: String,
+    trunk: String,
+    account: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) sip_call_id: String,
+    /// The INVITE itself, for the headers that templates name.
+    invite: Request,
+}
+
+impl CallFacts {
+    pub(crate) fn of(call: CallId, invite: &Request, route: &Route) -> Self {
+        let from = invite.from().uri().number().unwrap_or_default();
+        Self {
+            call,
+            agent: route.agent.id.to_string(),
+            trunk: route.trunk.id.to_string(),
+            account: route.trunk.account.to_string(),
+            from: wire_text(&from),
+            to: route.number_text.clone(),
+            sip_call_id: wire_text(invite.call_id()),
+            invite: invite.clone(),
+        }
+    }
+
+    /// The facts that the dialect's start messages tell.
+    pub(crate) fn stream(&self, parameters: Vec<(String, String)>, route: &Route) -> StreamFacts {
+        let headers = self
+            .invite
+            .raw_headers()
+            .filter(|(name, _)| name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"x-")))
+            .take(MAX_HEADERS_TOLD)
+            .map(|(name, value)| (wire_text(name), wire_text(value)))
+            .collect();
+        StreamFacts {
+            call: self.call.0,
+            account: self.account.clone(),
+            agent: route.agent.id.to_string(),
+            trunk: self.trunk.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            sip_call_id: self.sip_call_id.clone(),
+            parameters,
+            headers,
+        }
+    }
+}
+
+impl Facts for CallFacts {
+    fn fact(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "execution_id" | "call_id" => self.call.to_string(),
+            "agent_id" => self.agent.clone(),
+            "trunk_id" => self.trunk.clone(),
+            "from" => self.from.clone(),
+            "to" => self.to.clone(),
+            "sip_call_id" => self.sip_call_id.clone(),
+            _ => return None,
+        })
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        self.invite.header_named(name).map(wire_text)
+    }
+}

@@ -1,0 +1,96 @@
+//! Changes within a call that is up: offers of the caller, keys told by INFO, digits to send.
+//!
+//! What it refuses to do: end the call because of a change that cannot be. RFC 3261 section 14.2, RFC 3264 section 8,
+//! RFC 3311, RFC 6086.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use tandem_sip::SessionId;
+
+use super::{Awaiting, Inbound};
+use crate::bridge::BridgeCommand;
+use crate::dtmf_info;
+use crate::node::Node;
+use crate::output::Output;
+
+impl Inbound {
+    /// Re-INVITE or UPDATE: hold, resume, another address, another codec; an offer of ours if none came.
+    pub(super) fn change_offered(&mut self, offer: Option<Bytes>, now: Instant, node: &mut Node) {
+        let Some(session) = self.session else {
+            node.counters.late_inputs += 1;
+            return;
+        };
+        match self.awaits {
+            Awaiting::Ack | Awaiting::End => {
+                let answer = match offer {
+                    None => Ok(self.negotiation.offer()),
+                    Some(offer) => self.negotiation.answer_change(&offer),
+                };
+                match answer {
+                    Ok(description) => self.change_accepted(session, description, now, node),
+                    Err(error) => {
+                        // RFC 3261 section 14.2: refused, "the session remains unchanged".
+                        node.counters.refused_changes += 1;
+                        let _ = node.endpoint.refuse_offer(now, session, error.sip_status());
+                    }
+                }
+            }
+            // RFC 3311 section 5.2: an offer while the INVITE's own stands unanswered is refused with 500. The endpoint does
+            // that by itself, so this is a second fence.
+            Awaiting::Bridge | Awaiting::Agent => {
+                node.counters.refused_changes += 1;
+                let _ = node.endpoint.refuse_offer(now, session, 500);
+            }
+            Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
+        }
+    }
+
+    fn change_accepted(&mut self, session: SessionId, description: Bytes, now: Instant, node: &mut Node) {
+        if node.endpoint.answer_offer(now, session, description).is_err() {
+            node.counters.late_inputs += 1;
+            return;
+        }
+        if self.negotiation.awaits_answer() {
+            return;
+        }
+        if let Some(media) = self.negotiation.agreed().copied() {
+            node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Media(media) });
+        }
+    }
+
+    /// A key pressed, told by INFO.
+    pub(super) fn info(&mut self, content_type: Option<&Bytes>, body: &Bytes, node: &mut Node) {
+        match self.awaits {
+            Awaiting::End => {
+                let Some((digit, duration_ms)) = dtmf_info::read(content_type.map(|value| &value[..]), body)
+                else {
+                    return;
+                };
+                node.emit(Output::Bridge {
+                    call: self.id,
+                    command: BridgeCommand::Digit { digit, duration_ms },
+                });
+            }
+            Awaiting::Bridge
+            | Awaiting::Agent
+            | Awaiting::Ack
+            | Awaiting::BridgeClose
+            | Awaiting::LastMessage => node.counters.late_inputs += 1,
+        }
+    }
+
+    pub(super) fn send_dtmf(&mut self, digits: String, duration_ms: u16, node: &mut Node) {
+        match self.awaits {
+            Awaiting::End => {
+                let command = BridgeCommand::SendDtmf { digits, duration_ms };
+                node.emit(Output::Bridge { call: self.id, command });
+            }
+            Awaiting::Bridge
+            | Awaiting::Agent
+            | Awaiting::Ack
+            | Awaiting::BridgeClose
+            | Awaiting::LastMessage => node.counters.late_inputs += 1,
+        }
+    }
+}
