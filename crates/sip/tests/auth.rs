@@ -177,6 +177,16 @@ fn an_answer_counts_for_one_request_from_one_source() {
 }
 
 /// RFC 7616 section 3.4: the count rises with each request of the same nonce.
+/// A busy trunk calls several times in one millisecond, from one port: each challenge is answered for itself.
+#[test]
+fn challenges_of_one_instant_have_nonces_of_their_own() {
+    let mut world = World::with(Algorithm::MD5, &[Qop::Auth]);
+    let nonces: std::collections::BTreeSet<_> = (0..1000)
+        .flat_map(|_| world.server.challenge(world.now, source(), REALM, Staleness::Fresh))
+        .collect();
+    assert_eq!(nonces.len(), 1000);
+}
+
 #[test]
 fn a_nonce_serves_many_requests_by_its_count_and_none_twice() {
     let mut world = World::new(AuthenticatorConfig::default());
@@ -322,7 +332,7 @@ fn credentials_for_one_realm_are_not_shown_to_another() {
 
 #[test]
 fn challenges_are_one_a_header_the_preferred_first_and_say_when_stale() {
-    let world = World::new(AuthenticatorConfig::default());
+    let mut world = World::new(AuthenticatorConfig::default());
     let challenges = world.server.challenge(world.now, source(), "a\"b", Staleness::Stale);
     assert_eq!(challenges.len(), 2);
     assert!(challenges[0].starts_with("Digest realm=\"a\\\"b\", nonce=\""), "{}", challenges[0]);

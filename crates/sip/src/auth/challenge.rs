@@ -114,14 +114,31 @@ pub struct Authenticator {
     mac: Hmac<Sha256>,
     epoch: Instant,
     answered: BTreeMap<NonceId, Uses>,
-    /// Nonces made at or before this time are stale: one of them was forgotten.
-    forgotten_ms: Option<u64>,
+    /// Nonces made at or before this stamp are stale: one of them was forgotten.
+    forgotten: Option<Stamp>,
+    /// Nonces made so far.
+    made: u16,
+}
+
+/// When a nonce was made: milliseconds in the upper 48 bits, and a running number in the lower 16, for a busy trunk is
+/// challenged several times in one millisecond and each challenge needs a nonce of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stamp(u64);
+
+impl Stamp {
+    fn new(made_ms: u64, number: u16) -> Self {
+        Self(made_ms << 16 | u64::from(number))
+    }
+
+    fn made_ms(self) -> u64 {
+        self.0 >> 16
+    }
 }
 
 /// Ordered by time first, so that the oldest is forgotten first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct NonceId {
-    made_ms: u64,
+    stamp: Stamp,
     mac: [u8; MAC_LENGTH],
 }
 
@@ -145,20 +162,21 @@ impl Authenticator {
     pub fn new(config: AuthenticatorConfig, key: [u8; 32], now: Instant) -> Self {
         assert!(!config.algorithms.is_empty() && config.remembered > 0, "an authenticator that can accept");
         let mac = Hmac::new_from_slice(&key).expect("HMAC takes keys of any length");
-        Self { config, mac, epoch: now, answered: BTreeMap::new(), forgotten_ms: None }
+        Self { config, mac, epoch: now, answered: BTreeMap::new(), forgotten: None, made: 0 }
     }
 
     /// The values of the challenge headers, one a header, the preferred algorithm first.
     pub fn challenge(
-        &self,
+        &mut self,
         now: Instant,
         source: SocketAddr,
         realm: &str,
         staleness: Staleness,
     ) -> Vec<String> {
-        let made_ms = self.elapsed_ms(now);
-        let mac = self.nonce_mac(made_ms, source, realm.as_bytes());
-        let nonce = format!("{made_ms:016x}{}", hex(&mac).as_str());
+        self.made = self.made.wrapping_add(1);
+        let stamp = Stamp::new(self.elapsed_ms(now), self.made);
+        let mac = self.nonce_mac(stamp, source, realm.as_bytes());
+        let nonce = format!("{:016x}{}", stamp.0, hex(&mac).as_str());
         let qops: Vec<_> = self.config.qops.iter().map(|qop| qop.as_str()).collect();
         let value = |algorithm: &Algorithm| {
             let mut value = String::from("Digest ");
@@ -236,23 +254,23 @@ impl Authenticator {
     /// The nonce, if we made it for this source and realm and it has not expired.
     fn genuine_nonce(&self, nonce: &[u8], source: SocketAddr, realm: &str, now_ms: u64) -> Option<NonceId> {
         let (time, mac) = std::str::from_utf8(nonce).ok()?.split_at_checked(16)?;
-        let made_ms = u64::from_str_radix(time, 16).ok()?;
-        let expected = self.nonce_mac(made_ms, source, realm.as_bytes());
+        let stamp = Stamp(u64::from_str_radix(time, 16).ok()?);
+        let expected = self.nonce_mac(stamp, source, realm.as_bytes());
         let is_ours = bool::from(hex(&expected).as_ref().ct_eq(mac.as_bytes()));
-        let age_ms = now_ms.checked_sub(made_ms)?;
+        let age_ms = now_ms.checked_sub(stamp.made_ms())?;
         let is_young = u128::from(age_ms) <= self.config.lifetime.as_millis();
-        let is_forgotten = self.forgotten_ms.is_some_and(|forgotten| made_ms <= forgotten);
-        (is_ours && is_young && !is_forgotten).then_some(NonceId { made_ms, mac: expected })
+        let is_forgotten = self.forgotten.is_some_and(|forgotten| stamp <= forgotten);
+        (is_ours && is_young && !is_forgotten).then_some(NonceId { stamp, mac: expected })
     }
 
-    fn nonce_mac(&self, made_ms: u64, source: SocketAddr, realm: &[u8]) -> [u8; MAC_LENGTH] {
+    fn nonce_mac(&self, stamp: Stamp, source: SocketAddr, realm: &[u8]) -> [u8; MAC_LENGTH] {
         let address = match source.ip() {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
             IpAddr::V6(address) => address,
         };
         self.mac_of(&[
             b"nonce",
-            &made_ms.to_be_bytes(),
+            &stamp.0.to_be_bytes(),
             &address.octets(),
             &source.port().to_be_bytes(),
             realm,
@@ -286,7 +304,7 @@ impl Authenticator {
     fn forget_expired(&mut self, now_ms: u64) {
         let lifetime_ms = u64::try_from(self.config.lifetime.as_millis()).unwrap_or(u64::MAX);
         while let Some(oldest) = self.answered.first_entry() {
-            if now_ms.saturating_sub(oldest.key().made_ms) <= lifetime_ms {
+            if now_ms.saturating_sub(oldest.key().stamp.made_ms()) <= lifetime_ms {
                 return;
             }
             oldest.remove();
@@ -296,7 +314,7 @@ impl Authenticator {
     fn forget_beyond_bound(&mut self) {
         while self.answered.len() > self.config.remembered {
             if let Some((nonce, _)) = self.answered.pop_first() {
-                self.forgotten_ms = self.forgotten_ms.max(Some(nonce.made_ms));
+                self.forgotten = self.forgotten.max(Some(nonce.stamp));
             }
         }
     }
