@@ -26,11 +26,7 @@ impl Engine {
         match incoming.request().method() {
             Method::Invite => self.invite(incoming, now),
             Method::Options => self.options(incoming),
-            _ => {
-                self.node.counters.other_requests += 1;
-                let refusal = incoming.objection().cloned().unwrap_or_else(|| Refusal::new(405));
-                self.node.endpoint.refuse(incoming, &refusal);
-            }
+            _ => self.other(incoming),
         }
     }
 
@@ -66,6 +62,18 @@ impl Engine {
         } else {
             self.node.endpoint.respond(incoming, 200, &[], None);
         }
+    }
+
+    /// What is neither a call nor a question. A stranger does not learn which methods there are: that takes more bytes than
+    /// it sent, and helps nobody.
+    fn other(&mut self, incoming: Incoming) {
+        self.node.counters.other_requests += 1;
+        let refusal = match incoming.objection() {
+            _ if !self.node.table.knows_source(incoming.source().ip()) => Refusal::new(403),
+            Some(objection) => objection.clone(),
+            None => Refusal::new(405),
+        };
+        self.node.endpoint.refuse(incoming, &refusal);
     }
 
     fn invite(&mut self, incoming: Incoming, now: Instant) {
@@ -154,7 +162,7 @@ impl Engine {
 
     /// A 401 that holds as many challenges as the request leaves room for, so that a forged INVITE brings its victim no
     /// more bytes than it cost. The last algorithm, which every client speaks, always has its place.
-    fn challenge(&self, incoming: &Incoming, staleness: Staleness, now: Instant) -> Refusal {
+    fn challenge(&mut self, incoming: &Incoming, staleness: Staleness, now: Instant) -> Refusal {
         let request = incoming.request();
         let realm = &self.node.config.realm;
         let mut challenges = self.authenticator.challenge(now, incoming.source(), realm, staleness);
