@@ -1,0 +1,156 @@
+//! What must hold of any bytes taken for SDP, RTP and RTCP: no panic, a line answered for each line offered,
+//! a timeline without a gap, and memory and time within their bounds.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tandem_media::rtp::packet::Packet;
+use tandem_media::rtp::rtcp::Compound;
+use tandem_media::sdp::{AnswerPolicy, Description, Offer, OfferPolicy, accept_answer, answer, offer};
+use tandem_media::{Direction, LatchPolicy, Law, MediaParameters, Session, SessionConfig, TelephoneEvent};
+
+/// One body: as an offer to answer, as an answer to our offer.
+pub fn sdp(data: &[u8]) {
+    let address = SocketAddr::from(([203, 0, 113, 5], 20_000));
+    let ours = offer(&OfferPolicy::new(vec![Law::Mulaw, Law::Alaw], address, 5, 1));
+    if let Ok(parameters) = accept_answer(&ours, data) {
+        check_parameters(&parameters);
+    }
+    let offered = match Offer::parse(data) {
+        Ok(offered) => offered,
+        Err(error) => return assert!(matches!(error.sip_status(), 400 | 413 | 488)),
+    };
+    let mut policy = AnswerPolicy::new(vec![Law::Alaw, Law::Mulaw], address, 77, 3);
+    policy.rtcp_mux = true;
+    let (text, parameters) = match answer(&offered, &policy) {
+        Ok(answered) => answered,
+        Err(error) => return assert_eq!(error.sip_status(), 488),
+    };
+    check_parameters(&parameters);
+    let offered = offered.description();
+    // What we write we read, with a section for each, and nothing of the offer became a line of its own.
+    let Ok(answered) = Description::parse(&text) else { panic!("{}", text.escape_ascii()) };
+    assert_eq!(offered.sections().len(), answered.sections().len());
+    assert_eq!(answered.sections().iter().filter(|section| section.port != 0).count(), 1);
+    for (theirs, ours) in offered.sections().iter().zip(answered.sections()) {
+        assert!(theirs.port != 0 || ours.port == 0);
+        assert!(ours.port == 0 || ours.formats.iter().all(|format| theirs.formats.contains(format)));
+    }
+    assert!(answered.lines().all(|line| line.kind != 0));
+    assert!(text.len() <= data.len() * 4 + 1_024, "{} answered by {}", data.len(), text.len());
+}
+
+fn check_parameters(parameters: &MediaParameters) {
+    assert!(matches!(parameters.ptime_ms, 10 | 20 | 30 | 40 | 50 | 60));
+    assert!(parameters.payload_type < 128 && parameters.remote.port() != 0);
+    assert_eq!(parameters.law_of(parameters.payload_type), Some(parameters.law));
+    assert!(parameters.telephone_event.is_none_or(|event| event.payload_type < 128));
+}
+
+/// A call's worth of datagrams: each record is a length, a step of time in milliseconds, a byte that says which
+/// port and what of the header to put right, and the datagram itself.
+pub fn rtp(data: &[u8]) {
+    let begin = now();
+    let peer = SocketAddr::from(([192, 0, 2, 1], 4_000));
+    let event = TelephoneEvent { payload_type: 101, clock_hz: 8_000 };
+    let parameters = MediaParameters {
+        alternative: Some((Law::Alaw, 8)),
+        telephone_event: Some(event),
+        ..MediaParameters::plain(peer, Law::Mulaw)
+    };
+    let config = SessionConfig {
+        parameters,
+        latch: LatchPolicy { symmetric: true, allowed: vec![(peer.ip(), 24)] },
+        ssrc: 1,
+        first_sequence: u16::MAX,
+        first_timestamp: u32::MAX,
+        seed: 7,
+    };
+    let mut call = Call { session: Session::new(config, begin), now: begin, frames: 0, out: Vec::new() };
+    call.session.start(begin);
+    let mut rest = data;
+    let mut sequence = 0_u16;
+    while let [length, step_ms, control, tail @ ..] = rest {
+        let (datagram, next) = tail.split_at(usize::from(*length).min(tail.len()));
+        rest = next;
+        call.advance(Duration::from_millis(u64::from(*step_ms)));
+        let mut datagram = datagram.to_vec();
+        if control & 1 != 0 && datagram.len() >= 12 {
+            sequence = sequence.wrapping_add(u16::from(control >> 6));
+            datagram[0] = 0x80;
+            datagram[2..4].copy_from_slice(&sequence.to_be_bytes());
+            datagram[8..12].copy_from_slice(&[0, 0, 0, control & 2]);
+        }
+        let _ = (Packet::parse(&datagram), Compound::parse(&datagram, 1));
+        let stranger = SocketAddr::from(([198, 51, 100, 1], 4_000));
+        let source = if control & 4 != 0 { stranger } else { peer };
+        let before = call.session.statistics();
+        if control & 8 != 0 {
+            call.session.handle_rtcp(call.now, source, &datagram);
+        } else {
+            call.session.handle_rtp(call.now, source, &datagram);
+        }
+        if source == stranger {
+            assert_eq!(call.session.statistics().packets_received, before.packets_received);
+        }
+        if control & 0x30 == 0x30 {
+            let direction = Direction::new(control & 1 != 0, control & 2 != 0);
+            call.session.update(MediaParameters { direction, ..parameters });
+        }
+        call.drain();
+    }
+    call.advance(Duration::from_secs(2));
+    call.check_bounds(begin);
+}
+
+struct Call {
+    session: Session,
+    now: Instant,
+    frames: u64,
+    out: Vec<u8>,
+}
+
+impl Call {
+    fn advance(&mut self, step: Duration) {
+        let end = self.now + step;
+        while let Some(due) = self.session.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.drain();
+        }
+        self.now = end;
+        self.out.clear();
+        if self.session.send_frame(self.now, &[0xFF; 160], &mut self.out).is_some() {
+            assert!(Packet::parse(&self.out).is_ok());
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(frame) = self.session.poll_ingress(self.now) {
+            assert_eq!(frame.timestamp_ms, self.frames * 20);
+            self.frames += 1;
+        }
+        while self.session.poll_dtmf().is_some() {}
+        self.out.clear();
+        if self.session.poll_rtcp(self.now, &mut self.out).is_some() {
+            assert!(Compound::parse(&self.out, 7).is_ok());
+        }
+        assert!(self.session.poll_timeout().is_some_and(|due| due > self.now));
+    }
+
+    /// The stream has not stopped: at the end of two quiet seconds it is no more behind than the longest wait.
+    /// Nor has it run away: it is ahead by no more than what was received, and the pauses timestamps claimed.
+    fn check_bounds(&mut self, begin: Instant) {
+        self.drain();
+        let elapsed_ms = (self.now - begin).as_millis() as u64;
+        assert!(
+            self.frames * 20 + 2_000 >= elapsed_ms.saturating_sub(2_000),
+            "{} in {elapsed_ms} ms",
+            self.frames
+        );
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "an Instant can be had only from the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
