@@ -230,7 +230,9 @@ pub(crate) fn packet(sequence: u16) -> Vec<u8> {
     let mut packet = vec![0x80, 0, 0, 0, 0, 0, 0, 0, 9, 8, 7, 6];
     packet[2..4].copy_from_slice(&sequence.to_be_bytes());
     packet[4..8].copy_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
-    packet.extend((0..160_u32).map(|index| ((u32::from(sequence) * 7 + index) % 126) as u8));
+    // A ramp that begins with the packet's number, in codes that are no silence.
+    packet.extend([1 + (sequence / 100) as u8, 1 + (sequence % 100) as u8]);
+    packet.extend((2..160_u8).map(|index| 1 + index % 100));
     packet
 }
 
@@ -253,6 +255,9 @@ pub(crate) fn media_of(message: &str) -> SocketAddr {
 
 /// Takes one whole message off the front of a stream.
 fn cut(pending: &mut Vec<u8>) -> Option<String> {
+    // Pongs stand between messages (RFC 5626 section 3.5.1).
+    let pongs = pending.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+    pending.drain(..pongs);
     let end = pending.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&pending[..end]).into_owned();
     let length: usize = header(&head, "Content-Length").parse().unwrap_or(0);
