@@ -12,7 +12,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use tandem_call::{
-    AgentFailure, BridgeFailure, CallId, Command, Engine, HangUpCommand, Input, Output,
+    AgentFailure, BridgeFailure, CallId, Census, Command, Engine, HangUpCommand, Input, Output,
     bridge::{AgentPlan, BridgePlan},
 };
 use tandem_sip::{Flow, Target, Transmit, TransmitId, Transport};
@@ -44,6 +44,7 @@ use crate::{
         ws_connect::{Connected, DialError, DialRequest, Dialler},
     },
     routing::TableUpdate,
+    telemetry,
 };
 
 /// Messages from the network that may wait.
@@ -151,6 +152,17 @@ impl SignallingHandle {
     }
 }
 
+/// A copy of what the engine counted and holds.
+#[derive(Debug, Clone, Default)]
+pub struct EngineCounts {
+    /// The engine.
+    pub calls: tandem_call::Counters,
+    /// Its SIP endpoint.
+    pub sip: tandem_sip::Counters,
+    /// What both hold.
+    pub held: Census,
+}
+
 /// What signalling counts for others to read.
 #[derive(Debug, Default)]
 pub struct Gauges {
@@ -170,10 +182,8 @@ pub struct Gauges {
     pub verdicts: AtomicU64,
     /// Longest time one turn of the task took, in microseconds.
     pub longest_turn_us: AtomicU64,
-    /// What the engine and its endpoint counted, by name; copied now and then.
-    pub engine: Mutex<Vec<(&'static str, u64)>>,
-    /// What they hold.
-    pub census: Mutex<Vec<(&'static str, usize)>>,
+    /// What the engine counted and holds; copied now and then.
+    pub engine: Mutex<EngineCounts>,
     /// New calls are refused.
     pub is_draining: AtomicBool,
 }
@@ -347,6 +357,7 @@ impl Signalling {
             MediaEvent::Failed { call, cause } => self.engine(Input::BridgeFailed { call, cause }),
             MediaEvent::Bridge { call, event } => self.engine(Input::Bridge { call, event }),
             MediaEvent::Closed { call, statistics } => {
+                telemetry::measure_bridge(&statistics);
                 self.engine(Input::BridgeClosed { call, statistics });
             }
         }
@@ -391,6 +402,12 @@ impl Signalling {
 
     fn attend(&mut self) {
         self.parts.media.attend(clock::now());
+        let engine = &self.parts.engine;
+        *self.gauges.engine.lock().unwrap_or_else(PoisonError::into_inner) = EngineCounts {
+            calls: engine.counters().clone(),
+            sip: *engine.sip_counters(),
+            held: engine.census(),
+        };
     }
 
     /// Hands the engine one input and carries out what it wants, before the next input that may arise from
@@ -434,6 +451,7 @@ impl Signalling {
                         "call ended"
                     );
                 }
+                telemetry::measure_call(&record);
                 self.gauges.records.fetch_add(1, Ordering::Relaxed);
                 self.gauges.calls.store(self.calls.len(), Ordering::Relaxed);
                 self.parts.journal.record(*record);

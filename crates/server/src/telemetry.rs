@@ -12,8 +12,9 @@ use std::{
     },
 };
 
-use metrics::{counter, gauge};
+use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tandem_call::{CallRecord, bridge::BridgeStatistics};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     media::{Count, MediaCounters, Ports},
     metric_list,
     net::{tcp::TcpCounters, udp::UdpCounters},
-    signalling::Gauges,
+    signalling::{EngineCounts, Gauges},
 };
 
 /// Bounds of histograms over delays, in seconds: one packet time and its parts matter most.
@@ -162,11 +163,86 @@ fn collect(sources: &Sources) {
 }
 
 fn collect_engine(gauges: &Gauges) {
-    for (name, value) in gauges.engine.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        counter!("tandem_sip_events_total", "event" => *name).absolute(*value);
+    let EngineCounts { calls, sip, held } =
+        gauges.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let events = [
+        ("received", sip.received),
+        ("sent", sip.sent),
+        ("malformed", sip.malformed),
+        ("incoming", sip.incoming),
+        ("stateless_replies", sip.stateless_replies),
+        ("repeated_requests", sip.repeated_requests),
+        ("stray_acks", sip.stray_acks),
+        ("stray_responses", sip.stray_responses),
+        ("foreign_requests", sip.foreign_requests),
+        ("unknown_dialogs", sip.unknown_dialogs),
+        ("merged_requests", sip.merged_requests),
+        ("overloaded", sip.overloaded),
+        ("out_of_order", sip.out_of_order),
+        ("glare", sip.glare),
+        ("retransmissions", sip.retransmissions),
+        ("success_repeats", sip.success_repeats),
+        ("timeouts", sip.timeouts),
+        ("transport_failures", sip.transport_failures),
+        ("provisionals_withheld", sip.provisionals_withheld),
+        ("forks_ended", sip.forks_ended),
+        ("streams_closed", sip.streams_closed),
+        ("keep_alives", sip.keep_alives),
+        ("unsent", sip.unsent),
+    ];
+    for (event, count) in events {
+        counter!("tandem_sip_events_total", "event" => event).absolute(count);
     }
-    for (name, value) in gauges.census.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        gauge!("tandem_sip_held", "what" => *name).set(*value as f64);
+    let events = [
+        ("calls", calls.calls),
+        ("answered", calls.answered),
+        ("silenced", calls.silenced),
+        ("repeated_refusals", calls.repeated_refusals),
+        ("malformed", calls.malformed),
+        ("other_requests", calls.other_requests),
+        ("refused_changes", calls.refused_changes),
+        ("agent_protocol_errors", calls.agent_protocol_errors),
+        ("agent_overflows", calls.agent_overflows),
+        ("unsupported_wishes", calls.unsupported_wishes),
+        ("late_inputs", calls.late_inputs),
+        ("unexpected_inputs", calls.unexpected_inputs),
+        ("lost_bridges", calls.lost_bridges),
+    ];
+    for (event, count) in events {
+        counter!("tandem_engine_events_total", "event" => event).absolute(count);
+    }
+    let levels = [
+        ("calls", held.calls),
+        ("sessions", held.endpoint.sessions),
+        ("dialogs", held.endpoint.dialogs),
+        ("server_transactions", held.endpoint.server_transactions),
+        ("client_transactions", held.endpoint.client_transactions),
+        ("streams", held.endpoint.streams),
+        ("timers", held.endpoint.timers),
+    ];
+    for (what, number) in levels {
+        gauge!("tandem_engine_held", "what" => what).set(number as f64);
+    }
+}
+
+/// Enters a closed bridge into the histograms: how long audio took through this process, both ways.
+pub fn measure_bridge(statistics: &BridgeStatistics) {
+    let ways = [("to_agent", &statistics.inbound_delay), ("to_caller", &statistics.outbound_delay)];
+    for (way, delays) in ways {
+        let histogram = histogram!("tandem_added_delay_seconds", "way" => way);
+        for (upper, count) in delays.buckets() {
+            if count > 0 {
+                histogram.record_many(upper.as_secs_f64(), count as usize);
+            }
+        }
+    }
+}
+
+/// Enters a call that is over into the histograms.
+pub fn measure_call(record: &CallRecord) {
+    if record.answered_unix_ms.is_some() {
+        histogram!("tandem_call_setup_seconds").record(record.ring_ms() as f64 / 1e3);
+        histogram!("tandem_call_duration_seconds").record(record.duration_ms() as f64 / 1e3);
     }
 }
 
