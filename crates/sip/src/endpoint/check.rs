@@ -48,7 +48,9 @@ impl Endpoint {
     }
 
     fn common_objection(&self, request: &Request) -> Option<Refusal> {
-        required_objection(request).or_else(|| self.content_objection(request))
+        required_objection(request)
+            .or_else(|| self.content_objection(request))
+            .or_else(|| acceptance_objection(request))
     }
 
     /// RFC 3261 8.2.3: "If there are any bodies whose type (indicated by the Content-Type), language [...]
@@ -124,4 +126,24 @@ fn required_objection(request: &Request) -> Option<Refusal> {
     let is_known = |tag: &[u8]| SUPPORTED.split(", ").any(|known| known.as_bytes().eq_ignore_ascii_case(tag));
     let unknown: Vec<&[u8]> = request.headers(HeaderName::Require).filter(|tag| !is_known(tag)).collect();
     (!unknown.is_empty()).then(|| Refusal::new(420).header("Unsupported", unknown.join(&b", "[..])))
+}
+
+/// An offer or answer of ours must be in a form the caller takes. "The recipient of this request could
+/// respond with a 406 (Not Acceptable), with a Warning/399 indicating that a response cannot be formulated in
+/// the formats offered in the Accept header field" (RFC 4475 3.3.15). Absent means application/sdp, and an
+/// empty one that nothing is taken (RFC 3261 20.1).
+fn acceptance_objection(request: &Request) -> Option<Refusal> {
+    if !matches!(request.method(), Method::Invite | Method::Update) {
+        return None;
+    }
+    request.header(HeaderName::Accept)?;
+    let takes_sdp = |range: &[u8]| {
+        let end = memchr::memchr(b';', range).unwrap_or(range.len());
+        let range = range[..end].trim_ascii();
+        ["application/sdp", "application/*", "*/*"]
+            .iter()
+            .any(|known| known.as_bytes().eq_ignore_ascii_case(range))
+    };
+    let is_taken = request.headers(HeaderName::Accept).any(takes_sdp);
+    (!is_taken).then(|| Refusal::new(406).header("Warning", "399 sip \"only application/sdp is spoken\""))
 }

@@ -249,7 +249,7 @@ impl Incoming {
         super::body::session_description(self.request.fields())
     }
 
-    /// What the protocol itself has against this request: 405, 413, 415, 416, 420, 422, 482, 483,
+    /// What the protocol itself has against this request: 405, 406, 413, 415, 416, 420, 422, 482, 483,
     /// 488, 501. A known peer is refused with it; a stranger is refused as a stranger.
     /// [`crate::Endpoint::accept`] refuses with it by itself.
     pub fn objection(&self) -> Option<&Refusal> {

@@ -8,7 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `receive` | which transaction, dialog or event a message belongs to |
-//! | `check` | what the protocol has against a request: 405, 413, 415, 416, 420, 422, 482, 483, 501 |
+//! | `check` | what the protocol has against a request: 405, 406, 413, 415, 416, 420, 422, 482, 483, 501 |
 //! | `stateless` | answers that leave no trace here |
 //! | `transactions` | the four machines run, their actions carried out |
 //! | `incoming` | INVITE as callee: provisional, 2xx until ACK, refusal, CANCEL |
