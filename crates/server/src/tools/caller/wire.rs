@@ -80,22 +80,19 @@ impl Wire {
 
     /// Waits for bytes; cancelling it loses none.
     pub(super) async fn receive(&mut self) -> io::Result<Bytes> {
-        loop {
-            let received = match &mut self.socket {
-                Socket::Udp(socket) => socket.recv(&mut self.buffer).await,
-                Socket::Tcp(stream) => stream.read(&mut self.buffer).await,
-            };
-            match received {
-                Ok(0) if matches!(self.socket, Socket::Tcp(_)) => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the called side"));
-                }
-                Ok(length) => return Ok(Bytes::copy_from_slice(&self.buffer[..length])),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    let reason = format!("nobody listens at {}", self.flow.remote);
-                    return Err(io::Error::new(error.kind(), reason));
-                }
-                Err(error) => return Err(error),
+        let received = match &mut self.socket {
+            Socket::Udp(socket) => socket.recv(&mut self.buffer).await,
+            Socket::Tcp(stream) => stream.read(&mut self.buffer).await,
+        };
+        match received {
+            Ok(0) if matches!(self.socket, Socket::Tcp(_)) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the called side"))
             }
+            Ok(length) => Ok(Bytes::copy_from_slice(&self.buffer[..length])),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Err(io::Error::new(error.kind(), format!("nobody listens at {}", self.flow.remote)))
+            }
+            Err(error) => Err(error),
         }
     }
 

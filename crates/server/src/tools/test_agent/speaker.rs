@@ -159,21 +159,10 @@ impl AsteriskSpeaker {
             Message::Text(text) => text.as_str(),
             _ => return Heard::Other(format!("{message:?}")),
         };
-        let (event, field): (String, Box<dyn Fn(&str) -> Option<String>>) =
-            if let Ok(value) = serde_json::from_str::<Value>(text) {
-                let event = value["event"].as_str().unwrap_or_default().to_owned();
-                (event, Box::new(move |name| Some(value[name].as_str()?.to_owned())))
-            } else {
-                let event = text.split(' ').next().unwrap_or_default().to_owned();
-                let read = |name: &str| {
-                    let mut pairs = text.split(' ').filter_map(|pair| pair.split_once(':'));
-                    Some(pairs.find(|(key, _)| *key == name)?.1.to_owned())
-                };
-                (event, Box::new(read))
-            };
-        match event.as_str() {
+        let event = ControlEvent::read(text);
+        match event.name.as_str() {
             "MEDIA_START" => {
-                self.encoding = match field("format").as_deref() {
+                self.encoding = match event.field("format").as_deref() {
                     Some("alaw") => Encoding::G711(Law::Alaw),
                     Some("slin") => Encoding::Linear(8_000),
                     Some("slin16") => Encoding::Linear(16_000),
@@ -181,13 +170,39 @@ impl AsteriskSpeaker {
                 };
                 Heard::Started(text.to_owned())
             }
-            "DTMF_END" => Heard::Digit(field("digit").unwrap_or_default()),
+            "DTMF_END" => Heard::Digit(event.field("digit").unwrap_or_default()),
             "MEDIA_MARK_PROCESSED" => {
                 let plain = text.split_once(' ').map(|(_, id)| id.to_owned());
-                Heard::MarkPlayed(field("correlation_id").or(plain).unwrap_or_default())
+                Heard::MarkPlayed(event.field("correlation_id").or(plain).unwrap_or_default())
             }
             _ => Heard::Other(text.to_owned()),
         }
+    }
+}
+
+/// An event of chan_websocket in either of its formats.
+struct ControlEvent<'a> {
+    name: String,
+    json: Option<Value>,
+    text: &'a str,
+}
+
+impl<'a> ControlEvent<'a> {
+    fn read(text: &'a str) -> Self {
+        let json = serde_json::from_str::<Value>(text).ok();
+        let name = match &json {
+            Some(value) => value["event"].as_str().unwrap_or_default().to_owned(),
+            None => text.split(' ').next().unwrap_or_default().to_owned(),
+        };
+        Self { name, json, text }
+    }
+
+    fn field(&self, name: &str) -> Option<String> {
+        if let Some(value) = &self.json {
+            return Some(value[name].as_str()?.to_owned());
+        }
+        let mut pairs = self.text.split(' ').filter_map(|pair| pair.split_once(':'));
+        Some(pairs.find(|(key, _)| *key == name)?.1.to_owned())
     }
 }
 
