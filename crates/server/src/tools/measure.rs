@@ -10,6 +10,12 @@ pub const SAMPLE_RATE_HZ: usize = 8_000;
 /// The longest delay that is searched for, in samples: two seconds.
 const DELAY_MAX_SAMPLES: usize = 2 * SAMPLE_RATE_HZ;
 
+/// Samples that are compared in one piece: 200 ms.
+const STRETCH_SAMPLES: usize = 1_600;
+
+/// How many frames of 20 ms the delay may change between two stretches.
+const DELAY_STEP_FRAMES: usize = 10;
+
 /// One frame of 20 ms, the unit in which gaps are counted.
 const FRAME_SAMPLES: usize = 160;
 
@@ -21,11 +27,14 @@ const SILENCE_RMS: f64 = 33.0;
 pub struct Comparison {
     /// From the first played sample to the same sample heard, in milliseconds.
     pub delay_ms: f64,
+    /// The same at the end of the signal; larger where the path ran dry for a moment.
+    pub delay_last_ms: f64,
     /// Heard level less played level over the common stretch, in dB.
     pub level_change_db: f64,
     /// Level of what was heard over the common stretch, in dB of full scale.
     pub heard_level_dbfs: f64,
-    /// Signal to noise after the best gain is taken out, in dB; 99 when nothing differs.
+    /// Signal to noise after the best gain is taken out, in dB: the median over stretches of 200 ms; 99
+    /// when nothing differs.
     pub signal_to_noise_db: f64,
     /// Frames of 20 ms in which something was played and nothing heard.
     pub silent_frames: usize,
@@ -43,40 +52,97 @@ impl Comparison {
 
 /// Finds `played` within `heard` and compares them. Both are mono at 8,000 samples a second.
 ///
+/// A path that ran dry for a moment is later by whole frames from there on; each stretch of 200 ms is
+/// therefore compared where it is found, so that one gap does not spoil the judgement of all the rest.
+///
 /// Returns `None` when either is silent throughout, or when nothing in `heard` resembles
 /// `played` within two seconds.
 #[must_use]
 pub fn compare(played: &[i16], heard: &[i16]) -> Option<Comparison> {
-    let delay = find_delay(played, heard)?;
-    let common = played.len().min(heard.len().checked_sub(delay)?);
-    let (played, heard) = (&played[..common], &heard[delay..delay + common]);
-
-    let cross: f64 = played.iter().zip(heard).map(|(p, h)| f64::from(*p) * f64::from(*h)).sum();
-    let (played_energy, heard_energy) = (energy(played), energy(heard));
-    if played_energy == 0.0 || heard_energy == 0.0 || cross <= 0.0 {
+    let first_delay = find_delay(played, heard)?;
+    let mut delay = first_delay;
+    let mut stretches = Vec::new();
+    for start in (0..played.len()).step_by(STRETCH_SAMPLES) {
+        let stretch = &played[start..played.len().min(start + STRETCH_SAMPLES)];
+        delay = follow_delay(stretch, heard, start, delay);
+        let Some(heard) = heard.get(start + delay..start + delay + stretch.len()) else { break };
+        stretches.push(Stretch::compare(stretch, heard));
+    }
+    let mut signal: Vec<&Stretch> = stretches.iter().filter(|stretch| stretch.is_heard()).collect();
+    if signal.is_empty() {
         return None;
     }
-    let gain = cross / played_energy;
-    let noise: f64 =
-        played.iter().zip(heard).map(|(p, h)| (f64::from(*h) - gain * f64::from(*p)).powi(2)).sum();
-    let signal = gain * gain * played_energy;
-
-    let mut silent_frames = 0;
-    let mut played_frames = 0;
-    for (p, h) in played.chunks_exact(FRAME_SAMPLES).zip(heard.chunks_exact(FRAME_SAMPLES)) {
-        if root_mean_square(p) > 4.0 * SILENCE_RMS {
-            played_frames += 1;
-            silent_frames += usize::from(root_mean_square(h) < SILENCE_RMS);
-        }
-    }
+    let played_energy: f64 = signal.iter().map(|stretch| stretch.played_energy).sum();
+    let heard_energy: f64 = signal.iter().map(|stretch| stretch.heard_energy).sum();
+    let samples = signal.len() as f64 * STRETCH_SAMPLES as f64;
+    signal.sort_by(|a, b| a.signal_to_noise_db.total_cmp(&b.signal_to_noise_db));
     Some(Comparison {
-        delay_ms: delay as f64 * 1_000.0 / SAMPLE_RATE_HZ as f64,
+        delay_ms: first_delay as f64 * 1_000.0 / SAMPLE_RATE_HZ as f64,
+        delay_last_ms: delay as f64 * 1_000.0 / SAMPLE_RATE_HZ as f64,
         level_change_db: 10.0 * (heard_energy / played_energy).log10(),
-        heard_level_dbfs: level_dbfs(heard),
-        signal_to_noise_db: if noise < 1.0 { 99.0 } else { (10.0 * (signal / noise).log10()).min(99.0) },
-        silent_frames,
-        played_frames,
+        heard_level_dbfs: 10.0 * (heard_energy / samples / 32_768.0_f64.powi(2)).log10(),
+        signal_to_noise_db: signal[signal.len() / 2].signal_to_noise_db,
+        silent_frames: stretches.iter().map(|stretch| stretch.silent_frames).sum(),
+        played_frames: stretches.iter().map(|stretch| stretch.played_frames).sum(),
     })
+}
+
+/// The comparison of 200 ms.
+struct Stretch {
+    played_energy: f64,
+    heard_energy: f64,
+    signal_to_noise_db: f64,
+    silent_frames: usize,
+    played_frames: usize,
+}
+
+impl Stretch {
+    fn compare(played: &[i16], heard: &[i16]) -> Self {
+        let cross = cross(played, heard);
+        let (played_energy, heard_energy) = (energy(played), energy(heard));
+        let gain = if played_energy > 0.0 { (cross / played_energy).max(0.0) } else { 0.0 };
+        let difference = |(p, h): (&i16, &i16)| (f64::from(*h) - gain * f64::from(*p)).powi(2);
+        let noise: f64 = played.iter().zip(heard).map(difference).sum();
+        let signal = gain * gain * played_energy;
+        let signal_to_noise_db = match () {
+            () if noise < 1.0 => 99.0,
+            () if signal == 0.0 => -99.0,
+            () => (10.0 * (signal / noise).log10()).clamp(-99.0, 99.0),
+        };
+        let (mut silent_frames, mut played_frames) = (0, 0);
+        for (p, h) in played.chunks_exact(FRAME_SAMPLES).zip(heard.chunks_exact(FRAME_SAMPLES)) {
+            if root_mean_square(p) > 4.0 * SILENCE_RMS {
+                played_frames += 1;
+                silent_frames += usize::from(root_mean_square(h) < SILENCE_RMS);
+            }
+        }
+        Self { played_energy, heard_energy, signal_to_noise_db, silent_frames, played_frames }
+    }
+
+    /// Whether there was something to hear, and something was heard.
+    fn is_heard(&self) -> bool {
+        self.played_frames > 0 && self.heard_energy > 0.0
+    }
+}
+
+/// The delay of a stretch: the one before it, or that one changed by whole frames where the stretch is
+/// clearly found there.
+fn follow_delay(stretch: &[i16], heard: &[i16], start: usize, delay: usize) -> usize {
+    let likeness = |delay: usize| {
+        let Some(heard) = heard.get(start + delay..start + delay + stretch.len()) else { return -1.0 };
+        let norm = (energy(stretch) * energy(heard)).sqrt();
+        if norm == 0.0 { -1.0 } else { cross(stretch, heard) / norm }
+    };
+    let stays = likeness(delay);
+    let moves = (1..=DELAY_STEP_FRAMES)
+        .flat_map(|frames| [delay.checked_add(frames * FRAME_SAMPLES), delay.checked_sub(frames * FRAME_SAMPLES)])
+        .flatten()
+        .map(|delay| (delay, likeness(delay)))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    match moves {
+        Some((moved, score)) if stays < 0.8 && score > 0.9 => moved,
+        _ => delay,
+    }
 }
 
 /// Level of a signal in dB of full scale; -99 for silence.
@@ -130,6 +196,10 @@ fn find_delay(played: &[i16], heard: &[i16]) -> Option<usize> {
     (score > 0.2).then_some(fine)
 }
 
+fn cross(played: &[i16], heard: &[i16]) -> f64 {
+    played.iter().zip(heard).map(|(p, h)| f64::from(*p) * f64::from(*h)).sum()
+}
+
 fn energy(samples: &[i16]) -> f64 {
     samples.iter().map(|sample| f64::from(*sample).powi(2)).sum()
 }
@@ -167,6 +237,19 @@ mod tests {
         let comparison = compare(&played, &heard).expect("comparable");
         assert!((comparison.level_change_db + 6.0).abs() < 0.3, "{comparison:?}");
         assert_eq!(comparison.silent_frames, 1);
+    }
+
+    #[test]
+    fn a_path_that_ran_dry_is_later_from_there_on_and_judged_all_the_same() {
+        let played = melody(3_000);
+        let mut heard = delayed(&played[..12_000], 160);
+        heard.extend([0; 320]);
+        heard.extend_from_slice(&played[12_000..]);
+        let comparison = compare(&played, &heard).expect("comparable");
+        assert!((comparison.delay_ms - 20.0).abs() < 0.2, "{comparison:?}");
+        assert!((comparison.delay_last_ms - 60.0).abs() < 0.2, "{comparison:?}");
+        assert!(comparison.signal_to_noise_db > 90.0, "{comparison:?}");
+        assert!((1..=2).contains(&comparison.silent_frames), "{comparison:?}");
     }
 
     #[test]
