@@ -19,7 +19,7 @@ mod plan;
 mod speech;
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tandem_agent::{AudioFormat, ConfigError, Dialect, DialectError, FrameKind, MediaDirection, StreamFacts};
 use tandem_media::session::Received;
@@ -32,6 +32,7 @@ pub use plan::{
 };
 
 use caller::{Caller, Tick};
+use clock::Pace;
 use convert::ToAgent;
 use speech::{Notice, Speech, Wish};
 
@@ -54,8 +55,6 @@ pub struct Bridge {
     is_introduced: bool,
     to_agent: ToAgent,
     speech: Speech,
-    /// The tick at which audio that came to an empty queue should leave.
-    speech_due: Option<Instant>,
     text: String,
     statistics: BridgeStatistics,
 }
@@ -111,7 +110,6 @@ impl Bridge {
             state: State::Start,
             socket: Socket::Open,
             is_introduced: false,
-            speech_due: None,
             text: String::new(),
             statistics: BridgeStatistics::default(),
         })
@@ -140,15 +138,8 @@ impl Bridge {
             return;
         }
         self.statistics.agent_frames_received += 1;
-        let was_empty = self.speech.queue.is_empty();
         if let Err(error) = self.speech.handle_frame(now, &mut self.dialect, kind, bytes) {
             self.count_protocol_error(error);
-        }
-        if was_empty && !self.speech.queue.is_empty() {
-            self.speech_due = Some(self.caller.next_tick(now));
-        }
-        if self.speech.queue.is_empty() {
-            self.speech_due = None;
         }
         match self.speech.wish.take() {
             None => {}
@@ -414,9 +405,13 @@ impl Bridge {
             if to.is_some() {
                 self.statistics.heard_ms += audio_bytes as u64 / 8;
             }
-            let wanted = self.speech_due.take().unwrap_or(tick.due);
-            self.statistics.outbound_delay.record(now.saturating_duration_since(wanted));
-            if let Some(trim) = self.speech.trim(tick.due) {
+            let Pace { slack, trim } = self.speech.pace(tick.due, audio_bytes);
+            // Up to a packet time any audio waits for the clock; what it lay ready for longer is added delay.
+            let packet_us = tick.frame_bytes as u64 * 125;
+            let ticks_waited = slack.map_or(0, |slack| slack.as_micros() as u64 / packet_us);
+            let late = now.saturating_duration_since(tick.due);
+            self.statistics.outbound_delay.record(late + Duration::from_micros(ticks_waited * packet_us));
+            if let Some(trim) = trim {
                 self.caller.set_trim(trim);
             }
         } else if self.speech.queue.is_empty() {

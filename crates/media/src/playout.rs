@@ -326,6 +326,15 @@ impl Playout {
         TickResult::Audio { bytes: take }
     }
 
+    /// A tick of the RTP clock that takes no audio because its start is held back: markers with nothing left
+    /// before them fire, `frame` is silence.
+    pub fn hold_tick(&mut self, frame: &mut [u8]) {
+        if !self.paused {
+            self.fire_played();
+        }
+        frame.fill(self.law.silence());
+    }
+
     /// The next marker whose time has come, in order.
     pub fn poll_fired(&mut self) -> Option<Fired> {
         self.fired.pop_front()

@@ -174,11 +174,6 @@ impl Caller {
         [tick, self.silence_deadline(), session.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// The first tick at or after `now`.
-    pub(super) fn next_tick(&self, now: Instant) -> Instant {
-        now.max(self.clock.next())
-    }
-
     pub(super) const fn has_media(&self) -> bool {
         self.session.is_some()
     }

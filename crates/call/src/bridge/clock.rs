@@ -86,48 +86,65 @@ impl EgressClock {
 /// How far ahead of its deadline a paced agent's audio comes.
 #[derive(Debug, Default)]
 pub(super) struct Pacing {
-    /// End position (bytes ever queued) and arrival of each push not yet played.
-    pushes: VecDeque<(u64, Instant)>,
+    pushes: VecDeque<Push>,
     least: Option<Duration>,
     ticks: u32,
 }
 
+/// Audio of one message that has not all been played, in bytes since the stream's start.
+#[derive(Debug, Clone, Copy)]
+struct Push {
+    start: u64,
+    end: u64,
+    arrived: Instant,
+}
+
+/// What a tick told of the agent's pace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// How long its audio lay ready, beyond what was queued before it in the same message; nothing for bursts.
+    pub(super) slack: Option<Duration>,
+    /// The trim to set, when it is to be set anew.
+    pub(super) trim: Option<i64>,
+}
+
 impl Pacing {
-    /// Audio up to `position` was queued.
-    pub(super) fn pushed(&mut self, now: Instant, position: u64) {
+    /// Audio from `start` to `end` was queued.
+    pub(super) fn pushed(&mut self, arrived: Instant, start: u64, end: u64) {
         if self.pushes.len() == PUSHES {
             self.reset();
         }
         if self.pushes.capacity() == 0 {
             self.pushes.reserve_exact(PUSHES);
         }
-        self.pushes.push_back((position, now));
+        self.pushes.push_back(Push { start, end, arrived });
     }
 
-    /// A tick due at `due` has played up to `position` and left `queued_ms`. Gives the trim to set, when it is time.
-    pub(super) fn played(&mut self, due: Instant, position: u64, queued_ms: u64) -> Option<i64> {
-        while let Some((end, _)) = self.pushes.front()
-            && *end < position
-        {
+    /// A tick due at `due` has played `bytes` up to `position` and left `queued_ms`.
+    pub(super) fn played(&mut self, due: Instant, position: u64, bytes: usize, queued_ms: u64) -> Pace {
+        while self.pushes.front().is_some_and(|push| push.end < position) {
             self.pushes.pop_front();
         }
         if queued_ms > PACED_QUEUE_MS {
             self.reset();
-            return Some(0);
+            return Pace { slack: None, trim: Some(0) };
         }
-        let (end, arrived) = *self.pushes.front()?;
-        let slack = due.saturating_duration_since(arrived);
+        let Some(Push { start, end, arrived }) = self.pushes.front().copied() else {
+            return Pace { slack: None, trim: None };
+        };
         if end == position {
             self.pushes.pop_front();
         }
+        let behind = position.saturating_sub(bytes as u64).saturating_sub(start);
+        let slack =
+            due.saturating_duration_since(arrived).saturating_sub(Duration::from_micros(behind * 125));
         self.least = Some(self.least.map_or(slack, |least| least.min(slack)));
         self.ticks += 1;
-        if self.ticks < WINDOW_TICKS {
-            return None;
-        }
-        let least = self.least.take().unwrap_or_default();
-        self.ticks = 0;
-        Some(trim_for(least))
+        let trim = (self.ticks == WINDOW_TICKS).then(|| {
+            self.ticks = 0;
+            trim_for(self.least.take().unwrap_or_default())
+        });
+        Pace { slack: Some(slack), trim }
     }
 
     /// The queue ran dry or was flushed: what was learned holds no longer.
@@ -177,6 +194,21 @@ mod tests {
         }
         assert_eq!(sent, CATCH_UP_TICKS);
         assert_eq!(clock.next(), start + PERIOD * 51);
+    }
+
+    #[test]
+    fn slack_is_counted_from_the_message_whatever_its_length() {
+        let start = Instant::now();
+        let mut pacing = Pacing::default();
+        pacing.pushed(start, 0, 480);
+        pacing.pushed(start + PERIOD * 3, 480, 960);
+        for tick in 0..6 {
+            let due = start + PERIOD * tick + Duration::from_millis(7);
+            let pace = pacing.played(due, u64::from(tick + 1) * 160, 160, 0);
+            assert_eq!(pace.slack, Some(Duration::from_millis(7)), "tick {tick}");
+        }
+        let pace = pacing.played(start, 1120, 160, 0);
+        assert_eq!(pace, Pace { slack: None, trim: None });
     }
 
     #[test]

@@ -96,9 +96,12 @@ fn bucket_of(us: u64) -> usize {
         return 0;
     }
     let octave = (us / FLOOR_US).ilog2() as usize;
-    let base = FLOOR_US << octave.min(OCTAVES);
+    if octave >= OCTAVES {
+        return BUCKETS - 1;
+    }
+    let base = FLOOR_US << octave;
     let sub = ((us - base) * SUB as u64 / base) as usize;
-    (octave * SUB + sub + 1).min(BUCKETS - 1)
+    octave * SUB + sub + 1
 }
 
 fn upper_edge(index: usize) -> u64 {

@@ -78,8 +78,8 @@ pub struct BridgeLimits {
     pub drain: Duration,
     /// Frames that cannot be understood before the stream is closed. 64: a peer this confused stays so.
     pub protocol_errors: u32,
-    /// Audio gathered before a real-time paced agent's speech starts. 40 ms rides out the jitter of an
-    /// asyncio timer.
+    /// The most that a real-time paced agent's speech is held back at its start, so that the next word may be late.
+    /// It begins with 20 ms and grows with lateness seen; 60 ms rides out the jitter of a busy asyncio loop.
     pub prebuffer: Duration,
 }
 
@@ -91,7 +91,7 @@ impl Default for BridgeLimits {
             digits: 64,
             drain: Duration::from_secs(60),
             protocol_errors: 64,
-            prebuffer: Duration::from_millis(40),
+            prebuffer: Duration::from_millis(60),
         }
     }
 }
@@ -259,8 +259,9 @@ pub struct BridgeStatistics {
     pub rtp: RtpStatistics,
     /// From a RTP packet's arrival to its audio leaving for the agent.
     pub inbound_delay: DelayHistogram,
-    /// How much later than the egress clock asks each packet of agent audio left; for the first of an utterance,
-    /// later than the first tick after its arrival.
+    /// From an agent message's arrival to its audio leaving as RTP, for each packet with such audio, less the wait
+    /// for the next tick of the egress clock that any audio has. For audio that a burst queued far ahead, only how
+    /// late its packet left.
     pub outbound_delay: DelayHistogram,
     /// Audio messages made for the agent.
     pub agent_frames_sent: u64,

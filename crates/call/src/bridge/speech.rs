@@ -13,7 +13,7 @@ use tandem_agent::{
 use tandem_media::Law;
 use tandem_media::playout::{Cause, Fired, FlushPolicy, MarkId, MarkerKind, Playout, TickResult};
 
-use super::clock::Pacing;
+use super::clock::{Pace, Pacing};
 use super::convert::FromAgent;
 use super::plan::{BridgeEvent, BridgeLimits};
 
@@ -28,8 +28,8 @@ const FRAME_MS: u64 = 20;
 const WAITING_MAX: usize = 16_384;
 
 /// Audio before a paced agent's speech starts, at first; late audio raises it up to the plan's `prebuffer`.
-const MARGIN_START: Duration = Duration::from_millis(5);
-const MARGIN_STEP: Duration = Duration::from_millis(15);
+const MARGIN_START: Duration = Duration::from_millis(20);
+const MARGIN_STEP: Duration = Duration::from_millis(20);
 
 /// Audio that comes this soon after the queue ran dry was meant to be in time.
 const LATE: Duration = Duration::from_millis(60);
@@ -91,7 +91,7 @@ pub(super) struct Speech {
     margin: Duration,
     /// When the queue last ran dry in mid-speech.
     dry_at: Option<Instant>,
-    pub(super) pacing: Pacing,
+    pacing: Pacing,
     pushed_bytes: u64,
     played_bytes: u64,
     pub(super) flushes: u64,
@@ -151,9 +151,9 @@ impl Speech {
 
     /// Fills the next packet: audio if there is enough of it, else silence. Returns the bytes of audio in it.
     pub(super) fn tick(&mut self, due: Instant, frame: &mut [u8]) -> usize {
-        let silence = self.queue.law().silence();
         if !self.is_ready(due) {
-            frame.fill(silence);
+            self.queue.hold_tick(frame);
+            self.collect_fired();
             return 0;
         }
         let result = self.queue.tick(frame);
@@ -178,9 +178,9 @@ impl Speech {
         }
     }
 
-    /// The trim that keeps a paced agent's clock and the egress clock together, when it is to be set anew.
-    pub(super) fn trim(&mut self, due: Instant) -> Option<i64> {
-        self.pacing.played(due, self.played_bytes, self.queue.queued_ms())
+    /// What the tick due at `due`, which carried `bytes` of audio, tells of the agent's pace.
+    pub(super) fn pace(&mut self, due: Instant, bytes: usize) -> Pace {
+        self.pacing.played(due, self.played_bytes, bytes, self.queue.queued_ms())
     }
 
     /// Drops all that is queued, by the dialect's rule for pending marks.
@@ -278,8 +278,9 @@ impl Speech {
         let was_empty = self.queue.is_empty();
         let before = self.queue.len();
         let refused = self.converter.push(format, data, &mut self.queue)?;
+        let start = self.pushed_bytes;
         self.pushed_bytes += (self.queue.len() - before) as u64;
-        self.pacing.pushed(now, self.pushed_bytes);
+        self.pacing.pushed(now, start, self.pushed_bytes);
         if self.flow == Flow::Waiting && was_empty {
             self.waiting_since = Some(now);
             // Such an agent needs more of a start.

@@ -58,7 +58,8 @@ fn a_mark_with_nothing_before_it_is_told_at_the_next_tick() {
     world.say_text(&twilio_media(&speech(40)));
     world.say_text(&twilio_mark("after"));
     let told = told(&mut world, 200 * MS);
-    assert_eq!(told.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [10, 50]);
+    // The speech itself is held back by one tick, for it may be a paced agent's.
+    assert_eq!(told.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [10, 70]);
     assert!(told[0].1.contains("before") && told[1].1.contains("after"));
 }
 

@@ -6,7 +6,7 @@ use tandem_agent::FrameKind;
 use tandem_call::bridge::{AgentHangUpCause, AgentSocketEnd, BridgeEvent, BridgeLimits, OnClose};
 use tandem_media::Law;
 
-use crate::agents::{asterisk_echo, twilio_mark};
+use crate::agents::twilio_mark;
 use crate::world::{MS, World, plan, silent};
 
 const ASTERISK: &str = r#"{"dialect":"asterisk"}"#;
@@ -156,8 +156,7 @@ fn a_close_ends_the_call_at_once_when_the_agent_wants_it_so_or_nothing_is_queued
     world.drain();
     assert_eq!(hang_ups(&world), [(100 * MS, AgentHangUpCause::Closed { code: Some(1001) })]);
 
-    let mut world = World::started(ASTERISK, Law::Mulaw, asterisk_echo());
-    world.peer.is_sending = false;
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
     world.run(100 * MS);
     world.bridge.handle_agent_frame(world.now, FrameKind::Close, &[]);
     world.drain();
