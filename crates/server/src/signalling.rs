@@ -604,6 +604,7 @@ impl Signalling {
 fn command_of(command: CallCommand) -> Command {
     match command {
         CallCommand::HangUp(call) => Command::HangUp { call, as_what: HangUpCommand::Stop },
+        CallCommand::Complete(call) => Command::HangUp { call, as_what: HangUpCommand::Complete },
     }
 }
 

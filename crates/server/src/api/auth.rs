@@ -58,7 +58,17 @@ impl FromRequestParts<App> for Caller {
         let Some((_, key)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
             return Err(refused(app, "is not of the form Bearer <key>"));
         };
-        let hash = hash_api_key(key.trim());
+        Self::of_key(app, key.trim()).await
+    }
+}
+
+impl Caller {
+    /// Who holds the key.
+    ///
+    /// # Errors
+    /// The configured status when nobody does.
+    pub(super) async fn of_key(app: &App, key: &str) -> ApiResult<Self> {
+        let hash = hash_api_key(key);
         if let Some(own) = app.environment_key()
             && bool::from(own.as_bytes().ct_eq(hash.as_bytes()))
         {

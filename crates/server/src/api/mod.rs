@@ -19,6 +19,7 @@ mod open;
 mod shapes;
 mod trunk_body;
 mod trunks;
+mod twilio;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -59,8 +60,10 @@ pub struct ShortKey(usize);
 /// What the API asks of calls that are up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallCommand {
-    /// End the call.
+    /// Break the call off: it ends as `stopped`.
     HangUp(CallId),
+    /// End the call in good order, as its agent may: it ends as `completed`.
+    Complete(CallId),
 }
 
 /// Whether the node takes calls. Cheap to clone.
@@ -148,6 +151,12 @@ impl App {
         self.0.environment_key.as_deref()
     }
 
+    /// Hands the engine a command, without waiting for it.
+    fn command(&self, command: CallCommand) -> ApiResult<()> {
+        let sent = self.0.commands.try_send(command);
+        sent.map_err(|_| ApiError::unavailable("The node cannot take this command now"))
+    }
+
     /// Carries a change through and returns once calls are routed by it.
     ///
     /// It runs as a task of its own: a client that goes away in the middle must not leave a change that is
@@ -201,6 +210,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/calls/{call_id}", get(native::call))
         .route("/v1/calls/{call_id}/hangup", post(native::hang_up))
         .route("/v1/verdicts", get(native::verdicts))
+        .route("/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}", post(twilio::change_call))
         .route("/health", get(open::health))
         .route("/ready", get(open::ready))
         .route("/metrics", get(open::metrics))

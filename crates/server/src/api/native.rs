@@ -42,10 +42,7 @@ pub(super) async fn hang_up(
 ) -> ApiResult<(StatusCode, Json<Value>)> {
     caller.may("calls:write")?;
     let call = live(&app, &caller, &id)?;
-    app.0
-        .commands
-        .try_send(CallCommand::HangUp(call.id))
-        .map_err(|_| ApiError::unavailable("The node cannot take this command now"))?;
+    app.command(CallCommand::HangUp(call.id))?;
     Ok((StatusCode::ACCEPTED, Json(json!({"message": "done", "id": call.id}))))
 }
 
@@ -123,7 +120,7 @@ fn bad_parameter(name: &str, message: String) -> ApiError {
 }
 
 /// A parameter of the query, its escapes undone.
-fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     query?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (unescaped(key) == name).then(|| unescaped(value))

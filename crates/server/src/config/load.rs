@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(config.node_name(), "7");
         assert_eq!(config.limits.calls, 7);
         assert_eq!(config.limits.drain_seconds, 9);
-        assert_eq!(config.limits.calls_per_second, Config::default().limits.calls_per_second);
+        assert_eq!(config.limits.connections, Config::default().limits.connections);
     }
 
     #[test]

@@ -150,8 +150,6 @@ pub enum AgentNetworks {
 pub struct Limits {
     /// Calls at once on this node; above it INVITEs get 503 with Retry-After.
     pub calls: u32,
-    /// New calls a second on this node.
-    pub calls_per_second: u32,
     /// Requests a second from one address that matches no trunk; the rest is dropped unanswered.
     pub stranger_requests_per_second: u32,
     /// SIP connections at once.
@@ -160,8 +158,6 @@ pub struct Limits {
     pub connections_per_address: u32,
     /// Seconds a SIP connection may idle, or take to finish one message.
     pub connection_idle_seconds: u64,
-    /// Largest SIP message, bytes.
-    pub message_bytes: usize,
     /// Longest call, seconds.
     pub call_seconds: u64,
     /// Time an agent has to take the WebSocket, milliseconds.
@@ -272,12 +268,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             calls: 2_000,
-            calls_per_second: 200,
             stranger_requests_per_second: 10,
             connections: 4_096,
             connections_per_address: 256,
             connection_idle_seconds: 300,
-            message_bytes: 65_535,
             call_seconds: 14_400,
             agent_connect_ms: 5_000,
             agent_ahead_seconds: 600,

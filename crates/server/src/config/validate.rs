@@ -104,15 +104,13 @@ fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn limits(limits: &Limits) -> [(&'static str, u64); 15] {
+fn limits(limits: &Limits) -> [(&'static str, u64); 13] {
     [
         ("limits.calls", limits.calls.into()),
-        ("limits.calls_per_second", limits.calls_per_second.into()),
         ("limits.stranger_requests_per_second", limits.stranger_requests_per_second.into()),
         ("limits.connections", limits.connections.into()),
         ("limits.connections_per_address", limits.connections_per_address.into()),
         ("limits.connection_idle_seconds", limits.connection_idle_seconds),
-        ("limits.message_bytes", limits.message_bytes as u64),
         ("limits.call_seconds", limits.call_seconds),
         ("limits.agent_connect_ms", limits.agent_connect_ms),
         ("limits.agent_ahead_seconds", limits.agent_ahead_seconds),

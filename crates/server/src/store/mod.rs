@@ -135,6 +135,7 @@ impl Store {
                     std::fs::create_dir_all(folder)
                         .map_err(|error| fail(format!("its folder cannot be made: {error}")))?;
                 }
+                make_private(path).map_err(|error| fail(error.to_string()))?;
                 (format!("sqlite://{}?mode=rwc", path.display()), "BEGIN IMMEDIATE")
             }
             Place::Server => (url.to_owned(), "BEGIN"),
@@ -231,6 +232,15 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+/// Makes the file, readable by its owner alone, when there is none; the files SQLite puts beside it follow it.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

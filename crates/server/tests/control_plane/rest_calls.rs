@@ -234,3 +234,40 @@ fn verdict(at_unix_ms: u64, account: Option<&str>, code: VerdictCode) -> Verdict
     verdict.conclude(code);
     verdict
 }
+
+#[tokio::test]
+async fn an_agent_written_for_twilio_hangs_up_its_way() {
+    let mut server = Server::start().await;
+    let (ours, theirs) = (call("acme", "a"), call("other", "a"));
+    server.journal.progress(ours.clone());
+    server.journal.progress(theirs.clone());
+    let path = |account: &str, call: &CallRecord| {
+        let (account, call) = (tandem_agent::account_sid(account), tandem_agent::call_sid(call.id.0));
+        format!("/2010-04-01/Accounts/{account}/Calls/{call}.json")
+    };
+    let send = |path: String, key: &str, form: &'static str| {
+        let pair = base64_simd::STANDARD.encode_to_string(format!("AC00:{key}"));
+        let request = server
+            .request("POST", &path, "")
+            .header("Authorization", format!("Basic {pair}"))
+            .header("Content-Type", "application/x-www-form-urlencoded");
+        server.raw(request.body(axum::body::Body::from(form)).unwrap())
+    };
+    let refused = send(path("acme", &ours), "wrong", "Status=completed").await;
+    assert_eq!((refused.status.as_u16(), &refused.body["code"]), (401, &json!(20003)));
+    for (path, form, status, code) in [
+        (path("other", &theirs), "Status=completed", 404, 20404),
+        (path("acme", &theirs), "Status=completed", 404, 20404),
+        (path("acme", &ours), "Status=ringing", 400, 20001),
+        (path("acme", &ours), "Twiml=%3CResponse%2F%3E", 400, 20001),
+    ] {
+        let answer = send(path, &server.key, form).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (status, &json!(code)), "{}", answer.text);
+        assert_eq!(answer.body["status"], status);
+    }
+    let done = send(path("acme", &ours), &server.key, "Status=completed").await;
+    assert_eq!((done.status.as_u16(), &done.body["status"]), (200, &json!("completed")), "{}", done.text);
+    assert_eq!(done.body["sid"], json!(tandem_agent::call_sid(ours.id.0)));
+    assert_eq!(server.commands.try_recv().unwrap(), CallCommand::Complete(ours.id));
+    assert!(server.commands.try_recv().is_err());
+}
