@@ -32,7 +32,10 @@ const RETURN: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Concealer {
     law: Law,
-    history: [i16; HISTORY],
+    /// The last codes heard; decoded only when something is missing, which is cheaper than always.
+    heard: [u8; HISTORY],
+    /// The same decoded, from the beginning of a gap to its end.
+    past: [i16; HISTORY],
     /// Samples made up since the last that were heard; saturates when silent.
     gap: usize,
     period: usize,
@@ -48,7 +51,8 @@ impl Concealer {
     pub fn new(law: Law) -> Self {
         Self {
             law,
-            history: [0; HISTORY],
+            heard: [law.silence(); HISTORY],
+            past: [0; HISTORY],
             gap: FADE.end,
             period: PERIOD_MIN,
             periods: 1,
@@ -89,11 +93,12 @@ impl Concealer {
     }
 
     fn begin(&mut self) {
+        g711::decode_slice(self.law, &self.heard, &mut self.past);
         self.period = self.find_period();
         self.periods = 1;
         self.place = 0;
-        let last = self.history[HISTORY - 1];
-        let before_loop = self.history[HISTORY - 1 - self.period];
+        let last = self.past[HISTORY - 1];
+        let before_loop = self.past[HISTORY - 1 - self.period];
         self.step = f32::from(last) - f32::from(before_loop);
     }
 
@@ -124,14 +129,14 @@ impl Concealer {
     fn looped(&self, place: usize) -> f32 {
         let length = self.period * self.periods;
         let start = HISTORY - length;
-        let sample = f32::from(self.history[start + place]);
+        let sample = f32::from(self.past[start + place]);
         let overlap = self.period / 4;
         let to_end = length - place;
         if to_end > overlap {
             return sample;
         }
         let weight = to_end as f32 / (overlap + 1) as f32;
-        let before = f32::from(self.history[start - to_end]);
+        let before = f32::from(self.past[start - to_end]);
         sample * weight + before * (1.0 - weight)
     }
 
@@ -147,16 +152,16 @@ impl Concealer {
 
     fn remember(&mut self, audio: &[u8]) {
         let audio = &audio[audio.len().saturating_sub(HISTORY)..];
-        self.history.copy_within(audio.len().., 0);
-        g711::decode_slice(self.law, audio, &mut self.history[HISTORY - audio.len()..]);
+        self.heard.copy_within(audio.len().., 0);
+        self.heard[HISTORY - audio.len()..].copy_from_slice(audio);
     }
 
     /// The lag at which the last 20 ms are most like what came before them.
     fn find_period(&self) -> usize {
-        let recent = &self.history[HISTORY - COMPARED..];
+        let recent = &self.past[HISTORY - COMPARED..];
         let mut best = (f32::MIN, PERIOD_MAX);
         for lag in PERIOD_MIN..=PERIOD_MAX {
-            let earlier = &self.history[HISTORY - COMPARED - lag..HISTORY - lag];
+            let earlier = &self.past[HISTORY - COMPARED - lag..HISTORY - lag];
             let (mut product, mut energy) = (0.0_f32, 1.0_f32);
             for (a, b) in recent.iter().zip(earlier) {
                 let (a, b) = (f32::from(*a), f32::from(*b));

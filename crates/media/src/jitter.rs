@@ -417,6 +417,11 @@ impl Pace {
     }
 
     fn note(&mut self, offset_us: i64, arrival_us: i64) {
+        // After a pause of whole windows what was learned is older than a skewed clock lets it be.
+        if arrival_us - self.noted_us >= 2 * WINDOW_US {
+            *self = Self::new(offset_us, arrival_us);
+            return;
+        }
         if arrival_us - self.window_us >= WINDOW_US {
             self.previous = self.current;
             self.current = Spread { least: offset_us, most: offset_us };

@@ -20,8 +20,9 @@ use crate::g711::{self, Law};
 use crate::jitter::JitterBuffer;
 use crate::latch::{Admission, Latch, LatchPolicy};
 use crate::rtp::packet::{self, HEADER_BYTES, Packet};
-use crate::rtp::receive::{Receiver, Reception, ReceptionReport};
-use crate::rtp::rtcp::{self, Block, Compound, Intervals, SenderInfo};
+use crate::rtp::receive::{Receiver, Reception};
+use crate::rtp::reports::Reports;
+use crate::rtp::rtcp::Compound;
 use crate::rtp::send::Sender;
 use crate::sdp::{MediaParameters, TelephoneEvent};
 use crate::{FRAME_BYTES, SAMPLE_RATE_HZ};
@@ -30,10 +31,6 @@ use crate::{FRAME_BYTES, SAMPLE_RATE_HZ};
 const COMFORT_NOISE: u8 = 13;
 /// Largest payload that is converted and taken, in bytes: 200 ms.
 const PAYLOAD_MAX: usize = 1_600;
-/// Where our NTP clock begins, in seconds: RFC 3550 section 4 allows a clock of the sender's own, and a
-/// zero would read as "no report yet".
-const NTP_BEGIN: u64 = 0x8000_0000;
-
 /// What a session is made of.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
@@ -149,22 +146,12 @@ pub struct Session {
     sender: Sender,
     dtmf_sender: DtmfSender,
     reports: Reports,
+    /// Where the peer's reports come from.
+    rtcp_source: Option<SocketAddr>,
     last_received: Option<Instant>,
     /// One packet's audio while it is converted to the owner's law.
     converted: Vec<u8>,
     statistics: RtpStatistics,
-}
-
-#[derive(Debug)]
-struct Reports {
-    intervals: Intervals,
-    cname: [u8; 16],
-    due: Option<Instant>,
-    /// Where the peer's reports come from.
-    source: Option<SocketAddr>,
-    /// Who last sent a sender report, its NTP time (middle bits), and when it came.
-    last_sender_report: Option<(u32, u32, Instant)>,
-    packets_at_last: u32,
 }
 
 impl Session {
@@ -182,7 +169,8 @@ impl Session {
             dtmf: DtmfReceiver::default(),
             sender: Sender::new(ssrc, first_sequence, first_timestamp),
             dtmf_sender: DtmfSender::default(),
-            reports: Reports::new(seed),
+            reports: Reports::new(seed, now),
+            rtcp_source: None,
             last_received: None,
             converted: Vec::new(),
             statistics: RtpStatistics::default(),
@@ -203,7 +191,7 @@ impl Session {
         if parameters.remote_rtcp != self.parameters.remote_rtcp
             || parameters.remote != self.parameters.remote
         {
-            self.reports.source = None;
+            self.rtcp_source = None;
         }
         self.parameters = parameters;
     }
@@ -257,21 +245,8 @@ impl Session {
             self.statistics.malformed += 1;
             return Received::Ignored;
         };
-        self.statistics.rtcp_received += 1;
-        self.reports.source = Some(source);
-        if let Some(sender) = compound.sender {
-            self.reports.last_sender_report = Some((compound.ssrc, rtcp::middle(sender.ntp), now));
-        }
-        if let Some(block) = compound.block {
-            let arrival = self.ntp(now);
-            if let Some(round_trip) = block.round_trip(arrival) {
-                self.statistics.round_trip_us = Some(fraction_to_us(round_trip));
-            }
-            self.statistics.remote_fraction_lost = Some(block.report.fraction_lost);
-            self.statistics.remote_lost = Some(block.report.cumulative_lost);
-            self.statistics.remote_jitter_us = Some(samples_to_us(block.report.jitter));
-        }
-        self.statistics.goodbye_received |= compound.goodbye;
+        self.rtcp_source = Some(source);
+        self.reports.handle(&compound, now);
         Received::Accepted
     }
 
@@ -298,7 +273,7 @@ impl Session {
         let event = self.dtmf.expires_at_us();
         let due_us = timeline.into_iter().chain(event).min();
         let due = due_us.map(|due_us| self.epoch + Duration::from_micros(due_us.max(0) as u64));
-        due.into_iter().chain(self.reports.due).min()
+        due.into_iter().chain(self.reports.due()).min()
     }
 
     /// Sends one frame of audio in the session's law, once for every tick of the egress clock. Appends the
@@ -349,7 +324,7 @@ impl Session {
     /// A report that is due. Appends it to `out` and says where it goes. With
     /// [`MediaParameters::rtcp_mux`] it is to leave from the RTP port.
     pub fn poll_rtcp(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
-        if self.reports.due.is_none_or(|due| due > now) {
+        if self.reports.due().is_none_or(|due| due > now) {
             return None;
         }
         self.reports.schedule(now);
@@ -358,7 +333,9 @@ impl Session {
 
     /// The goodbye to send when the call ends (RFC 3550 section 6.6). Ends the reports.
     pub fn goodbye(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
-        self.reports.due.take()?;
+        if !self.reports.end() {
+            return None;
+        }
         self.write_report(now, true, out)
     }
 
@@ -380,6 +357,7 @@ impl Session {
     /// Figures so far.
     pub fn statistics(&self) -> RtpStatistics {
         let received = self.receiver.figures();
+        let remote = self.reports.remote();
         let timeline = self.timeline.as_ref().map(JitterBuffer::counters).unwrap_or_default();
         let patience_us = self.timeline.as_ref().map_or(0, JitterBuffer::patience_us);
         RtpStatistics {
@@ -395,6 +373,13 @@ impl Session {
             latched: self.latch.latched(),
             source_changes: received.restarts,
             timestamp_jumps: timeline.timestamp_jumps,
+            round_trip_us: remote.round_trip.map(fraction_to_us),
+            remote_fraction_lost: remote.report.map(|report| report.fraction_lost),
+            remote_lost: remote.report.map(|report| report.cumulative_lost),
+            remote_jitter_us: remote.report.map(|report| samples_to_us(report.jitter)),
+            rtcp_received: remote.compounds,
+            rtcp_sent: self.reports.sent(),
+            goodbye_received: remote.goodbye,
             ..self.statistics
         }
     }
@@ -435,21 +420,8 @@ impl Session {
 
     fn write_report(&mut self, now: Instant, goodbye: bool, out: &mut Vec<u8>) -> Option<SocketAddr> {
         let destination = self.rtcp_destination()?;
-        let sender = self.sender_info(now);
-        let block = self.receiver.take_report().map(|report| self.reports.block(report, now));
-        rtcp::write(self.sender.ssrc(), sender, block, &self.reports.cname, goodbye, out);
-        self.statistics.rtcp_sent += 1;
+        self.reports.write(now, &self.sender, &mut self.receiver, goodbye, out);
         Some(destination)
-    }
-
-    /// RFC 3550 section 6.4: a sender report only by who has sent data since the report before.
-    fn sender_info(&mut self, now: Instant) -> Option<SenderInfo> {
-        let packets = self.sender.packets();
-        if std::mem::replace(&mut self.reports.packets_at_last, packets) == packets {
-            return None;
-        }
-        let (rtp_timestamp, octets) = (self.sender.timestamp(), self.sender.octets());
-        Some(SenderInfo { ntp: self.ntp(now), rtp_timestamp, packets, octets })
     }
 
     /// Where reports go: with the media when they share a port; else where the peer's own come from, where
@@ -466,24 +438,17 @@ impl Session {
         let moved = self.latch.latched().is_some_and(|latched| latched != self.parameters.remote);
         let named = self.parameters.remote_rtcp.filter(|address| !moved && !address.ip().is_unspecified());
         let above = || Some(SocketAddr::new(media.ip(), media.port().checked_add(1)?));
-        self.reports.source.or(named).or_else(above)
+        self.rtcp_source.or(named).or_else(above)
     }
 
     /// RFC 3550 section 8.2: a source that finds its own identifier used by another takes a new one.
     fn resolve_collision(&mut self) {
-        let ssrc = self.reports.intervals.next_ssrc();
+        let ssrc = self.reports.next_ssrc();
         self.sender.change_ssrc(ssrc);
-        self.reports.packets_at_last = 0;
     }
 
     fn microseconds(&self, now: Instant) -> i64 {
         now.saturating_duration_since(self.epoch).as_micros() as i64
-    }
-
-    fn ntp(&self, now: Instant) -> u64 {
-        let elapsed = now.saturating_duration_since(self.epoch);
-        let fraction = (u64::from(elapsed.subsec_nanos()) << 32) / 1_000_000_000;
-        (NTP_BEGIN + elapsed.as_secs()) << 32 | fraction
     }
 }
 
@@ -492,38 +457,6 @@ enum Content {
     Audio(Law),
     Event(TelephoneEvent),
     Nothing,
-}
-
-impl Reports {
-    fn new(seed: u64) -> Self {
-        let mut cname = [0; 16];
-        // RFC 7022 section 4.2: a short-term name of random bits, so that it links no two calls.
-        for (at, digit) in cname.iter_mut().enumerate() {
-            let nibble = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (at * 4) & 0xF) as u8;
-            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-        }
-        Self {
-            intervals: Intervals::new(seed),
-            cname,
-            due: None,
-            source: None,
-            last_sender_report: None,
-            packets_at_last: 0,
-        }
-    }
-
-    fn schedule(&mut self, now: Instant) {
-        self.due = Some(now + self.intervals.next_interval());
-    }
-
-    fn block(&self, report: ReceptionReport, now: Instant) -> Block {
-        let heard = self.last_sender_report.filter(|(ssrc, ..)| *ssrc == report.ssrc);
-        let (last_sender_report, delay_since) = heard.map_or((0, 0), |(_, ntp, at)| {
-            let delay = now.saturating_duration_since(at).as_micros() << 16;
-            (ntp, u32::try_from(delay / 1_000_000).unwrap_or(u32::MAX))
-        });
-        Block { report, last_sender_report, delay_since }
-    }
 }
 
 fn received(latched: bool, source: SocketAddr, otherwise: Received) -> Received {

@@ -4,5 +4,6 @@
 
 pub mod packet;
 pub mod receive;
+pub mod reports;
 pub mod rtcp;
 pub mod send;
