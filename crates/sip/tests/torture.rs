@@ -169,8 +169,10 @@ fn check_refusal(name: &str, refusable: &tandem_sip::Unreadable) {
     let bytes = ResponseBuilder::new(&refusable, 400, Some(b"ours")).finish();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     assert!(text.starts_with("SIP/2.0 400 Bad Request\r\nVia: ") && text.ends_with("\r\n\r\n"), "{text}");
+    let mut once = BTreeSet::new();
     for line in text.trim_end().lines().skip(1) {
         let header = line.split(':').next().unwrap();
+        assert!(header == "Via" || once.insert(header), "{name}: {line} stands twice");
         let known = ["Via", "From", "To", "Call-ID", "CSeq", "Content-Length"];
         assert!(known.contains(&header), "{name}: {line}");
     }

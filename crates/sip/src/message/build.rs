@@ -67,6 +67,13 @@ impl Writer {
         }
     }
 
+    /// Copies the first field of this name: where only one may stand, a refused message may hold more.
+    fn copy_first(&mut self, from: &Fields, name: HeaderName) {
+        if let Some(value) = from.header(name) {
+            self.line(name.as_str().as_bytes(), value);
+        }
+    }
+
     fn finish(mut self, body: Option<(&[u8], &[u8])>) -> Bytes {
         let content = body.map_or(&b""[..], |(_, content)| content);
         if let Some((content_type, _)) = body {
@@ -176,10 +183,10 @@ impl ResponseBuilder {
         writer.value(reason.as_ref());
         writer.out.extend_from_slice(b"\r\n");
         write_vias(&mut writer, request);
-        writer.copy(request, HeaderName::From);
+        writer.copy_first(request, HeaderName::From);
         write_to(&mut writer, request, to_tag);
-        writer.copy(request, HeaderName::CallId);
-        writer.copy(request, HeaderName::CSeq);
+        writer.copy_first(request, HeaderName::CallId);
+        writer.copy_first(request, HeaderName::CSeq);
         if status == 100 {
             writer.copy(request, HeaderName::Timestamp);
         } else if status < 300 {
