@@ -149,6 +149,11 @@ impl Engine {
         }
     }
 
+    /// What a call awaits, in a word or two, for listings; `None` when it is not known (any more).
+    pub fn awaits(&self, call: CallId) -> Option<&'static str> {
+        self.calls.get(&call).map(|call| call.awaits.as_str())
+    }
+
     /// The SIP messages so far of a call that is not over yet.
     pub fn ladder(&self, call: CallId) -> Option<Vec<Rung>> {
         self.calls.get(&call).map(|call| call.ladder().rungs().cloned().collect())

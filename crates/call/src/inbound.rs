@@ -58,6 +58,19 @@ pub(crate) enum Awaiting {
     LastMessage,
 }
 
+impl Awaiting {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Agent => "agent",
+            Self::Ack => "ack",
+            Self::End => "end",
+            Self::BridgeClose => "bridge close",
+            Self::LastMessage => "last message",
+        }
+    }
+}
+
 /// What happens to a call.
 #[derive(Debug)]
 pub(crate) enum Happening {

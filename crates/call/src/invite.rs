@@ -10,7 +10,6 @@ use std::time::Instant;
 use tandem_sip::auth::{Authenticator, Side, Staleness, Verification};
 use tandem_sip::{HeaderName, Incoming, Malformed, Method, Refusal, Request};
 
-use crate::dialled;
 use crate::engine::Engine;
 use crate::negotiation::read_offer;
 use crate::route::{self, Action, Authentication, Decision, Query};
@@ -80,15 +79,13 @@ impl Engine {
         let table = Arc::clone(&self.node.table);
         let (summary, offer) = read_offer(incoming.request().fields().body_bytes());
         let request = incoming.request();
-        let request_user = dialled::user_of(&request.uri());
-        let to_user = dialled::user_of(&request.to().uri());
         let query = Query {
             source: incoming.source(),
             transport: incoming.flow().transport,
             request_uri: request.uri().as_bytes(),
-            request_user: &request_user,
+            request_user: request.uri().user().unwrap_or_default(),
             to: request.header(HeaderName::To).unwrap_or_default(),
-            to_user: &to_user,
+            to_user: request.to().uri().user().unwrap_or_default(),
             from: request.header(HeaderName::From).unwrap_or_default(),
             sip_call_id: request.call_id(),
             user_agent: request.header(HeaderName::UserAgent).unwrap_or_default(),

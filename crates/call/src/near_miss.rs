@@ -85,7 +85,7 @@ pub(crate) fn by_form(search: &Search<'_>, verdict: &mut Verdict, mut is_own: im
 
 /// Numbers of the table that end with the digits dialled, or that the digits dialled end with: each with the key dialled.
 fn alike<'a>(search: &'a Search<'_>) -> impl Iterator<Item = (&'a NumberEntry, &'a str)> {
-    search.request_keys.iter().chain(&search.to_keys).flat_map(|key| {
+    search.request_key.iter().chain(&search.to_key).flat_map(|key| {
         let bare = key.trim_start_matches('0');
         let is_number = bare.len() >= MIN_DIGITS && bare.bytes().all(|byte| byte.is_ascii_digit());
         let tail = if is_number { bare } else { "" };

@@ -134,8 +134,8 @@ impl Negotiation {
         self.local.unwrap_or(UNBOUND)
     }
 
-    /// RFC 3264 section 8: "the new offer MUST contain at least as many "m=" lines": those of our last description that
-    /// are not its audio, switched off.
+    /// RFC 3264 section 8: "if the previous SDP contained N "m=" lines, the new SDP MUST contain at least N "m=" lines":
+    /// those of our last description that are not its audio, switched off.
     fn refused_sections(&self) -> (Vec<RefusedMedia>, Vec<RefusedMedia>) {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         let Some(last) = self.last.as_ref().and_then(|last| Description::parse(last).ok()) else {

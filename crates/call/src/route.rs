@@ -23,7 +23,7 @@ use tandem_sip::Transport;
 use tandem_sip::auth::Staleness;
 use uuid::Uuid;
 
-use crate::dialled::{self, Keys};
+use crate::dialled;
 use crate::ids::{NumberId, TrunkId};
 use crate::near_miss;
 use crate::table::{
@@ -47,7 +47,7 @@ pub struct Query<'a> {
     pub transport: Transport,
     /// The whole Request-URI.
     pub request_uri: &'a [u8],
-    /// The Request-URI's user part with its parameters, or the number of a `tel:` URI.
+    /// The Request-URI's user part, or the number of a `tel:` URI.
     pub request_user: &'a [u8],
     /// The whole To header.
     pub to: &'a [u8],
@@ -190,8 +190,8 @@ impl Found<'_> {
 pub(crate) struct Search<'a> {
     pub(crate) query: &'a Query<'a>,
     pub(crate) table: &'a RoutingTable,
-    pub(crate) request_keys: Keys,
-    pub(crate) to_keys: Keys,
+    pub(crate) request_key: Option<String>,
+    pub(crate) to_key: Option<String>,
     pub(crate) found: SmallVec<[Found<'a>; 4]>,
 }
 
@@ -258,24 +258,24 @@ impl<'a> Search<'a> {
         let mut search = Self {
             query,
             table,
-            request_keys: dialled::keys(query.request_user),
-            to_keys: dialled::keys(query.to_user),
+            request_key: dialled::key(query.request_user),
+            to_key: dialled::key(query.to_user),
             found: SmallVec::new(),
         };
         search.collect(Place::RequestUri);
-        if search.to_keys != search.request_keys {
+        if search.to_key != search.request_key {
             search.collect(Place::To);
         }
         search
     }
 
     fn collect(&mut self, place: Place) {
-        let keys = match place {
-            Place::RequestUri => &self.request_keys,
-            Place::To => &self.to_keys,
+        let key = match place {
+            Place::RequestUri => &self.request_key,
+            Place::To => &self.to_key,
         };
         let source = self.query.source.ip().to_canonical();
-        for number in keys.iter().flat_map(|key| self.table.numbers_of_key(key)).take(MAX_FOUND) {
+        for number in key.iter().flat_map(|key| self.table.numbers_of_key(key)).take(MAX_FOUND) {
             let trunk = self.table.trunk_at(number.trunk);
             self.found.push(Found { place, number, trunk, range: trunk.range_of(source) });
         }
@@ -540,7 +540,7 @@ impl<'a> Search<'a> {
 
     pub(crate) fn note_unknown_number(&self, verdict: &mut Verdict, detail: &str) {
         verdict.step(Check::RequestUri, StepOutcome::Failed, wire_text(self.query.request_user), detail);
-        if self.to_keys != self.request_keys {
+        if self.to_key != self.request_key {
             verdict.step(Check::To, StepOutcome::Failed, wire_text(self.query.to_user), detail);
         }
     }

@@ -385,7 +385,7 @@ impl RoutingTable {
         self.by_username.get(username).into_iter().flatten().map(|place| self.trunk_at(*place))
     }
 
-    /// Numbers found by a key of [`dialled::keys`].
+    /// Numbers found by a key of [`dialled::key`].
     pub(crate) fn numbers_of_key(&self, key: &str) -> impl Iterator<Item = &NumberEntry> {
         self.by_key.get(key).into_iter().flatten().map(|place| &self.numbers[*place as usize])
     }

@@ -20,7 +20,7 @@ fn a_call_rings_is_answered_speaks_and_ends_with_the_callers_bye() {
     caller.extra = "X-Name: Ada\r\n".to_owned();
     caller.send_invite(&mut desk);
     assert_eq!(desk.last("200").matches("m=audio 20000 RTP/AVP 0").count(), 1);
-    caller.take_tag(&desk);
+    caller.take_tag(&desk, "200");
     assert_eq!(desk.lines(), ["SIP/2.0 100 Trying", "SIP/2.0 180 Ringing", "SIP/2.0 200 OK"]);
     assert!(desk.commands.is_empty(), "no audio before the ACK");
     desk.advance(Duration::from_millis(100));
@@ -99,7 +99,7 @@ fn a_cancel_ends_the_call_in_each_phase_before_the_answer_and_in_none_after() {
     let mut desk = Desk::new();
     let mut caller = Caller::new();
     caller.send_invite(&mut desk);
-    caller.take_tag(&desk);
+    caller.take_tag(&desk, "200");
     desk.lines();
     let late = Caller { to_tag: String::new(), ..Caller::new() };
     late.send_cancel(&mut desk);
@@ -194,7 +194,7 @@ fn without_an_offer_ours_goes_out_in_the_200_and_the_ack_brings_the_answer() {
     caller.send_invite(&mut desk);
     assert!(desk.plans[0].media.is_none());
     assert!(desk.last("200").contains("m=audio 20000 RTP/AVP 0 8 101"));
-    caller.take_tag(&desk);
+    caller.take_tag(&desk, "200");
     caller.send_ack(&mut desk, Some(&OFFER.replace("0 8 101", "8 101")));
     let [BridgeCommand::Media(media), BridgeCommand::Start] = desk.commands.as_slice() else {
         panic!("{:?}", desk.commands)
@@ -213,7 +213,7 @@ fn an_ack_without_its_answer_ends_the_call() {
         let mut caller = Caller::new();
         caller.offer = None;
         caller.send_invite(&mut desk);
-        caller.take_tag(&desk);
+        caller.take_tag(&desk, "200");
         desk.lines();
         caller.send_ack(&mut desk, body.as_deref());
         assert!(desk.lines()[0].starts_with("BYE "));
@@ -459,10 +459,42 @@ fn a_bye_before_the_ack_is_a_call_that_was_answered() {
     let mut desk = Desk::new();
     let mut caller = Caller::new();
     caller.send_invite(&mut desk);
-    caller.take_tag(&desk);
+    caller.take_tag(&desk, "200");
     caller.send(&mut desk, "BYE", None);
     assert_eq!(desk.record().status, CallStatus::Completed);
     assert!(desk.commands.iter().all(|command| *command != BridgeCommand::Start));
+    desk.assert_empty();
+}
+
+/// RFC 3261 section 15: "The caller's UA MAY send a BYE for either confirmed or early dialogs".
+#[test]
+fn a_bye_while_it_rings_is_a_call_given_up() {
+    let mut desk = Desk::new();
+    desk.agent = AgentMood::Silent;
+    let mut caller = Caller::new();
+    caller.send_invite(&mut desk);
+    caller.take_tag(&desk, "180");
+    caller.send(&mut desk, "BYE", None);
+    assert_eq!(desk.record().status, CallStatus::Canceled);
+    assert_eq!(desk.verdict().code, VerdictCode::CancelledByCaller);
+    desk.assert_empty();
+}
+
+/// A re-INVITE that asks for our offer while the first ACK is still on its way: whose answer would that ACK be?
+#[test]
+fn an_offerless_reinvite_that_overtakes_the_ack_is_put_off() {
+    let mut desk = Desk::new();
+    let mut caller = Caller::new();
+    caller.send_invite(&mut desk);
+    caller.take_tag(&desk, "200");
+    desk.lines();
+    let mut early = Caller { to_tag: caller.to_tag.clone(), ..Caller::new() };
+    early.send(&mut desk, "INVITE", None);
+    assert_eq!(desk.lines().last().unwrap(), "SIP/2.0 491 Request Pending");
+    caller.send_ack(&mut desk, None);
+    assert_eq!(desk.commands, [BridgeCommand::Start]);
+    early.send(&mut desk, "BYE", None);
+    assert_eq!(desk.record().status, CallStatus::Completed);
     desk.assert_empty();
 }
 

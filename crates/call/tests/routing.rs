@@ -43,7 +43,6 @@ fn numbers_are_found_in_every_form_they_are_dialled_in() {
         ("918047102030", "x", "na"),
         ("+91-80-4710-2030", "x", "na"),
         ("%2B918047102030;npdi", "x", "na"),
-        ("47102030;phone-context=+91-80", "x", "na"),
         ("pilot", "+918047102030", "na"),
         ("", "918047102030", "na"),
         // Request-URI before To, even when both are numbers of ours.

@@ -122,7 +122,7 @@ fn a_trunk_by_digest_calls_with_each_algorithm() {
     }
 }
 
-/// "A digest used again, with another Call-ID, port or Request-URI: refused."
+/// A digest used again, with another Call-ID, port or Request-URI, is refused.
 #[test]
 fn a_digest_used_again_or_elsewhere_is_refused() {
     let mut desk = Desk::with(EngineConfig::default(), digest_house());

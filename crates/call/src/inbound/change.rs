@@ -22,6 +22,12 @@ impl Inbound {
             return;
         };
         match self.awaits {
+            // The ACK under way could not be told from the one that would bring the answer: later (RFC 5407 section 3.1
+            // has the races of this moment).
+            Awaiting::Ack if offer.is_none() => {
+                node.counters.refused_changes += 1;
+                let _ = node.endpoint.refuse_offer(now, session, 491);
+            }
             Awaiting::Ack | Awaiting::End => {
                 let answer = match offer {
                     None => Ok(self.negotiation.offer()),
@@ -30,7 +36,7 @@ impl Inbound {
                 match answer {
                     Ok(description) => self.change_accepted(session, description, now, node),
                     Err(error) => {
-                        // RFC 3261 section 14.2: refused, "the session remains unchanged".
+                        // RFC 3261 section 14.2: 488 refuses the change, and the call goes on as it was.
                         node.counters.refused_changes += 1;
                         let _ = node.endpoint.refuse_offer(now, session, error.sip_status());
                     }

@@ -52,6 +52,8 @@ pub(crate) struct Desk {
     pub(crate) records: Vec<CallRecord>,
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) ladders: Vec<Arc<[Rung]>>,
+    /// Everything that came out, in short and in order.
+    pub(crate) log: Vec<String>,
 }
 
 impl Desk {
@@ -76,6 +78,7 @@ impl Desk {
             records: Vec::new(),
             verdicts: Vec::new(),
             ladders: Vec::new(),
+            log: Vec::new(),
         };
         desk.input(Input::Routing(Arc::new(table)));
         desk
@@ -88,6 +91,7 @@ impl Desk {
 
     fn drain(&mut self) {
         while let Some(output) = self.engine.poll_output() {
+            self.log.extend(short(&output));
             match output {
                 Output::Transmit(transmit) => {
                     if !matches!(transmit.target, Target::Close(_)) {
@@ -212,6 +216,32 @@ impl Desk {
     }
 }
 
+/// An output in a few words.
+fn short(output: &Output) -> Option<String> {
+    Some(match output {
+        Output::Transmit(transmit) => {
+            let text = String::from_utf8_lossy(&transmit.payload);
+            let line = text.lines().next()?;
+            match line.strip_prefix("SIP/2.0 ") {
+                Some(status) => format!("sends {}", status.split(' ').next()?),
+                None => format!("sends {}", line.split(' ').next()?),
+            }
+        }
+        Output::OpenBridge { .. } => "opens bridge".to_owned(),
+        Output::Bridge { command: BridgeCommand::Media(_), .. } => "bridge: Media".to_owned(),
+        Output::Bridge { command, .. } => format!("bridge: {command:?}"),
+        Output::CloseBridge { .. } => "closes bridge".to_owned(),
+        Output::Progress(record) => format!("progress {}", record.status.as_str()),
+        Output::Record(record) => {
+            let by = record.hangup_by.map_or("nobody", |by| by.as_str());
+            let reason = record.hangup_reason.map_or("no reason", |reason| reason.as_str());
+            format!("RECORD {} by {by} ({reason})", record.status.as_str())
+        }
+        Output::Verdict(verdict) => format!("verdict {} {}", verdict.code, verdict.status),
+        Output::Ladder { .. } => "ladder".to_owned(),
+    })
+}
+
 /// A caller at a carrier.
 pub(crate) struct Caller {
     pub(crate) address: &'static str,
@@ -247,11 +277,11 @@ impl Caller {
         desk.receive(self.address, &self.invite());
     }
 
-    /// Takes the To tag of the 200.
-    pub(crate) fn take_tag(&mut self, desk: &Desk) {
-        let answer = desk.last("200");
-        let to = answer.lines().find(|line| line.starts_with("To:")).expect("a 200 has a To");
-        self.to_tag = to.split(";tag=").nth(1).expect("a 200 has a To tag").to_owned();
+    /// Takes the To tag of a response.
+    pub(crate) fn take_tag(&mut self, desk: &Desk, status: &str) {
+        let answer = desk.last(status);
+        let to = answer.lines().find(|line| line.starts_with("To:")).expect("the response has a To");
+        self.to_tag = to.split(";tag=").nth(1).expect("the response has a To tag").to_owned();
     }
 
     pub(crate) fn send_ack(&self, desk: &mut Desk, body: Option<&str>) {
@@ -274,7 +304,7 @@ impl Caller {
     /// INVITE, 200, ACK.
     pub(crate) fn set_up(&mut self, desk: &mut Desk) {
         self.send_invite(desk);
-        self.take_tag(desk);
+        self.take_tag(desk, "200");
         self.send_ack(desk, None);
     }
 
