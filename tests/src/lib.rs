@@ -14,4 +14,4 @@ pub mod product;
 pub mod sabotage;
 pub mod swarm;
 pub mod trace;
-//pub mod world;
+pub mod world;

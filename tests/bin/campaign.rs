@@ -1,0 +1,108 @@
+//! Simulates calls by the hundred thousand: `cargo run -p tandem-tests --release --bin campaign -- --calls 100000`.
+//!
+//! `--seed N` is the first seed (0 by default), `--threads N` how many run at once. Prints calls, rate, violations and
+//! one hash over all runs, the same for the same seeds however many threads there are. The exit code is 1 if any
+//! invariant was violated; each failing seed is printed with its ladder.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use tandem_tests::swarm::Plan;
+use tandem_tests::world::{Report, World};
+
+/// Failing seeds printed whole; more are counted.
+const PRINTED_MAX: u64 = 3;
+
+#[derive(Default)]
+struct Totals {
+    runs: u64,
+    calls: u64,
+    answered: u64,
+    messages: u64,
+    packets: u64,
+    virtual_s: f64,
+    violations: u64,
+    hash: u64,
+    failing: Vec<u64>,
+    invariants: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    fn add(&mut self, report: &Report) {
+        self.runs += 1;
+        self.calls += report.calls.len() as u64;
+        self.answered += report.answered as u64;
+        self.messages += report.messages;
+        self.packets += report.packets;
+        self.virtual_s += report.lasted.as_secs_f64();
+        // A sum does not depend on the order in which threads finish.
+        self.hash = self.hash.wrapping_add(report.hash.wrapping_mul(report.seed | 1));
+        if report.violations.is_empty() {
+            return;
+        }
+        self.violations += report.violations.len() as u64;
+        for violation in &report.violations {
+            *self.invariants.entry(violation.invariant).or_default() += 1;
+        }
+        self.failing.push(report.seed);
+        if self.failing.len() as u64 <= PRINTED_MAX {
+            println!("{report}");
+        }
+    }
+}
+
+fn option(name: &str, default: u64) -> u64 {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    match arguments.nth(1) {
+        None => default,
+        Some(text) => text.parse().unwrap_or_else(|_| panic!("{name} wants a number, not {text:?}")),
+    }
+}
+
+fn main() -> ExitCode {
+    let calls = option("--calls", 100_000);
+    let first = option("--seed", 0);
+    let threads = option("--threads", std::thread::available_parallelism().map_or(1, |count| count.get() as u64));
+    let totals = Mutex::new(Totals::default());
+    let next = AtomicU64::new(first);
+    let enough = AtomicBool::new(false);
+    let planned = AtomicU64::new(0);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !enough.load(Ordering::Relaxed) {
+                    // Seeds are taken in order, so the set of seeds that makes up `calls` is always the same.
+                    let plan = {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        let plan = Plan::from_seed(seed);
+                        let before = planned.fetch_add(plan.calls.len() as u64, Ordering::Relaxed);
+                        if before + plan.calls.len() as u64 >= calls {
+                            enough.store(true, Ordering::Relaxed);
+                        }
+                        plan
+                    };
+                    let report = World::new(plan, None).run();
+                    totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&report);
+                }
+            });
+        }
+    });
+    let totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let elapsed = started.elapsed().as_secs_f64();
+    println!("runs        {}  (seeds {first} to {})", totals.runs, first + totals.runs - 1);
+    println!("calls       {}  ({} answered)", totals.calls, totals.answered);
+    println!("messages    {} SIP, {} RTP", totals.messages, totals.packets);
+    println!("time        {elapsed:.1} s for {:.0} s of virtual time", totals.virtual_s);
+    println!("rate        {:.0} calls/s", totals.calls as f64 / elapsed);
+    println!("violations  {}  {:?}", totals.violations, totals.invariants);
+    println!("hash        {:016x}", totals.hash);
+    if totals.failing.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("failing     {:?}", &totals.failing[..totals.failing.len().min(40)]);
+    ExitCode::FAILURE
+}

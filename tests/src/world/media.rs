@@ -1,0 +1,498 @@
+//! Bridges and what is around them: ports, RTP, the agents' sockets.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tandem_agent::FrameKind;
+use tandem_call::bridge::{
+    AgentSocketEnd, Bridge, BridgeCommand, BridgeEvent, BridgePlan, BridgeStatistics, BridgeTransmit,
+};
+use tandem_call::{AgentFailure, BridgeFailure, CallId, Input};
+
+use super::{Event, FIRST_PORT, Piece, Slot, World};
+use crate::agent::plan::{Connect, Speech, Turn};
+use crate::agent::scripted::{AgentDeed, ScriptedAgent};
+use crate::agent::wire::{self, Meaning, Said};
+use crate::check::agent::{Expected, Ingress};
+use crate::check::rtp::{Agreed, Egress};
+use crate::operator::agent_of_url;
+use crate::sabotage::Planted;
+use crate::swarm::TANDEM_SIP;
+
+/// One way between Tandem and an agent.
+const AGENT_DELAY: Duration = Duration::from_millis(2);
+
+/// Bytes a socket holds for an agent that does not read, before droppable frames are dropped.
+const SOCKET_BYTES: usize = 64 * 1024;
+
+/// The identity an agent's own audio carries, from its caller's.
+pub(super) fn agent_voice(caller: u16) -> u16 {
+    caller | 0x8000
+}
+
+impl World {
+    pub(super) fn open_bridge(&mut self, call: CallId, plan: Box<BridgePlan>) {
+        let call_id = plan.agent.facts.sip_call_id.clone();
+        let caller = call_id.strip_prefix('c').and_then(|rest| rest.split('-').next()).and_then(|text| text.parse().ok());
+        let caller: usize = caller.filter(|index| *index < self.callers.len()).unwrap_or(0);
+        let agent_index = agent_of_url(&plan.agent.url).unwrap_or(0).min(self.plan.agents.len() - 1);
+        self.ledger.opened(self.now, call, &call_id, &mut self.findings);
+        self.trace.alias(call.to_string(), &call_id);
+        self.trace.note(self.now, &call_id, format!("OpenBridge, agent {agent_index}"));
+        let voice = self.plan.calls[caller].voice;
+        let speech = self.plan.agents[agent_index].speech;
+        let slot = Slot {
+            caller,
+            call_id,
+            plan: Some(plan),
+            agent_index,
+            bridge: None,
+            rtp: None,
+            agent: None,
+            agent_wake: None,
+            socket_open: false,
+            inbox: std::collections::VecDeque::new(),
+            unread: 0,
+            reads_from: None,
+            wake: None,
+            ingress: Ingress::new(speech, voice),
+            egress: Egress::new(voice, agent_voice(voice), speech == Speech::Bolna),
+            last_packet: None,
+        };
+        self.slots.insert(call, slot);
+        self.check_limits();
+        self.at(self.now + self.plan.bind, Event::Bind(call));
+    }
+
+    fn check_limits(&mut self) {
+        let over_node = self.plan.calls_max.is_some_and(|most| self.slots.len() > most);
+        let over_trunk = self.plan.carriers.iter().enumerate().find(|(index, carrier)| {
+            let held = self.slots.values().filter(|slot| self.plan.calls[slot.caller].carrier == *index).count();
+            carrier.calls_max.is_some_and(|most| held > most as usize)
+        });
+        if over_node || over_trunk.is_some() {
+            self.findings.note("decision", self.now, "", format!("{} calls are over a limit", self.slots.len()));
+        }
+    }
+
+    pub(super) fn bind(&mut self, call: CallId) {
+        let Some(plan) = self.slots.get_mut(&call).and_then(|slot| slot.plan.take()) else { return };
+        let Some(port) = self.ports.take(self.now, call) else {
+            self.slots.remove(&call);
+            self.ledger.commanded(self.now, call, true, &mut self.findings);
+            self.feed(Input::BridgeFailed { call, cause: BridgeFailure::NoPorts });
+            return;
+        };
+        if let Some(released) = self.released.remove(&port)
+            && self.now < released + self.plan.port_rest
+        {
+            self.findings.note("stuck", self.now, "", format!("port {port} had no rest"));
+        }
+        let rtp = SocketAddr::new(TANDEM_SIP.ip(), port);
+        let seed = self.dice.bits();
+        let now = self.now;
+        let bridge = catch_unwind(AssertUnwindSafe(|| Bridge::new(*plan, seed, now)));
+        let Ok(Ok(bridge)) = bridge else {
+            self.findings.note("panic", self.now, "", "no bridge could be made");
+            self.broken = true;
+            return;
+        };
+        self.by_port.insert(rtp, call);
+        let connect = self.slots.get_mut(&call).map(|slot| {
+            slot.bridge = Some(bridge);
+            slot.rtp = Some(rtp);
+            self.plan.agents[slot.agent_index].connect
+        });
+        match connect {
+            Some(Connect::After(after)) => self.at(self.now + after, Event::Dialled(call)),
+            Some(Connect::Refuse(after) | Connect::Silence(after)) => self.at(self.now + after, Event::DialFailed(call)),
+            None => {}
+        }
+        self.feed(Input::BridgeOpened { call, rtp });
+        self.drain(call);
+    }
+
+    pub(super) fn dialled(&mut self, call: CallId) {
+        let alphabet = Rc::clone(&self.alphabet);
+        let dice = self.dice.fork();
+        let Some(slot) = self.slots.get_mut(&call) else { return };
+        let plan = self.plan.agents[slot.agent_index].clone();
+        if plan.turns.iter().any(|(_, turn)| *turn == Turn::Odd) {
+            slot.ingress.paused();
+        }
+        let voice = agent_voice(self.plan.calls[slot.caller].voice);
+        slot.agent = Some(ScriptedAgent::new(plan, voice, alphabet, dice));
+        slot.socket_open = true;
+        self.feed(Input::AgentConnected { call });
+        self.drain(call);
+    }
+
+    pub(super) fn dial_failed(&mut self, call: CallId) {
+        let Some(slot) = self.slots.get(&call) else { return };
+        let cause = match self.plan.agents[slot.agent_index].connect {
+            Connect::Silence(_) => AgentFailure::Timeout,
+            _ => AgentFailure::Unreachable,
+        };
+        self.feed(Input::AgentRefused { call, cause });
+    }
+
+    pub(super) fn command_bridge(&mut self, call: CallId, command: BridgeCommand) {
+        self.ledger.commanded(self.now, call, false, &mut self.findings);
+        if let Some(slot) = self.slots.get(&call) {
+            self.trace.note(self.now, &slot.call_id, format!("bridge: {}", name_of(&command)));
+        }
+        self.with_bridge(call, |bridge, now| bridge.handle_command(now, command));
+    }
+
+    pub(super) fn close_bridge(&mut self, call: CallId) {
+        self.ledger.commanded(self.now, call, true, &mut self.findings);
+        if self.sabotage.planted() == Some(Planted::LeaksBridge) {
+            return;
+        }
+        self.with_bridge(call, |bridge, now| bridge.handle_command(now, BridgeCommand::HangUp));
+        let Some(slot) = self.slots.remove(&call) else { return };
+        self.trace.note(self.now, &slot.call_id, "CloseBridge".into());
+        let statistics = slot.bridge.as_ref().map(Bridge::statistics).unwrap_or_default();
+        if let Some(rtp) = slot.rtp {
+            self.by_port.remove(&rtp);
+            self.ports.used.remove(&rtp.port());
+            self.ports.resting.insert(rtp.port(), self.now + self.ports.rest);
+            self.released.insert(rtp.port(), self.now);
+        }
+        if let (Some(Planted::RtpAfterBye), Some((to, bytes)), Some(port)) =
+            (self.sabotage.planted(), &slot.last_packet, slot.rtp)
+        {
+            let event = Event::StrayRtp { call_id: slot.call_id.clone(), to: *to, bytes: bytes.clone(), port };
+            self.at(self.now + Duration::from_millis(25), event);
+        }
+        if slot.socket_open && !self.is_hard_to_hear(&slot) {
+            slot.ingress.finish(self.now, &slot.call_id, &mut self.findings);
+        }
+        let facts = &mut self.callers[slot.caller].facts;
+        facts.statistics = Some(statistics.clone());
+        facts.ingress = Some(slot.ingress);
+        facts.egress = Some(slot.egress);
+        self.at(self.now + Duration::from_micros(500), Event::BridgeClosed { call, statistics: Box::new(statistics) });
+    }
+
+    /// An agent that does not read is told less than was said.
+    fn is_hard_to_hear(&self, slot: &Slot) -> bool {
+        let turns = &self.plan.agents[slot.agent_index].turns;
+        turns.iter().any(|(_, turn)| matches!(turn, Turn::StopReading(_)))
+            || matches!(self.sabotage.planted(), Some(Planted::LosesAgentAudio | Planted::RepeatsAgentAudio))
+    }
+
+    pub(super) fn bridge_closed(&mut self, call: CallId, statistics: Box<BridgeStatistics>) {
+        self.feed(Input::BridgeClosed { call, statistics });
+    }
+
+    pub(super) fn stray_rtp(&mut self, call_id: &str, to: SocketAddr, bytes: &[u8], port: SocketAddr) {
+        let mut egress = Egress::new(0, 0, true);
+        let formats = ["0".to_owned(), "8".to_owned()];
+        let ended_at = self.sip.dialog_of(call_id).and_then(|dialog| dialog.ended_at);
+        let targets = [to];
+        let agreed = Agreed {
+            call_id,
+            negotiated: true,
+            ended_at,
+            may_send: true,
+            formats: &formats,
+            targets: &targets,
+            clean: false,
+        };
+        egress.packet(self.now, &self.alphabet, to, bytes, &agreed, &mut self.findings);
+        debug_assert!(port.port() >= FIRST_PORT, "a media port");
+    }
+
+    // RTP.
+
+    pub(super) fn send_rtp(&mut self, caller: usize, from: SocketAddr, to: SocketAddr, payload: &Bytes) {
+        let now = self.now;
+        let mut arrivals = Vec::new();
+        self.callers[caller].rtp.send(now, payload, |arrival| arrivals.push(arrival));
+        for arrival in arrivals {
+            self.at(arrival.at, Event::Rtp { to, source: from, payload: arrival.payload });
+        }
+    }
+
+    pub(super) fn arrive_rtp(&mut self, to: SocketAddr, source: SocketAddr, payload: &Bytes) {
+        let Some(call) = self.by_port.get(&to).copied() else { return };
+        self.rtp_in += 1;
+        self.trace.mix(self.now, 2, payload);
+        self.sabotage.rtp_arrives(source);
+        if let Some(slot) = self.slots.get(&call) {
+            let caller = &mut self.callers[slot.caller];
+            if source.ip() == caller.caller.place.rtp.ip() && !caller.sources.contains(&source) {
+                caller.sources.push(source);
+            }
+        }
+        self.with_bridge(call, |bridge, now| bridge.handle_rtp(now, source, payload));
+    }
+
+    // The bridge.
+
+    pub(super) fn wake_bridge(&mut self, call: CallId) {
+        let Some(slot) = self.slots.get_mut(&call) else { return };
+        if slot.wake.is_none_or(|wake| wake > self.now) {
+            return;
+        }
+        slot.wake = None;
+        self.with_bridge(call, |bridge, now| bridge.handle_timeout(now));
+    }
+
+    fn with_bridge(&mut self, call: CallId, act: impl FnOnce(&mut Bridge, std::time::Instant)) {
+        let now = self.now;
+        let Some(bridge) = self.slots.get_mut(&call).and_then(|slot| slot.bridge.as_mut()) else { return };
+        if catch_unwind(AssertUnwindSafe(|| act(bridge, now))).is_err() {
+            self.findings.note("panic", now, "", "a bridge panicked");
+            self.broken = true;
+            return;
+        }
+        self.drain(call);
+    }
+
+    /// Drains a bridge: transmits, events, the frames it is ready to read, its next deadline.
+    fn drain(&mut self, call: CallId) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        loop {
+            let now = self.now;
+            let Some(bridge) = self.slots.get_mut(&call).and_then(|slot| slot.bridge.as_mut()) else { break };
+            match catch_unwind(AssertUnwindSafe(|| bridge.poll_transmit(now, &mut buffer))) {
+                Ok(Some(transmit)) => self.take_from_bridge(call, transmit, &mut buffer),
+                Ok(None) => {
+                    if !self.take_bridge_event(call) && !self.read_inbox(call) {
+                        break;
+                    }
+                }
+                Err(_) => {
+                    self.findings.note("panic", now, "", "a bridge panicked");
+                    self.broken = true;
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+        let Some(slot) = self.slots.get_mut(&call) else { return };
+        let Some(at) = slot.bridge.as_ref().and_then(Bridge::poll_timeout) else { return };
+        if at <= self.now {
+            self.findings.note("panic", self.now, &slot.call_id, "a bridge's deadline does not move");
+            self.broken = true;
+        } else if slot.wake.is_none_or(|wake| at < wake || wake <= self.now) {
+            slot.wake = Some(at);
+            self.at(at, Event::BridgeWake(call));
+        }
+    }
+
+    fn take_bridge_event(&mut self, call: CallId) -> bool {
+        let Some(slot) = self.slots.get_mut(&call) else { return false };
+        let Some(event) = slot.bridge.as_mut().and_then(Bridge::poll_event) else { return false };
+        if let BridgeEvent::QueueOverflow { .. } = event {
+            slot.egress.overflowed();
+        }
+        if !matches!(event, BridgeEvent::MarkPlayed { .. }) {
+            self.trace.note(self.now, &slot.call_id, format!("bridge says {event:?}"));
+        }
+        self.callers[slot.caller].facts.events.push(event.clone());
+        self.at(self.now, Event::FromBridge { call, event });
+        true
+    }
+
+    fn read_inbox(&mut self, call: CallId) -> bool {
+        let Some(slot) = self.slots.get_mut(&call) else { return false };
+        let Some(bridge) = slot.bridge.as_mut() else { return false };
+        if !bridge.wants_agent_input() {
+            return false;
+        }
+        let Some(piece) = slot.inbox.pop_front() else { return false };
+        let now = self.now;
+        let outcome = catch_unwind(AssertUnwindSafe(|| match &piece {
+            Piece::Frame { kind, bytes, .. } => bridge.handle_agent_frame(now, *kind, bytes),
+            Piece::Closed(code) => bridge.handle_agent_closed(now, AgentSocketEnd::Closed { code: *code }),
+            Piece::Lost => bridge.handle_agent_closed(now, AgentSocketEnd::Lost),
+        }));
+        if outcome.is_err() {
+            self.findings.note("panic", now, &slot.call_id, "a bridge panicked over an agent's frame");
+            self.broken = true;
+            return false;
+        }
+        if let Piece::Frame { meaning, bytes, .. } = &piece {
+            self.trace.mix(now, 3, bytes);
+            slot.ingress.meant(now, meaning, &mut slot.egress);
+            match meaning {
+                Meaning::Flush => self.sabotage.flushed(call),
+                Meaning::Mark(name) if self.sabotage.is_early() => {
+                    let said = Said::Mark { name: name.clone(), cleared: false };
+                    let name = slot.call_id.clone();
+                    let expected = Expected { call_id: &name, clean: false, law: None };
+                    slot.ingress.said(now, &said, &self.alphabet, expected, &slot.egress, &mut self.findings);
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    fn take_from_bridge(&mut self, call: CallId, transmit: BridgeTransmit, buffer: &mut Vec<u8>) {
+        match transmit {
+            BridgeTransmit::Rtp { to } => {
+                let mut target = to;
+                for _ in 0..self.sabotage.rtp(call, &mut target, buffer) {
+                    self.leave_as_rtp(call, target, buffer);
+                }
+            }
+            BridgeTransmit::Rtcp { .. } => self.trace.mix(self.now, 4, buffer),
+            BridgeTransmit::Agent { kind, droppable } => {
+                for altered in self.sabotage.frame(call, kind, buffer.clone(), droppable) {
+                    if altered.delay.is_zero() {
+                        self.leave_to_agent(call, altered.kind, altered.bytes, droppable);
+                    } else {
+                        let event = Event::Leave { call, kind: altered.kind, bytes: altered.bytes, droppable };
+                        self.at(self.now + altered.delay, event);
+                    }
+                }
+            }
+            BridgeTransmit::AgentClose { code } => {
+                let Some(slot) = self.slots.get_mut(&call) else { return };
+                self.trace.note(self.now, &slot.call_id, format!("agent's socket closed with {code}"));
+                slot.socket_open = false;
+                slot.inbox.clear();
+                if let Some(agent) = &mut slot.agent {
+                    agent.handle_closed();
+                }
+            }
+        }
+    }
+
+    fn leave_as_rtp(&mut self, call: CallId, to: SocketAddr, bytes: &[u8]) {
+        self.rtp_out += 1;
+        self.trace.mix(self.now, 5, bytes);
+        let Some(slot) = self.slots.get_mut(&call) else { return };
+        let caller = &self.callers[slot.caller];
+        let call_plan = &self.plan.calls[slot.caller];
+        let dialog = self.sip.dialog_of(&slot.call_id);
+        let mut targets = caller.sources.clone();
+        targets.extend(dialog.iter().flat_map(|dialog| dialog.caller_rtp.iter().copied()));
+        let agreed = Agreed {
+            call_id: &slot.call_id,
+            negotiated: dialog.is_some_and(|dialog| dialog.negotiated_at.is_some()),
+            ended_at: dialog.and_then(|dialog| dialog.ended_at),
+            may_send: dialog.is_some_and(|dialog| dialog.may_send),
+            formats: dialog.map_or(&[], |dialog| &dialog.formats),
+            targets: &targets,
+            clean: self.plan.is_clean(call_plan),
+        };
+        slot.egress.packet(self.now, &self.alphabet, to, bytes, &agreed, &mut self.findings);
+        slot.last_packet = Some((to, bytes.to_vec()));
+    }
+
+    // The agent's socket.
+
+    pub(super) fn leave_to_agent(&mut self, call: CallId, kind: FrameKind, bytes: Vec<u8>, droppable: bool) {
+        self.trace.mix(self.now, 6, &bytes);
+        let Some(slot) = self.slots.get_mut(&call) else { return };
+        let Some(agent) = &slot.agent else {
+            self.findings.note("agent-start", self.now, &slot.call_id, "a frame for an agent that is not connected");
+            return;
+        };
+        let speech = agent.plan.speech;
+        let said = wire::hear(speech, kind, &bytes);
+        if !matches!(said, Said::Coded { .. } | Said::Linear(_)) {
+            self.trace.note(self.now, &slot.call_id, format!("to agent: {}", brief(&said)));
+        }
+        let call_plan = &self.plan.calls[slot.caller];
+        let law = self.callers[slot.caller].caller.law();
+        let call_id = slot.call_id.clone();
+        let expected = Expected { call_id: &call_id, clean: self.plan.is_clean(call_plan), law };
+        slot.ingress.said(self.now, &said, &self.alphabet, expected, &slot.egress, &mut self.findings);
+        let resumes = slot.reads_from.filter(|until| *until > self.now);
+        if resumes.is_some() {
+            if droppable && slot.unread > SOCKET_BYTES {
+                return;
+            }
+            slot.unread += bytes.len();
+        } else {
+            slot.unread = 0;
+        }
+        let at = resumes.unwrap_or(self.now) + AGENT_DELAY;
+        self.at(at, Event::ToAgent { call, said });
+    }
+
+    pub(super) fn tell_agent(&mut self, call: CallId, said: &Said) {
+        let now = self.now;
+        let Some(agent) = self.slots.get_mut(&call).and_then(|slot| slot.agent.as_mut()) else { return };
+        let mut deeds = Vec::new();
+        agent.handle(now, said, &mut deeds);
+        self.perform_for_agent(call, deeds);
+    }
+
+    pub(super) fn wake_agent(&mut self, call: CallId) {
+        let now = self.now;
+        let Some(slot) = self.slots.get_mut(&call) else { return };
+        if slot.agent_wake.is_none_or(|wake| wake > now) {
+            return;
+        }
+        slot.agent_wake = None;
+        let Some(agent) = slot.agent.as_mut() else { return };
+        let mut deeds = Vec::new();
+        agent.handle_timeout(now, &mut deeds);
+        self.perform_for_agent(call, deeds);
+    }
+
+    fn perform_for_agent(&mut self, call: CallId, deeds: Vec<AgentDeed>) {
+        let arrival = self.now + AGENT_DELAY;
+        for deed in deeds {
+            let Some(slot) = self.slots.get_mut(&call) else { return };
+            let piece = match deed {
+                AgentDeed::Send(frame) => Piece::Frame { kind: frame.kind, bytes: frame.bytes, meaning: frame.meaning },
+                AgentDeed::Close(code) => Piece::Closed(Some(code)),
+                AgentDeed::Drop => Piece::Lost,
+                AgentDeed::StopReading(until) => {
+                    slot.reads_from = Some(until);
+                    continue;
+                }
+            };
+            if !matches!(piece, Piece::Frame { .. }) {
+                self.trace.note(self.now, &slot.call_id, format!("agent: {piece:?}"));
+                if let Some(agent) = &mut slot.agent {
+                    agent.handle_closed();
+                }
+            }
+            self.at(arrival, Event::ToBridge { call, piece });
+        }
+        let Some(slot) = self.slots.get_mut(&call) else { return };
+        if let Some(at) = slot.agent.as_ref().and_then(ScriptedAgent::wake)
+            && slot.agent_wake.is_none_or(|wake| at < wake || wake <= self.now)
+        {
+            slot.agent_wake = Some(at);
+            self.at(at, Event::AgentWake(call));
+        }
+    }
+
+    pub(super) fn tell_bridge(&mut self, call: CallId, piece: Piece) {
+        let Some(slot) = self.slots.get_mut(&call) else { return };
+        if !slot.socket_open {
+            return;
+        }
+        if !matches!(piece, Piece::Frame { .. }) {
+            slot.socket_open = false;
+        }
+        slot.inbox.push_back(piece);
+        self.drain(call);
+    }
+}
+
+fn name_of(command: &BridgeCommand) -> String {
+    match command {
+        BridgeCommand::Media(media) => format!("Media to {} {:?} {:?}", media.remote, media.law, media.direction),
+        other => format!("{other:?}"),
+    }
+}
+
+fn brief(said: &Said) -> String {
+    let mut text = format!("{said:?}");
+    text.truncate(160);
+    text
+}
