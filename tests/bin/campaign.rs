@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tandem_tests::swarm::Plan;
@@ -62,30 +62,34 @@ fn option(name: &str, default: u64) -> u64 {
     }
 }
 
+/// How many seeds from `first` on make up so many calls.
+fn seeds_for(calls: u64, first: u64) -> u64 {
+    let (mut planned, mut seeds) = (0, 0);
+    while planned < calls {
+        planned += Plan::from_seed(first + seeds).calls.len() as u64;
+        seeds += 1;
+    }
+    seeds
+}
+
 fn main() -> ExitCode {
     let calls = option("--calls", 100_000);
     let first = option("--seed", 0);
-    let threads = option("--threads", std::thread::available_parallelism().map_or(1, |count| count.get() as u64));
+    let threads =
+        option("--threads", std::thread::available_parallelism().map_or(1, |count| count.get() as u64));
+    let seeds = seeds_for(calls, first);
     let totals = Mutex::new(Totals::default());
     let next = AtomicU64::new(first);
-    let enough = AtomicBool::new(false);
-    let planned = AtomicU64::new(0);
     let started = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while !enough.load(Ordering::Relaxed) {
-                    // Seeds are taken in order, so the set of seeds that makes up `calls` is always the same.
-                    let plan = {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        let plan = Plan::from_seed(seed);
-                        let before = planned.fetch_add(plan.calls.len() as u64, Ordering::Relaxed);
-                        if before + plan.calls.len() as u64 >= calls {
-                            enough.store(true, Ordering::Relaxed);
-                        }
-                        plan
-                    };
-                    let report = World::new(plan, None).run();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        break;
+                    }
+                    let report = World::new(Plan::from_seed(seed), None).run();
                     totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&report);
                 }
             });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tandem_call::{CallStatus, HangupBy};
 use tandem_tests::agent::plan::{Connect, Mode, Speech, Turn};
 use tandem_tests::carrier::caller::Ending;
-use tandem_tests::carrier::script::{CallPlan, Act, after_answer};
+use tandem_tests::carrier::script::{Act, CallPlan, after_answer};
 use tandem_tests::swarm::{NUMBER, Plan};
 
 use crate::{run, verdict_of};

@@ -10,7 +10,11 @@ use tandem_tests::swarm::{NUMBER, Plan};
 use crate::run;
 
 fn pressing(act: fn(char) -> Act) -> CallPlan {
-    let mut steps: Vec<_> = "159#0".chars().enumerate().map(|(n, digit)| after_answer(500 + 400 * n as u64, act(digit))).collect();
+    let mut steps: Vec<_> = "159#0"
+        .chars()
+        .enumerate()
+        .map(|(n, digit)| after_answer(500 + 400 * n as u64, act(digit)))
+        .collect();
     steps.push(after_answer(3500, Act::Bye));
     CallPlan::plain(0, 0x0f01, NUMBER).with(steps)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tandem_call::{CallStatus, HangupBy};
 use tandem_tests::agent::plan::Turn;
 use tandem_tests::carrier::caller::Ending;
-use tandem_tests::carrier::script::{Act, AckPlan, CallPlan, Lose, after_answer, after_ringing};
+use tandem_tests::carrier::script::{AckPlan, Act, CallPlan, Lose, after_answer, after_ringing};
 use tandem_tests::operator::OperatorAct;
 use tandem_tests::swarm::NUMBER;
 
@@ -67,7 +67,7 @@ fn a_lost_bye_is_repeated() {
     for (to_tandem, what) in [(false, "BYE"), (true, "200 BYE")] {
         let mut plan = quiet();
         plan.agents[0].turns.push((Duration::from_millis(1000), Turn::HangUp));
-        let mut call = plain();
+        let mut call = plain().with(vec![after_answer(20_000, Act::Bye)]);
         call.lose.push(Lose { to_tandem, what, count: 4 });
         let report = run(plan.call(call));
         assert_eq!(report.calls[0].outcome.ending, Some(Ending::Tandem), "{what}");
@@ -106,7 +106,11 @@ fn without_any_ack_the_call_is_ended_by_bye() {
 /// ACKs may come twice and again at any time.
 #[test]
 fn repeated_acks_are_absorbed() {
-    let steps = vec![after_answer(100, Act::RepeatAck), after_answer(1500, Act::RepeatAck), after_answer(2000, Act::Bye)];
+    let steps = vec![
+        after_answer(100, Act::RepeatAck),
+        after_answer(1500, Act::RepeatAck),
+        after_answer(2000, Act::Bye),
+    ];
     let mut call = plain().with(steps);
     call.ack = AckPlan::Twice;
     run(quiet().call(call));

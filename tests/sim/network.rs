@@ -69,7 +69,9 @@ fn media_behind_a_nat_is_latched_once() {
 /// Once latched, another port is a stranger's, even of the same host: nothing moves without signalling.
 #[test]
 fn a_port_that_moves_in_silence_is_not_followed() {
-    let report = run(quiet().call(plain().with(vec![after_answer(1500, Act::MovePort), after_answer(4000, Act::Bye)])));
+    let report = run(
+        quiet().call(plain().with(vec![after_answer(1500, Act::MovePort), after_answer(4000, Act::Bye)]))
+    );
     let blocks = report.calls[0].ingress.as_ref().expect("an agent").blocks;
     assert!((550..650).contains(&blocks), "{blocks} blocks: those of the first second and a half");
 }
@@ -77,7 +79,9 @@ fn a_port_that_moves_in_silence_is_not_followed() {
 /// A sender that restarts with other numbers is heard again.
 #[test]
 fn a_restarted_sender_is_heard_again() {
-    let report = run(quiet().call(plain().with(vec![after_answer(1500, Act::RestartRtp), after_answer(4000, Act::Bye)])));
+    let report =
+        run(quiet()
+            .call(plain().with(vec![after_answer(1500, Act::RestartRtp), after_answer(4000, Act::Bye)])));
     let blocks = report.calls[0].ingress.as_ref().expect("an agent").blocks;
     assert!(blocks > 1400, "{blocks} blocks");
 }
@@ -85,7 +89,8 @@ fn a_restarted_sender_is_heard_again() {
 /// A caller whose media stops is ended after the media timeout, and the record says why.
 #[test]
 fn silence_of_the_media_ends_the_call() {
-    let report = run(quiet().call(plain().with(vec![after_answer(1000, Act::Mute), after_answer(90_000, Act::Bye)])));
+    let report =
+        run(quiet().call(plain().with(vec![after_answer(1000, Act::Mute), after_answer(90_000, Act::Bye)])));
     let call = &report.calls[0];
     assert_eq!(call.outcome.ending, Some(Ending::Tandem));
     let record = call.record.as_ref().expect("a record");

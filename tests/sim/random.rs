@@ -58,7 +58,9 @@ fn fixed_seeds_hold() {
             *statuses.entry(status).or_insert(0) += count;
         }
     }
-    println!("{FIXED} seeds: {calls} calls, {answered} answered, {messages} SIP messages, {packets} RTP packets");
+    println!(
+        "{FIXED} seeds: {calls} calls, {answered} answered, {messages} SIP messages, {packets} RTP packets"
+    );
     println!("final statuses to INVITE: {statuses:?}");
     for status in [200, 401, 403, 404, 487, 488] {
         assert!(statuses.contains_key(&status), "no fixed seed brings {status}");
@@ -68,7 +70,8 @@ fn fixed_seeds_hold() {
 /// Fresh seeds, another set each time, for a bounded time.
 #[test]
 fn fresh_seeds_hold() {
-    let first = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
+    let first =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
     let until = Instant::now() + FRESH_FOR;
     let mut count = 0;
     while Instant::now() < until {

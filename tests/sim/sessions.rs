@@ -1,9 +1,9 @@
 //! Session timers: refreshed by either side, or expired (RFC 4028).
 
+use std::time::Duration;
 use tandem_tests::carrier::caller::Ending;
 use tandem_tests::carrier::script::{Act, CallPlan, Change, Refresher, after_answer};
 use tandem_tests::swarm::NUMBER;
-use std::time::Duration;
 
 use crate::{quiet, run, statuses_of};
 

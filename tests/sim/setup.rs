@@ -5,7 +5,9 @@ use std::time::Duration;
 use tandem_call::{CallStatus, HangupBy};
 use tandem_tests::agent::plan::{Connect, Speech};
 use tandem_tests::carrier::caller::Ending;
-use tandem_tests::carrier::script::{Act, CallPlan, Lose, Reliable, Step, When, after_answer, after_invite, after_ringing};
+use tandem_tests::carrier::script::{
+    Act, CallPlan, Lose, Reliable, Step, When, after_answer, after_invite, after_ringing,
+};
 use tandem_tests::swarm::{NUMBER, Plan};
 
 use crate::{quiet, run, status_of, statuses_of, verdict_of};
@@ -25,7 +27,8 @@ fn a_call_is_answered_and_recorded_in_each_dialect() {
         assert_eq!(verdict_of(call), "accepted");
         let record = call.record.as_ref().expect("a record");
         assert_eq!((record.status, record.hangup_by), (CallStatus::Completed, Some(HangupBy::Caller)));
-        let (ingress, egress) = (call.ingress.as_ref().expect("an agent"), call.egress.as_ref().expect("RTP"));
+        let (ingress, egress) =
+            (call.ingress.as_ref().expect("an agent"), call.egress.as_ref().expect("RTP"));
         assert!(ingress.audio_ms > 2900, "{speech:?}: {} ms reached the agent", ingress.audio_ms);
         assert!(egress.packets > 140, "{speech:?}: {} packets left", egress.packets);
         if speech != Speech::Bolna {
@@ -121,17 +124,19 @@ fn a_repeated_invite_is_absorbed() {
 fn a_merged_request_is_told_482() {
     let mut plan = quiet();
     plan.agents[0].connect = Connect::After(Duration::from_millis(500));
-    let report = run(plan.call(plain().with(vec![after_invite(50, Act::Merge), after_answer(1000, Act::Bye)])));
+    let report =
+        run(plan.call(plain().with(vec![after_invite(50, Act::Merge), after_answer(1000, Act::Bye)])));
     assert_eq!(statuses_of(&report.calls[0], "INVITE"), [482, 200]);
 }
 
-/// RFC 3261 8.1.1.6 and 16.3: Max-Forwards of 0 is no matter to the one who is called; the call is answered.
+/// RFC 7332 3.1: a B2BUA counts as a hop, so Max-Forwards of 0 is told 483 and 1 is enough.
 #[test]
-fn max_forwards_of_zero_reaches_its_target() {
-    let mut call = plain();
-    call.max_forwards = 0;
-    let status = status_of(&run(quiet().call(call)).calls[0], "INVITE");
-    assert!(matches!(status, Some(200 | 483)), "{status:?}");
+fn max_forwards_of_zero_is_told_483() {
+    for (max_forwards, expected) in [(0, 483), (1, 200)] {
+        let mut call = plain();
+        call.max_forwards = max_forwards;
+        assert_eq!(status_of(&run(quiet().call(call)).calls[0], "INVITE"), Some(expected));
+    }
 }
 
 /// RFC 3262: a caller that requires 100rel gets reliable ringing and acknowledges it; the answer follows.

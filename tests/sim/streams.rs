@@ -50,7 +50,11 @@ fn stalls_are_sat_out() {
 /// A connection that breaks in mid-call, while it rings, or right after the INVITE leaves nothing behind.
 #[test]
 fn a_broken_connection_leaves_nothing_behind() {
-    for steps in [vec![after_invite(1, Act::Reset)], vec![after_invite(15, Act::Reset)], vec![after_answer(700, Act::Reset)]] {
+    for steps in [
+        vec![after_invite(1, Act::Reset)],
+        vec![after_invite(15, Act::Reset)],
+        vec![after_answer(700, Act::Reset)],
+    ] {
         let report = run(quiet().call(call().with(steps)));
         assert_eq!(report.calls[0].outcome.ending, Some(Ending::Forgot));
     }

@@ -21,7 +21,7 @@ pub fn expected(plan: &Plan, call: &CallPlan) -> Expected {
     if statuses.contains(&200) {
         let agent = number(plan, call).and_then(|number| number.agent).map(|agent| &plan.agents[agent]);
         match agent.map(|agent| agent.connect) {
-            Some(Connect::Refuse(_) | Connect::Silence(_)) => statuses = vec![503],
+            Some(Connect::Refuse(_) | Connect::Silence(_)) => statuses = vec![480],
             _ => statuses = vec![200],
         }
         if plan.ports < 32 {
@@ -56,6 +56,10 @@ fn number<'a>(plan: &'a Plan, call: &CallPlan) -> Option<&'a NumberPlan> {
 }
 
 fn decision(plan: &Plan, call: &CallPlan) -> Vec<u16> {
+    if call.max_forwards == 0 {
+        // RFC 7332 3.1: a B2BUA passes it on, and so refuses at zero like a proxy.
+        return vec![483];
+    }
     let source = Plan::carrier_ip(call.carrier);
     let carrier = &plan.carriers[call.carrier];
     let by_digest = |carrier: usize| plan.carriers[carrier].userpass.is_some();

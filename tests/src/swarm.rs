@@ -385,6 +385,9 @@ fn call(dice: &mut Dice, features: &Features, plan: &Plan, index: u64) -> CallPl
     }
     if features.bad_callers && dice.chance(150) {
         call.ack = AckPlan::Never;
+        if dice.chance(500) {
+            call.steps = vec![after_answer(45_000, Act::Bye)];
+        }
     }
     if features.races && dice.chance(250) {
         let (to_tandem, what) = *dice.pick(&[

@@ -71,6 +71,11 @@ impl Trace {
         self.push(now, call_id, Line::Note(text));
     }
 
+    /// The calls that have a ladder.
+    pub fn calls(&self) -> impl Iterator<Item = &str> {
+        self.lines.keys().map(String::as_str)
+    }
+
     /// The ladder of one call, with whole messages where `whole`.
     pub fn ladder(&self, call: &str, whole: bool) -> String {
         let call_id = self.names.get(call).map_or(call, String::as_str);

@@ -391,7 +391,7 @@ impl Caller {
                 self.request(now, "OPTIONS", vec![], vec![], Purpose::Request, deeds)
             }
             Act::Nonsense if answered && !over => {
-                self.request(now, "FROBNICATE", vec![], vec![], Purpose::Request, deeds)
+                self.request(now, "PUBLISH", vec![], vec![], Purpose::Request, deeds)
             }
             Act::OldCseq if answered && !over => self.old_request(now, deeds),
             Act::Press(digit) => self.speaker.iter_mut().for_each(|speaker| speaker.press(digit)),
@@ -486,11 +486,14 @@ impl Caller {
     }
 
     fn replay_digest(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
+        // The branch holds the Call-ID, so it is put in last.
+        let again = format!("{}-again", self.call_id);
+        let old_branch = self.invite_branch.replace(&self.call_id, &again);
         let branch = self.branch();
         let text = String::from_utf8_lossy(&self.invite)
-            .replace(&self.invite_branch, &branch)
             .replace(&self.from_tag, "replayed")
-            .replace(&self.call_id, &format!("{}-again", self.call_id));
+            .replace(&self.call_id, &again)
+            .replace(&old_branch, &branch);
         self.send(now, "INVITE", Bytes::from(text), branch, Purpose::Aside, deeds);
     }
 

@@ -165,7 +165,7 @@ pub enum Act {
     StrangerReinvite,
     /// A request of the dialog with a CSeq below the last (RFC 3261 12.2.2: 500).
     OldCseq,
-    /// A method that no one knows.
+    /// A method that has no place in a call (rsip reads no method that no RFC knows).
     Nonsense,
     /// The TCP connection breaks.
     Reset,

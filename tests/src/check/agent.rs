@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tandem_media::Law;
 
 use super::Findings;
-use super::rtp::Egress;
+use super::rtp::{CONCEALED_MAX, Egress};
 use crate::agent::plan::Speech;
 use crate::agent::wire::{Meaning, Said, law_of};
 use crate::audio::{Alphabet, Heard, Reader};
@@ -52,6 +52,8 @@ pub struct Ingress {
     spoken: Option<u32>,
     spoken_ms: u64,
     spoken_since_flush: bool,
+    /// Some of its audio has no places, so its end cannot be told.
+    is_unplaced: bool,
     paused_for_good: bool,
 }
 
@@ -91,6 +93,7 @@ impl Ingress {
             spoken: None,
             spoken_ms: 0,
             spoken_since_flush: false,
+            is_unplaced: false,
             paused_for_good: false,
         }
     }
@@ -163,6 +166,7 @@ impl Ingress {
                 self.spoken = last_place.or(self.spoken);
                 self.spoken_ms += u64::from(*millis);
                 self.spoken_since_flush = true;
+                self.is_unplaced |= last_place.is_none();
                 egress.agent_spoke();
             }
             Meaning::Mark(name) => self.marks.push_back(Mark {
@@ -293,7 +297,7 @@ impl Ingress {
                         format!("block {} was changed on its way", heard.place),
                     );
                 }
-            } else if heard.place <= last && last - heard.place > 16 {
+            } else if heard.place <= last && last - heard.place > CONCEALED_MAX {
                 findings.note(
                     "audio-order",
                     now,
@@ -338,6 +342,9 @@ impl Ingress {
             }
             return;
         }
+        if egress.was_held {
+            return;
+        }
         let played_at = match mark.after {
             Some(place) if egress.heard_at(place).is_none() => {
                 findings.note("mark", now, call, format!("{name} is reported before block {place} has left"));
@@ -355,10 +362,10 @@ impl Ingress {
             return;
         }
         let due = played_at.max(mark.set_at);
-        if mark.after.is_some() && now < played_at {
+        if mark.after.is_some() && now + TRIM < played_at {
             findings.note("mark", now, call, format!("{name} is reported {:?} early", played_at - now));
         }
-        if now > due + TICK + Duration::from_millis(1) && !self.paused_for_good {
+        if now > due + TICK + TRIM && !self.paused_for_good && !self.is_unplaced {
             findings.note("mark", now, call, format!("{name} is reported {:?} late", now - due));
         }
     }
@@ -374,3 +381,6 @@ impl Ingress {
 }
 
 const TICK: Duration = Duration::from_millis(20);
+
+/// What a trimmed clock may be off in a tick.
+const TRIM: Duration = Duration::from_micros(20);

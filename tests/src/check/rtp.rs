@@ -1,6 +1,6 @@
 //! What leaves as RTP: numbers, pace, target, whose audio it is and when (RFC 3550, 3551, 4733).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,15 @@ pub struct Agreed<'a> {
     pub clean: bool,
 }
 
+/// Blocks whose time of leaving is remembered: ten seconds of them.
+const PLACES_MAX: usize = 4000;
+
+/// The egress clock may be trimmed by so many millionths to follow a real-time agent's.
+const TRIM_PPM: u64 = 500;
+
+/// Blocks that concealment may repeat: 80 ms of them.
+pub const CONCEALED_MAX: u32 = 32;
+
 /// The egress of one call.
 #[derive(Debug)]
 pub struct Egress {
@@ -43,7 +52,11 @@ pub struct Egress {
     reader: Reader,
     law: Law,
     last_place: BTreeMap<u16, u32>,
-    place_at: Option<(u32, Instant)>,
+    /// When each block of the agent's voice left, the last ones.
+    places: VecDeque<(u32, Instant)>,
+    interrupted: bool,
+    /// The caller asked for silence at some time, so marks cannot be held against packets.
+    pub was_held: bool,
     floor: Option<u32>,
     silence_wanted_since: Option<Instant>,
     tone: Vec<i16>,
@@ -72,7 +85,9 @@ impl Egress {
             reader: Reader::default(),
             law: Law::Mulaw,
             last_place: BTreeMap::new(),
-            place_at: None,
+            places: VecDeque::new(),
+            interrupted: false,
+            was_held: false,
             floor: None,
             silence_wanted_since: None,
             tone: Vec::new(),
@@ -85,18 +100,26 @@ impl Egress {
 
     /// When the block at `place` of the agent's voice, or a later one, left.
     pub fn heard_at(&self, place: u32) -> Option<Instant> {
-        self.place_at.filter(|(last, _)| *last >= place).map(|(_, at)| at)
+        self.places.iter().find(|(last, _)| *last >= place).map(|(_, at)| *at)
     }
 
     /// The agent flushed; nothing it said before `floor` may leave from now on.
     pub fn flushed(&mut self, now: Instant, floor: Option<u32>) {
         self.floor = floor.or(self.floor);
+        // Echoes of the caller are flushed like all else.
+        self.last_place.remove(&self.caller);
         self.silence_wanted_since = Some(now);
     }
 
     /// The agent speaks again.
     pub fn agent_spoke(&mut self) {
         self.silence_wanted_since = None;
+    }
+
+    /// Media was negotiated anew.
+    pub fn renegotiated(&mut self, may_send: bool) {
+        self.interrupted = true;
+        self.was_held |= !may_send;
     }
 
     /// Frames of the queue were lost with notice.
@@ -176,8 +199,23 @@ impl Egress {
         let elapsed = self.last_at.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let within_digit = is_digit && self.digit_timestamp == Some(timestamp);
         // RFC 4733 2.5.1.4: the three ends of a digit may follow each other at the packet time too.
-        if elapsed < Duration::from_micros(u64::from(self.samples.min(samples)) * 125) {
+        let nominal_ns = u64::from(self.samples.min(samples)) * 125_000;
+        let trim_ns = nominal_ns * TRIM_PPM / 1_000_000;
+        if elapsed < Duration::from_nanos(nominal_ns - trim_ns) {
             findings.note("rtp-pacing", now, call, format!("{elapsed:?} after the packet before"));
+        }
+        let is_interrupted = std::mem::take(&mut self.interrupted);
+        if is_interrupted {
+            self.last_place.clear();
+        } else if !is_digit
+            && self.digit_timestamp.is_none()
+            && elapsed > Duration::from_nanos(nominal_ns + trim_ns)
+        {
+            findings.note("rtp-pacing", now, call, format!("only {elapsed:?} after the packet before"));
+        }
+        if is_digit {
+            // Audio that was due while a key was sent is not heard.
+            self.last_place.clear();
         }
         let progress = timestamp.wrapping_sub(self.timestamp);
         if !within_digit {
@@ -195,7 +233,7 @@ impl Egress {
         if let (Some((origin, first)), false) = (self.origin, is_digit) {
             let clock = now.saturating_duration_since(origin).as_micros() as i64 / 125;
             let drift = i64::from(timestamp.wrapping_sub(first) as i32) - clock;
-            if drift.abs() > 480 {
+            if drift.abs() > 480 + clock * TRIM_PPM as i64 / 1_000_000 {
                 findings.note("rtp-timestamp", now, call, format!("{drift} samples off the clock"));
             }
         }
@@ -248,7 +286,10 @@ impl Egress {
         let is_agent = heard.voice == self.agent;
         if is_agent {
             self.agent_blocks += 1;
-            self.place_at = Some((heard.place, now));
+            if self.places.len() == PLACES_MAX {
+                self.places.pop_front();
+            }
+            self.places.push_back((heard.place, now));
             if self.floor.is_some_and(|floor| heard.place < floor) {
                 findings.note("flushed-audio", now, call, format!("block {} after the flush", heard.place));
             }
@@ -261,7 +302,7 @@ impl Egress {
         }
         if heard.place <= last {
             // Concealment of a loss may say the last frame again, where the caller's own voice comes back.
-            if is_agent || agreed.clean || last - heard.place > 16 {
+            if is_agent || agreed.clean || last - heard.place > CONCEALED_MAX {
                 findings.note(
                     "audio-order",
                     now,

@@ -240,7 +240,11 @@ impl SipChecks {
             findings.note("no-such-request", now, &call_id, format!("{} {method}", text.status));
             return;
         };
-        if reliable != served.path.reliable || remote.is_some_and(|remote| remote != served.path.remote) {
+        // RFC 3261 18.2.2: once its connection is gone a response goes to the sent-by port of the same host.
+        let is_elsewhere = |remote: SocketAddr| {
+            if reliable { remote.ip() != served.path.remote.ip() } else { remote != served.path.remote }
+        };
+        if reliable != served.path.reliable || remote.is_some_and(is_elsewhere) {
             let detail = format!(
                 "{} {method} to {remote:?}, the request came from {}",
                 text.status, served.path.remote

@@ -36,7 +36,10 @@ pub(super) fn agent_voice(caller: u16) -> u16 {
 impl World {
     pub(super) fn open_bridge(&mut self, call: CallId, plan: Box<BridgePlan>) {
         let call_id = plan.agent.facts.sip_call_id.clone();
-        let caller = call_id.strip_prefix('c').and_then(|rest| rest.split('-').next()).and_then(|text| text.parse().ok());
+        let caller = call_id
+            .strip_prefix('c')
+            .and_then(|rest| rest.split('-').next())
+            .and_then(|text| text.parse().ok());
         let caller: usize = caller.filter(|index| *index < self.callers.len()).unwrap_or(0);
         let agent_index = agent_of_url(&plan.agent.url).unwrap_or(0).min(self.plan.agents.len() - 1);
         self.ledger.opened(self.now, call, &call_id, &mut self.findings);
@@ -70,11 +73,17 @@ impl World {
     fn check_limits(&mut self) {
         let over_node = self.plan.calls_max.is_some_and(|most| self.slots.len() > most);
         let over_trunk = self.plan.carriers.iter().enumerate().find(|(index, carrier)| {
-            let held = self.slots.values().filter(|slot| self.plan.calls[slot.caller].carrier == *index).count();
+            let held =
+                self.slots.values().filter(|slot| self.plan.calls[slot.caller].carrier == *index).count();
             carrier.calls_max.is_some_and(|most| held > most as usize)
         });
         if over_node || over_trunk.is_some() {
-            self.findings.note("decision", self.now, "", format!("{} calls are over a limit", self.slots.len()));
+            self.findings.note(
+                "decision",
+                self.now,
+                "",
+                format!("{} calls are over a limit", self.slots.len()),
+            );
         }
     }
 
@@ -108,7 +117,9 @@ impl World {
         });
         match connect {
             Some(Connect::After(after)) => self.at(self.now + after, Event::Dialled(call)),
-            Some(Connect::Refuse(after) | Connect::Silence(after)) => self.at(self.now + after, Event::DialFailed(call)),
+            Some(Connect::Refuse(after) | Connect::Silence(after)) => {
+                self.at(self.now + after, Event::DialFailed(call))
+            }
             None => {}
         }
         self.feed(Input::BridgeOpened { call, rtp });
@@ -141,8 +152,11 @@ impl World {
 
     pub(super) fn command_bridge(&mut self, call: CallId, command: BridgeCommand) {
         self.ledger.commanded(self.now, call, false, &mut self.findings);
-        if let Some(slot) = self.slots.get(&call) {
+        if let Some(slot) = self.slots.get_mut(&call) {
             self.trace.note(self.now, &slot.call_id, format!("bridge: {}", name_of(&command)));
+            if let BridgeCommand::Media(media) = &command {
+                slot.egress.renegotiated(media.direction.sends());
+            }
         }
         self.with_bridge(call, |bridge, now| bridge.handle_command(now, command));
     }
@@ -165,7 +179,8 @@ impl World {
         if let (Some(Planted::RtpAfterBye), Some((to, bytes)), Some(port)) =
             (self.sabotage.planted(), &slot.last_packet, slot.rtp)
         {
-            let event = Event::StrayRtp { call_id: slot.call_id.clone(), to: *to, bytes: bytes.clone(), port };
+            let event =
+                Event::StrayRtp { call_id: slot.call_id.clone(), to: *to, bytes: bytes.clone(), port };
             self.at(self.now + Duration::from_millis(25), event);
         }
         if slot.socket_open && !self.is_hard_to_hear(&slot) {
@@ -175,7 +190,10 @@ impl World {
         facts.statistics = Some(statistics.clone());
         facts.ingress = Some(slot.ingress);
         facts.egress = Some(slot.egress);
-        self.at(self.now + Duration::from_micros(500), Event::BridgeClosed { call, statistics: Box::new(statistics) });
+        self.at(
+            self.now + Duration::from_micros(500),
+            Event::BridgeClosed { call, statistics: Box::new(statistics) },
+        );
     }
 
     /// An agent that does not read is told less than was said.
@@ -349,7 +367,8 @@ impl World {
                     if altered.delay.is_zero() {
                         self.leave_to_agent(call, altered.kind, altered.bytes, droppable);
                     } else {
-                        let event = Event::Leave { call, kind: altered.kind, bytes: altered.bytes, droppable };
+                        let event =
+                            Event::Leave { call, kind: altered.kind, bytes: altered.bytes, droppable };
                         self.at(self.now + altered.delay, event);
                     }
                 }
@@ -393,10 +412,8 @@ impl World {
     pub(super) fn leave_to_agent(&mut self, call: CallId, kind: FrameKind, bytes: Vec<u8>, droppable: bool) {
         self.trace.mix(self.now, 6, &bytes);
         let Some(slot) = self.slots.get_mut(&call) else { return };
-        let Some(agent) = &slot.agent else {
-            self.findings.note("agent-start", self.now, &slot.call_id, "a frame for an agent that is not connected");
-            return;
-        };
+        // Last words to an agent whose socket is not up yet go nowhere.
+        let Some(agent) = &slot.agent else { return };
         let speech = agent.plan.speech;
         let said = wire::hear(speech, kind, &bytes);
         if !matches!(said, Said::Coded { .. } | Said::Linear(_)) {
@@ -446,7 +463,9 @@ impl World {
         for deed in deeds {
             let Some(slot) = self.slots.get_mut(&call) else { return };
             let piece = match deed {
-                AgentDeed::Send(frame) => Piece::Frame { kind: frame.kind, bytes: frame.bytes, meaning: frame.meaning },
+                AgentDeed::Send(frame) => {
+                    Piece::Frame { kind: frame.kind, bytes: frame.bytes, meaning: frame.meaning }
+                }
                 AgentDeed::Close(code) => Piece::Closed(Some(code)),
                 AgentDeed::Drop => Piece::Lost,
                 AgentDeed::StopReading(until) => {
@@ -486,7 +505,9 @@ impl World {
 
 fn name_of(command: &BridgeCommand) -> String {
     match command {
-        BridgeCommand::Media(media) => format!("Media to {} {:?} {:?}", media.remote, media.law, media.direction),
+        BridgeCommand::Media(media) => {
+            format!("Media to {} {:?} {:?}", media.remote, media.law, media.direction)
+        }
         other => format!("{other:?}"),
     }
 }

@@ -185,7 +185,7 @@ impl World {
         let mut dice = Dice::new(plan.seed ^ 0x5eed_0f_7a2d_e5);
         let mut config = EngineConfig::default();
         if let Some(most) = plan.calls_max {
-            config.admission.calls = most;
+            config.admission.max_calls = most as u32;
         }
         let engine = Engine::new(config, plan.seed, start, UNIX_MS);
         let alphabet = Rc::new(Alphabet::new());
@@ -309,7 +309,9 @@ impl World {
             Event::AgentWake(call) => self.wake_agent(call),
             Event::ToAgent { call, said } => self.tell_agent(call, &said),
             Event::ToBridge { call, piece } => self.tell_bridge(call, piece),
-            Event::Leave { call, kind, bytes, droppable } => self.leave_to_agent(call, kind, bytes, droppable),
+            Event::Leave { call, kind, bytes, droppable } => {
+                self.leave_to_agent(call, kind, bytes, droppable)
+            }
             Event::StrayRtp { call_id, to, bytes, port } => self.stray_rtp(&call_id, to, &bytes, port),
         }
     }
@@ -338,7 +340,12 @@ impl World {
         }
         let Some((at, reason)) = timeout else { return };
         if at <= self.now {
-            self.findings.note("panic", self.now, "", format!("the engine's deadline does not move: {reason}"));
+            self.findings.note(
+                "panic",
+                self.now,
+                "",
+                format!("the engine's deadline does not move: {reason}"),
+            );
             self.broken = true;
         }
         if self.engine_wake.is_none_or(|wake| at < wake || wake <= self.now) {
@@ -352,7 +359,9 @@ impl World {
             return;
         }
         self.engine_wake = None;
-        if self.sabotage.planted() == Some(Planted::LosesTimers) && self.now > self.start + Duration::from_secs(2) {
+        if self.sabotage.planted() == Some(Planted::LosesTimers)
+            && self.now > self.start + Duration::from_secs(2)
+        {
             return;
         }
         if self.engine.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
@@ -370,7 +379,8 @@ impl World {
         let mut deeds = Vec::new();
         let now = self.now;
         self.callers[caller].caller.begin(now, &mut deeds);
-        self.callers[caller].facts.expected_decision = Some(crate::model::expected(&self.plan, &self.plan.calls[caller]));
+        self.callers[caller].facts.expected_decision =
+            Some(crate::model::expected(&self.plan, &self.plan.calls[caller]));
         self.perform(caller, deeds);
     }
 
@@ -426,7 +436,11 @@ impl World {
             OperatorAct::SendDigits(caller) => {
                 if let Some(call) = self.call_of(caller) {
                     let digits = "42#".to_owned();
-                    self.feed(Input::Command(tandem_call::Command::SendDtmf { call, digits, duration_ms: 160 }));
+                    self.feed(Input::Command(tandem_call::Command::SendDtmf {
+                        call,
+                        digits,
+                        duration_ms: 160,
+                    }));
                 }
             }
             OperatorAct::Drain(after) => {
@@ -454,6 +468,24 @@ impl World {
         self.now > self.start + self.plan.heal_at
             && self.slots.is_empty()
             && self.callers.iter().all(|slot| slot.caller.is_over() && !slot.caller.is_waiting())
-            && self.engine.census().is_empty()
+            && self.leftovers(true).is_none()
+    }
+
+    /// What the engine still holds, connections left aside that only wait for their peers where `besides_streams`.
+    fn leftovers(&self, besides_streams: bool) -> Option<String> {
+        let mut census = self.engine.census();
+        if besides_streams && census.endpoint.streams > 0 {
+            (census.endpoint.streams, census.endpoint.timers) = (0, 0);
+        }
+        (census != tandem_call::Census::default()).then(|| format!("{census:?}"))
+    }
+
+    /// The peers close their connections.
+    fn hang_up_streams(&mut self) {
+        let open: Vec<Flow> =
+            self.connections.values().filter(|one| one.is_open).map(|one| one.flow).collect();
+        for flow in open {
+            self.feed(Input::StreamClosed { flow });
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::check::Violation;
 use crate::check::agent::Ingress;
 use crate::check::rtp::Egress;
 use crate::model::Expected;
+use crate::trace::Trace;
 
 /// What was seen of one call.
 #[derive(Debug, Default)]
@@ -61,11 +62,20 @@ pub struct Report {
     pub answered: usize,
     /// What was left in the engine, if anything.
     pub left: String,
+    /// Everything that happened, by call.
+    pub trace: Trace,
     /// Final statuses with how often they came.
     pub statuses: BTreeMap<u16, u32>,
 }
 
 impl Report {
+    /// The ladder of the call with this index, violated or not.
+    pub fn ladder_of(&self, index: usize) -> String {
+        let calls = self.trace.calls();
+        let prefix = format!("c{index}-");
+        calls.filter(|call| call.starts_with(&prefix)).map(|call| self.trace.ladder(call, false)).collect()
+    }
+
     /// Panics with all there is to know if an invariant did not hold.
     pub fn assert_sound(&self) {
         assert!(self.violations.is_empty(), "{self}");
@@ -80,7 +90,11 @@ impl std::fmt::Display for Report {
             writeln!(formatter, "  {:>9.4}  {invariant}  {call}  {detail}", at.as_secs_f64())?;
         }
         writeln!(formatter, "{}", self.ladder)?;
-        writeln!(formatter, "to repeat: SIM_SEED={} cargo test -p tandem-tests --test sim one_seed", self.seed)
+        writeln!(
+            formatter,
+            "to repeat: SIM_SEED={} cargo test -p tandem-tests --test sim one_seed",
+            self.seed
+        )
     }
 }
 
@@ -88,6 +102,7 @@ impl World {
     pub(super) fn finish(mut self) -> Report {
         let now = self.now;
         if !self.broken {
+            self.hang_up_streams();
             self.sip.sweep(now, &mut self.findings);
             self.sip.finish(now, &mut self.findings);
             self.ledger.finish(now, &mut self.findings);
@@ -96,7 +111,12 @@ impl World {
         }
         for slot in &self.callers {
             for why in &slot.caller.outcome.unreadable {
-                self.findings.note("malformed", now, &slot.caller.call_id, format!("rsip cannot read it: {why}"));
+                self.findings.note(
+                    "malformed",
+                    now,
+                    &slot.caller.call_id,
+                    format!("rsip cannot read it: {why}"),
+                );
             }
         }
         let first = self.findings.all.iter().find(|violation| !violation.call.is_empty());
@@ -114,7 +134,8 @@ impl World {
                         *statuses.entry(*status).or_insert(0) += 1;
                     }
                 }
-                facts.record = self.ledger.entry_of(&call_id).and_then(|entry| entry.record.as_deref().cloned());
+                facts.record =
+                    self.ledger.entry_of(&call_id).and_then(|entry| entry.record.as_deref().cloned());
                 let verdicts = self.ledger.verdicts.get(&call_id);
                 facts.verdicts = verdicts.into_iter().flatten().map(|verdict| (**verdict).clone()).collect();
                 facts
@@ -132,6 +153,7 @@ impl World {
             lasted: now.saturating_duration_since(self.start),
             left,
             statuses,
+            trace: self.trace,
         }
     }
 
@@ -145,9 +167,8 @@ impl World {
         for slot in self.slots.values() {
             self.findings.note("stuck", now, &slot.call_id, "a bridge is left");
         }
-        if !self.engine.census().is_empty() {
-            let detail = format!("{:?}", self.engine.census());
-            self.findings.note("stuck", now, "", detail);
+        if let Some(left) = self.leftovers(false) {
+            self.findings.note("stuck", now, "", left);
         }
     }
 

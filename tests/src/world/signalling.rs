@@ -26,7 +26,8 @@ impl World {
                         self.depart(&transmit.target, altered.payload, altered.port_shift);
                     } else {
                         let target = transmit.target.clone();
-                        let event = Event::Transmit { payload: altered.payload, target, shift: altered.port_shift };
+                        let event =
+                            Event::Transmit { payload: altered.payload, target, shift: altered.port_shift };
                         self.at(self.now + altered.delay, event);
                     }
                 }
@@ -38,7 +39,11 @@ impl World {
             Output::Record(mut record) => {
                 let (times, late_ms) = self.sabotage.record();
                 record.ended_unix_ms = record.ended_unix_ms.map(|ended| ended + late_ms);
-                self.trace.note(self.now, &record.sip_call_id, format!("record: {:?} {:?}", record.status, record.hangup_by));
+                self.trace.note(
+                    self.now,
+                    &record.sip_call_id,
+                    format!("record: {:?} {:?}", record.status, record.hangup_by),
+                );
                 for _ in 0..times {
                     let dialog = self.sip.dialog_of(&record.sip_call_id);
                     self.ledger.recorded(self.now, record.clone(), dialog, &mut self.findings);
@@ -134,9 +139,9 @@ impl World {
 
     fn see_arrival(&mut self, payload: &Bytes, flow: Flow) {
         let Some(text) = SipText::parse(payload) else { return };
-        let trusted = self
-            .caller_of(text.call_id())
-            .is_some_and(|caller| flow.remote.ip() == Plan::carrier_ip(self.callers[caller].caller.plan.carrier));
+        let trusted = self.caller_of(text.call_id()).is_some_and(|caller| {
+            flow.remote.ip() == Plan::carrier_ip(self.callers[caller].caller.plan.carrier)
+        });
         let path = Path { reliable: flow.transport.is_reliable(), remote: flow.remote, trusted };
         self.trace.sip(self.now, text.call_id(), true, payload);
         self.sip.arrive(self.now, path, &text);
