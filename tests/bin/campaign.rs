@@ -13,7 +13,7 @@ use std::time::Instant;
 use tandem_tests::swarm::Plan;
 use tandem_tests::world::{Report, World};
 
-/// Failing seeds printed whole; more are counted.
+/// Failing seeds printed whole; of the others, the first violation.
 const PRINTED_MAX: u64 = 3;
 
 #[derive(Default)]
@@ -50,6 +50,8 @@ impl Totals {
         self.failing.push(report.seed);
         if self.failing.len() as u64 <= PRINTED_MAX {
             println!("{report}");
+        } else if let Some(first) = report.violations.first() {
+            println!("seed {}: {} {}", report.seed, first.invariant, first.detail);
         }
     }
 }
