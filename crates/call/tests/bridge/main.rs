@@ -9,4 +9,5 @@ mod hardship;
 mod pacing;
 mod rtp;
 mod steady;
+mod storm;
 mod world;

@@ -75,3 +75,26 @@ fn no_dialect_allocates_per_packet() {
     let audio = stream_audio(24_000, &[2; 960]);
     assert_steady("bolna", Load::new(r#"{"dialect":"bolna"}"#, Law::Mulaw, FrameKind::Text, audio));
 }
+
+/// All that a call holds for its audio, with its buffers grown to what the steady state needs.
+#[test]
+fn a_bridge_is_small() {
+    let ulaw = vec![0x21; 160];
+    let audio = stream_audio(24_000, &[2; 960]);
+    let media = twilio_media(&ulaw).into_bytes();
+    for (config, kind, message) in [
+        (r#"{"dialect":"asterisk"}"#, FrameKind::Binary, ulaw),
+        (r#"{"dialect":"twilio"}"#, FrameKind::Text, media),
+        (r#"{"dialect":"bolna"}"#, FrameKind::Text, audio),
+    ] {
+        let info = allocation_counter::measure(|| {
+            let mut load = Load::new(config, Law::Mulaw, kind, message);
+            for _ in 0..10 {
+                load.second();
+            }
+        });
+        let bytes = info.bytes_max as usize + size_of::<Bridge>();
+        println!("{config}: {bytes} bytes, {} of them the bridge itself", size_of::<Bridge>());
+        assert!(bytes < 32 * 1024, "{config}: {bytes} bytes");
+    }
+}
