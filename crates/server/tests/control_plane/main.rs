@@ -2,6 +2,9 @@
 
 mod checks;
 mod client;
+mod fuzz_replay;
+mod kill;
+mod quiet;
 mod rest;
 mod rest_bad_input;
 mod rest_calls;
