@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) successes: Vec<Success>,
     /// ACKs of ours, to be sent again for each repeated 2xx.
     pub(crate) acks: Vec<SentAck>,
+    /// A re-INVITE of ours that the session ended over; it is given up in time.
+    pub(crate) abandoned: Option<TransactionId>,
     /// What is agreed about session timers.
     pub(crate) timer: Option<Agreed>,
     /// Our last session description, for refreshes by re-INVITE.
@@ -52,6 +54,8 @@ pub(crate) struct Session {
     pub(crate) answerer: Option<Answerer>,
     /// Transactions that name this session; it stays until they are gone.
     pub(crate) transactions: usize,
+    /// Whether a 2xx was sent or received: only then does a BYE of the peer's belong to it.
+    pub(crate) is_established: bool,
     /// Names under which this session stands in the index of dialogs.
     pub(crate) indexed: Vec<DialogId>,
 }

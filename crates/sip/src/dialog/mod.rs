@@ -3,11 +3,11 @@
 //! What is awaited of a session stands in `invite`; who acts on it is the endpoint. RFC 3261 12 to 15,
 //! RFC 3262, RFC 4028.
 
-pub(crate) mod dialog;
 pub(crate) mod id;
 pub(crate) mod invite;
 pub(crate) mod refresh;
 pub(crate) mod reliable;
+pub(crate) mod state;
 
-pub(crate) use dialog::Dialog;
 pub(crate) use id::DialogId;
+pub(crate) use state::Dialog;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::endpoint::config::{Refresher, SessionTimerConfig};
 use crate::message::{Fields, HeaderName};
 
-/// RFC 4028 5: "The absolute minimum for the Min-SE header field is 90 seconds."
+/// RFC 4028 5, of Min-SE: "its value MUST NOT be less than 90 seconds."
 const FLOOR: Duration = Duration::from_secs(90);
 
 /// What both sides hold to.

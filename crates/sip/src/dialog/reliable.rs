@@ -50,13 +50,14 @@ pub(crate) enum Turn {
 }
 
 impl Reliable {
-    /// RFC 3262 3: the first RSeq "MUST be chosen uniformly between 1 and 2**31 - 1"; `first` is that number.
+    /// RFC 3262 3: the first RSeq "MUST be between 1 and 2**31 - 1. It is RECOMMENDED that it be chosen
+    /// uniformly in this range."; `first` is that number.
     pub(crate) fn new(first: u32) -> Self {
         Self { rseq: first.clamp(1, (1 << 31) - 1) - 1, outstanding: None, queued: VecDeque::new() }
     }
 
-    /// Asks for a turn. "The RSeq header field value in each subsequent reliable provisional response
-    /// [...] MUST be greater by exactly one."
+    /// Asks for a turn. "The value of the RSeq in each subsequent reliable provisional response for the same
+    /// request MUST be greater by exactly one."
     pub(crate) fn turn(&mut self, provisional: &Provisional) -> Turn {
         if self.outstanding.is_none() {
             self.rseq += 1;

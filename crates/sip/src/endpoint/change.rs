@@ -160,8 +160,8 @@ impl Endpoint {
                 None => self.take_offer(id, transaction, OfferKind::Update, request),
             };
         }
-        // "If an UPDATE is received before the UAS has generated a final response to a previous UPDATE on
-        // the same dialog, the UAS MUST return a 500 response to the new UPDATE".
+        // "A UAS that receives an UPDATE before it has generated a final response to a previous UPDATE
+        // on the same dialog MUST return a 500 response to the new UPDATE".
         if session.incoming.as_ref().is_some_and(|offer| offer.kind == OfferKind::Update) {
             return self.refuse_clash(now, id, transaction, Clash::Overlap);
         }
@@ -265,6 +265,11 @@ impl Endpoint {
                 if let Some(outgoing) = &mut session.outgoing {
                     outgoing.transaction = Some(transaction);
                 }
+                if kind == OfferKind::ReInvite {
+                    // After a 100 no timer of the transaction bounds it any more.
+                    let patience = self.config.limits.ringing;
+                    self.timers.arm(TimerKey::Session(id), Reason::ChangeWait, now + patience);
+                }
                 Ok(())
             }
             Err(misuse) => {
@@ -296,6 +301,7 @@ impl Endpoint {
         if session.outgoing.is_none() || matches!(session.stage, Stage::Over) {
             return;
         }
+        self.timers.disarm(TimerKey::Session(id), Reason::ChangeWait);
         match status {
             200..300 => self.change_accepted(now, id, response),
             401 | 407 | 422 | 405 | 491 | 501 => self.change_again(now, id, errand, sent, response),
@@ -360,8 +366,8 @@ impl Endpoint {
             }
             491 if retries.glares < MAX_GLARES => {
                 // RFC 3261 14.1: "If the UAC is the owner of the Call-ID of the dialog ID (meaning it
-                // generated the value), T has a randomly chosen value between 2.1 and 4 seconds in units of
-                // 10 ms. If the UAC is not the owner of the Call-ID of the dialog ID, T has a randomly chosen
+                // generated the value), T has a randomly chosen value between 2.1 and 4 seconds in units of 10
+                // ms. [...] If the UAC is not the owner of the Call-ID of the dialog ID, T has a randomly chosen
                 // value of between 0 and 2 seconds in units of 10 ms."
                 retries.glares += 1;
                 outgoing.transaction = None;
@@ -402,6 +408,17 @@ impl Endpoint {
         let purpose = session.outgoing.take().map(|outgoing| outgoing.purpose);
         if purpose == Some(Purpose::Change) {
             self.events.push_back(Event::OfferRefused { session: id, status });
+        }
+    }
+
+    /// Our re-INVITE rang too long, or its session has ended over it.
+    pub(super) fn abandon_change(&mut self, now: Instant, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let pending = session.outgoing.as_ref().and_then(|outgoing| outgoing.transaction);
+        let abandoned = session.abandoned.take().or(pending);
+        self.change_refused(id, 408);
+        if let Some(transaction) = abandoned {
+            self.abandon_client(now, transaction);
         }
     }
 

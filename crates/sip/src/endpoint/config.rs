@@ -96,7 +96,11 @@ pub struct EndpointLimits {
     /// How long a connection may be silent. Default 15 min: longer than any keep-alive interval in
     /// use, short enough that dead peers do not pile up.
     pub stream_idle: Duration,
-    /// How long our own INVITE may ring before it is cancelled. Default 180 s, as timer C of RFC 3261 16.6.
+    /// How often a ping goes over a connection that sessions live on; zero for never. Default 60 s: carriers
+    /// close connections after two silent minutes, and calls over them can then not be ended.
+    pub stream_keep_alive: Duration,
+    /// How long an INVITE may wait for its final response: ours is cancelled then, the peer's refused 480.
+    /// Default 180 s, as timer C of RFC 3261 16.6.
     pub ringing: Duration,
     /// Early dialogs and extra forks of one INVITE we sent. Default 8.
     pub forks: usize,
@@ -116,6 +120,7 @@ impl Default for EndpointLimits {
             stream_first_message: Duration::from_secs(20),
             stream_message: Duration::from_secs(20),
             stream_idle: Duration::from_secs(15 * 60),
+            stream_keep_alive: Duration::from_secs(60),
             ringing: Duration::from_secs(180),
             forks: 8,
             body: 64 * 1024,

@@ -98,7 +98,8 @@ impl Endpoint {
             return;
         }
         let stage = std::mem::replace(&mut session.stage, Stage::Over);
-        session.outgoing = None;
+        session.abandoned = session.outgoing.take().and_then(|outgoing| outgoing.transaction);
+        let is_abandoning = session.abandoned.is_some();
         session.timer = None;
         let pending = session.incoming.take().map(|offer| offer.transaction);
         // RFC 3261 15: "the callee's UA MUST NOT send a BYE on a confirmed dialog until it has received an
@@ -107,6 +108,10 @@ impl Endpoint {
         let is_unproven = session.side == Side::Callee
             && session.successes.first().is_some_and(|success| success.is_initial);
         self.timers.disarm_all(TimerKey::Session(id), Reason::OF_SESSIONS);
+        if is_abandoning {
+            let patience = self.config.timing.t1 * 64;
+            self.timers.arm(TimerKey::Session(id), Reason::ChangeWait, now + patience);
+        }
         if let Some(transaction) = pending {
             self.refuse_within(now, id, transaction, &Refusal::new(487));
         }

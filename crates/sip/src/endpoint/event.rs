@@ -51,6 +51,25 @@ pub enum Target {
     Close(Flow),
 }
 
+impl Target {
+    /// The transport spoken.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Self::Flow(flow) | Self::Close(flow) => flow.transport,
+            Self::Address { transport, .. } | Self::Name { transport, .. } => *transport,
+        }
+    }
+
+    /// The peer's address, where it is known.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Flow(flow) | Self::Close(flow) => Some(flow.remote),
+            Self::Address { remote, .. } => Some(*remote),
+            Self::Name { .. } => None,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -189,7 +208,7 @@ pub enum OfferKind {
 pub enum EndedBy {
     /// The peer's BYE.
     ByeReceived,
-    /// The peer's CANCEL, before we answered.
+    /// The peer's CANCEL before we answered, or the Expires of its INVITE (RFC 3261 13.3.1).
     Cancelled,
     /// Our refusal of the peer's INVITE.
     Rejected {
@@ -205,7 +224,8 @@ pub enum EndedBy {
         /// The response, for its headers (Retry-After, Reason, Warning, Contact).
         response: Box<Response>,
     },
-    /// Nobody answered our INVITE: timer B, or nothing came after our CANCEL.
+    /// Nobody answered in time: our INVITE got nothing (timer B), or nothing but ringing; or the peer's INVITE
+    /// got no decision from the engine within the bound on ringing.
     NoResponse,
     /// No ACK came for our 2xx within 64*T1; a BYE was sent (RFC 3261 13.3.1.4).
     NoAck,

@@ -82,6 +82,7 @@ impl Endpoint {
             stage: Stage::Inviting(inviting),
             incoming: None,
             outgoing: None,
+            abandoned: None,
             successes: Vec::new(),
             acks: Vec::new(),
             timer: None,
@@ -89,20 +90,24 @@ impl Endpoint {
             peer_updates: request.lists(HeaderName::Allow, "UPDATE"),
             bye_after_ack: None,
             overtaken: None,
+            is_established: false,
             answerer: None,
             transactions: 1,
             indexed: vec![index.clone()],
         };
         self.sessions.insert(id, session);
         self.dialogs.insert(index, id);
+        let patience = expires(&request)
+            .map_or(self.config.limits.ringing, |expires| expires.min(self.config.limits.ringing));
+        self.timers.arm(TimerKey::Session(id), Reason::Ringing, now + patience);
         Ok(id)
     }
 
     /// Sends a provisional response, 101 to 199, with a session description or without.
     ///
     /// Where provisional responses are reliable (RFC 3262) it may wait for the PRACK of the one before,
-    /// and one without description to an INVITE without offer is left out, for "the initial offer [...]
-    /// MUST be in the first reliable non-failure message" (RFC 3261 13.2.1).
+    /// and one without description to an INVITE without offer is left out, for "The initial offer MUST be in either an INVITE or, if not there, in the first reliable
+    /// non-failure message" (RFC 3261 13.2.1).
     ///
     /// # Errors
     /// [`Misuse`], when the INVITE has its final response.
@@ -148,9 +153,9 @@ impl Endpoint {
         if inviting.answer.is_some() {
             return Err(Misuse::WrongState);
         }
-        // RFC 3262 3: "If the final response is 2xx and any of the unacknowledged reliable provisional
-        // responses contained a session description, it MUST NOT be sent until those provisional
-        // responses are acknowledged."
+        // RFC 3262 3: a final response may overtake them "unless the final response is 2xx and any of the
+        // unacknowledged reliable provisional responses contained a session description. In that case, it
+        // MUST NOT send a final response until those provisional responses are acknowledged."
         let outstanding = inviting.reliable.as_ref().and_then(Reliable::outstanding);
         if outstanding.is_some_and(|outstanding| outstanding.holds_sdp) {
             inviting.answer = Some(sdp);
@@ -188,7 +193,8 @@ impl Endpoint {
         let builder = builder.header(HeaderName::Accept, compose::ACCEPT);
         // RFC 6337 2.1: once the answer has gone out reliably, the 2xx needs none.
         let response = finish(builder, (!described).then_some(&sdp));
-        for reason in [Reason::RepeatRinging, Reason::RepeatProvisional, Reason::PrackWait] {
+        let waiting = [Reason::Ringing, Reason::RepeatRinging, Reason::RepeatProvisional, Reason::PrackWait];
+        for reason in waiting {
             self.timers.disarm(TimerKey::Session(id), reason);
         }
         if let Some(session) = self.sessions.get_mut(&id) {
@@ -198,6 +204,7 @@ impl Endpoint {
                 session.overtaken = Some((reliable.rseq(), request.cseq().number));
             }
             session.stage = Stage::Confirmed;
+            session.is_established = true;
             if !described {
                 session.local_sdp = Some(sdp);
             }
@@ -300,8 +307,8 @@ impl Endpoint {
         Some(success.holds_offer)
     }
 
-    /// RFC 3261 9.2: "If the UAS has not issued a final response for the original request [...] its behavior
-    /// SHOULD be to immediately respond to the original request with a 487 (Request Terminated)."
+    /// RFC 3261 9.2: "If the UAS has not issued a final response for the original request, [...] the UAS SHOULD
+    /// immediately respond to the INVITE with a 487 (Request Terminated)."
     pub(super) fn cancelled(
         &mut self,
         now: Instant,
@@ -328,6 +335,18 @@ impl Endpoint {
                 }
             }
         }
+    }
+
+    /// Nobody answered in time. RFC 3261 13.3.1: "If the invitation expires before the UAS has generated a
+    /// final response, a 487 (Request Terminated) response SHOULD be generated." That is the caller's wish, as
+    /// a CANCEL is; the bound on ringing is ours.
+    pub(super) fn invitation_expired(&mut self, now: Instant, id: SessionId) {
+        let Some(Session { stage: Stage::Inviting(inviting), .. }) = self.sessions.get(&id) else { return };
+        let expires = self.servers.get(&inviting.transaction).and_then(|entry| expires(&entry.request));
+        let is_callers_wish = expires.is_some_and(|expires| expires <= self.config.limits.ringing);
+        let (by, status) =
+            if is_callers_wish { (EndedBy::Cancelled, 487) } else { (EndedBy::NoResponse, 480) };
+        self.end(now, id, by, None, Farewell::Refuse(Refusal::new(status)));
     }
 
     /// Sends the last provisional response again.
@@ -398,6 +417,12 @@ pub(super) struct NewSuccess {
     pub(super) holds_offer: bool,
     /// Whether it answers the INVITE that made the session.
     pub(super) is_initial: bool,
+}
+
+/// How long an INVITE is good for. RFC 3261 13.3.1: "the UAS core sets a timer for the number of seconds
+/// indicated in the header field value."
+fn expires(request: &Request) -> Option<Duration> {
+    request.fields().expires().map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// The policy's own minimum of the session interval, where it is above the endpoint's.

@@ -13,6 +13,7 @@
 //! | `transactions` | the four machines run, their actions carried out |
 //! | `incoming` | INVITE as callee: provisional, 2xx until ACK, refusal, CANCEL |
 //! | `outgoing` | INVITE as caller: early dialogs, forks, ACK, CANCEL, challenges |
+//! | `within` | requests within a dialog: where they go, ACK to a 2xx, the same once more |
 //! | `prack` | reliable provisional responses, both sides |
 //! | `change` | re-INVITE and UPDATE, both sides, and their glare |
 //! | `refresh` | session timers |
@@ -39,6 +40,7 @@ mod request;
 mod stateless;
 mod streams;
 mod transactions;
+mod within;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -89,13 +91,15 @@ enum Reason {
     Refresh,
     Expire,
     Retry,
+    ChangeWait,
     StreamFirstMessage,
     StreamMessage,
     StreamIdle,
+    StreamKeepAlive,
 }
 
 impl Reason {
-    const OF_SESSIONS: [Self; 8] = [
+    const OF_SESSIONS: [Self; 9] = [
         Self::RepeatProvisional,
         Self::PrackWait,
         Self::RepeatRinging,
@@ -104,8 +108,10 @@ impl Reason {
         Self::Refresh,
         Self::Expire,
         Self::Retry,
+        Self::ChangeWait,
     ];
-    const OF_STREAMS: [Self; 3] = [Self::StreamFirstMessage, Self::StreamMessage, Self::StreamIdle];
+    const OF_STREAMS: [Self; 4] =
+        [Self::StreamFirstMessage, Self::StreamMessage, Self::StreamIdle, Self::StreamKeepAlive];
 
     fn name(self) -> &'static str {
         match self {
@@ -120,9 +126,11 @@ impl Reason {
             Self::Refresh => "refresh the session",
             Self::Expire => "end the session that was not refreshed",
             Self::Retry => "try the change of the session again after glare",
+            Self::ChangeWait => "give up on the re-INVITE that has only provisional responses",
             Self::StreamFirstMessage => "close the connection without a message",
             Self::StreamMessage => "close the connection with half a message",
             Self::StreamIdle => "close the silent connection",
+            Self::StreamKeepAlive => "keep the connection of a session alive",
         }
     }
 }
@@ -190,7 +198,7 @@ impl Endpoint {
                 }
                 TimerKey::Success(session, cseq) => self.success_timer(now, session, cseq, reason),
                 TimerKey::Session(session) => self.session_timer(now, session, reason),
-                TimerKey::Stream(flow) => self.stream_timer(flow),
+                TimerKey::Stream(flow) => self.stream_timer(now, flow, reason),
             }
         }
     }
@@ -251,12 +259,14 @@ impl Endpoint {
             Reason::Refresh => self.refresh_due(now, session),
             Reason::Expire => self.session_expired(now, session),
             Reason::Retry => self.retry_change(now, session),
+            Reason::ChangeWait => self.abandon_change(now, session),
             Reason::Transaction(_)
             | Reason::RepeatSuccess
             | Reason::AckWait
             | Reason::StreamFirstMessage
             | Reason::StreamMessage
-            | Reason::StreamIdle => debug_assert!(false, "{} is no session's timer", reason.name()),
+            | Reason::StreamIdle
+            | Reason::StreamKeepAlive => debug_assert!(false, "{} is no session's timer", reason.name()),
         }
     }
 }

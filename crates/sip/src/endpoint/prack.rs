@@ -26,8 +26,8 @@ impl Endpoint {
         let Some(session) = self.sessions.get_mut(&id) else { return Err(Misuse::NoSession) };
         let Stage::Inviting(inviting) = &mut session.stage else { return Err(Misuse::WrongState) };
         let Some(reliable) = &mut inviting.reliable else { return Err(Misuse::WrongState) };
-        // RFC 3262 5: "If the INVITE did not contain an offer, the first reliable provisional response
-        // [...] MUST contain an offer": one without is of no use to the peer, and is left out.
+        // RFC 3262 5: where "the INVITE did not contain an offer, one MUST appear in that reliable provisional
+        // response": one without is of no use to the peer, and is left out.
         if !inviting.offered && !inviting.described && sdp.is_none() {
             self.counters.provisionals_withheld += 1;
             return Ok(());
@@ -185,9 +185,9 @@ impl Endpoint {
     }
 
     /// As caller: whether a provisional response is to be taken, and its PRACK if it is reliable. RFC 3262 4:
-    /// "If the response is a retransmission [...] the UAC MUST discard it": a repeat, and one whose RSeq "is
-    /// not one higher than the value of the last": "that response MUST NOT be acknowledged with a PRACK,
-    /// and MUST NOT be processed further by the UAC".
+    /// "if the UAC receives another reliable provisional response to the same request, and its RSeq value is
+    /// not one higher than the value of the sequence number, that response MUST NOT be acknowledged with a
+    /// PRACK, and MUST NOT be processed further by the UAC."
     pub(super) fn take_provisional(
         &mut self,
         now: Instant,

@@ -143,11 +143,21 @@ impl Endpoint {
             return self.refuse_statelessly(flow, &request, &Refusal::new(403));
         }
         request.set_source(flow.remote, session.policy.routing);
-        let is_bye = request.method() == Method::Bye;
-        if matches!(session.stage, Stage::Over) && !is_bye {
-            // RFC 3261 15: a BYE ends the dialog; what comes after finds none.
+        // RFC 3261 15: a BYE ends the dialog; what comes after finds none, but a BYE that crossed ours. "The
+        // callee's UA MAY send a BYE on confirmed dialogs, but MUST NOT send a BYE on early dialogs": how our
+        // INVITE ends, its final response says.
+        let is_gone = match session.stage {
+            Stage::Over => request.method() != Method::Bye || !session.is_established,
+            Stage::Calling(_) => request.method() == Method::Bye,
+            Stage::Inviting(_) | Stage::Confirmed | Stage::Acknowledging(_) => false,
+        };
+        if is_gone {
             self.counters.unknown_dialogs += 1;
             return self.refuse_statelessly(flow, &request, &Refusal::new(481));
+        }
+        if self.servers.len() >= self.config.limits.server_transactions {
+            let id = session.id;
+            return self.receive_without_room(now, flow, id, &request);
         }
         if session.dialog.take_remote_cseq(request.cseq().number).is_err() {
             self.counters.out_of_order += 1;
@@ -158,9 +168,7 @@ impl Endpoint {
         if let Some(refusal) = self.objection_in_dialog(&request) {
             return self.answer_with_refusal(now, flow, id, &request, &refusal);
         }
-        let Some(transaction) = self.open_server(now, &request, flow, Some(id)) else {
-            return self.receive_without_room(now, flow, id, &request);
-        };
+        let Some(transaction) = self.open_server(now, &request, flow, Some(id)) else { return };
         match request.method() {
             Method::Bye => self.bye_received(now, id, transaction, &request),
             Method::Invite => self.reinvite_received(now, id, transaction, &request),
@@ -171,8 +179,10 @@ impl Endpoint {
         }
     }
 
-    /// No room for a transaction: a BYE is taken all the same, for it makes room; all else is refused.
+    /// No room for a transaction: a BYE is taken all the same, for it makes room; all else is refused, and
+    /// its number stays free for its repeat.
     fn receive_without_room(&mut self, now: Instant, flow: Flow, id: SessionId, request: &Request) {
+        self.counters.overloaded += 1;
         if request.method() != Method::Bye {
             return self.refuse_overloaded(flow, request);
         }
@@ -191,9 +201,8 @@ impl Endpoint {
         request: &Request,
         refusal: &Refusal,
     ) {
-        match self.open_server(now, request, flow, Some(session)) {
-            Some(transaction) => self.reply_refusal(now, transaction, request, refusal),
-            None => self.refuse_overloaded(flow, request),
+        if let Some(transaction) = self.open_server(now, request, flow, Some(session)) {
+            self.reply_refusal(now, transaction, request, refusal);
         }
     }
 
@@ -246,7 +255,8 @@ impl Session {
     }
 }
 
-/// The dialog a request within it names, seen from here: RFC 3261 12, "The local tag is the tag in To".
+/// The dialog a request within it names, seen from here: RFC 3261 12: "the
+/// local tag is set to the tag in the To field of the message".
 fn dialog_id(request: &Request) -> DialogId {
     DialogId {
         call_id: request.share(request.call_id()),

@@ -25,8 +25,8 @@ impl Endpoint {
         self.timers.arm(key, Reason::Expire, now + agreed.expires_after());
     }
 
-    /// Half the interval has passed. RFC 4028 7.4: a refresh is an UPDATE where the peer allows it ("it is
-    /// RECOMMENDED that the UAC use UPDATE"), else a re-INVITE with the session description as it was.
+    /// Half the interval has passed. RFC 4028 7.4: "If a UAC knows that its peer supports the
+    /// UPDATE method, it is RECOMMENDED that UPDATE be used instead of a re-INVITE." Else a re-INVITE with the session description as it was.
     pub(super) fn refresh_due(&mut self, now: Instant, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
         let (kind, sdp) = if session.peer_updates {

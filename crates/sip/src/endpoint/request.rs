@@ -8,8 +8,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::event::{Event, Misuse, NoResponseCause, Target};
-use super::outgoing::Again;
 use super::transactions::{Failure, Owner, Sent};
+use super::within::Again;
 use super::{Endpoint, compose};
 use crate::auth::Answerer;
 use crate::ids::RequestId;

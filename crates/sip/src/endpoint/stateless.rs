@@ -18,9 +18,9 @@ impl Endpoint {
     /// Refuses a request outside of dialogs without keeping anything of it. The same request refused the
     /// same way again gets the same bytes.
     ///
-    /// RFC 3261 8.2.7: "A stateless UAS MUST NOT send provisional (1xx) responses. A stateless UAS MUST
-    /// NOT retransmit responses. A stateless UAS MUST ignore ACK requests. A stateless UAS MUST ignore
-    /// CANCEL requests. To header tags MUST be generated for responses in a stateless manner - in a manner
+    /// RFC 3261 8.2.7: "A stateless UAS MUST NOT send provisional (1xx) responses. [...] A stateless UAS MUST NOT
+    /// retransmit responses. [...] A stateless UAS MUST ignore ACK requests. [...] A stateless UAS MUST ignore
+    /// CANCEL requests. [...] To header tags MUST be generated for responses in a stateless manner - in a manner
     /// that will generate the same tag for the same request consistently."
     pub fn refuse(&mut self, incoming: Incoming, refusal: &Refusal) {
         self.refuse_statelessly(incoming.flow, &incoming.request, refusal);

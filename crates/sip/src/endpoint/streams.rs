@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::event::{Event, Malformed, Target};
 use super::{Endpoint, Reason, TimerKey};
+use crate::dialog::invite::Stage;
 use crate::flow::Flow;
 use crate::ids::TransactionId;
 use crate::message::ResponseRouting;
@@ -83,6 +84,9 @@ impl Endpoint {
         let key = TimerKey::Stream(flow);
         self.timers.arm(key, Reason::StreamFirstMessage, now + limits.stream_first_message);
         self.timers.arm(key, Reason::StreamIdle, now + limits.stream_idle);
+        if !limits.stream_keep_alive.is_zero() {
+            self.timers.arm(key, Reason::StreamKeepAlive, now + limits.stream_keep_alive);
+        }
     }
 
     /// Takes what was read from a connection. Bytes of a connection that is not known are dropped.
@@ -140,9 +144,44 @@ impl Endpoint {
         }
     }
 
-    /// A connection was too slow or too long silent.
-    pub(super) fn stream_timer(&mut self, flow: Flow) {
-        self.close_stream(flow);
+    /// A connection was too slow or too long silent, or is to be kept alive. One that sessions live on is
+    /// not idle, and one we wait on for a response may take its time until the transaction gives up.
+    pub(super) fn stream_timer(&mut self, now: Instant, flow: Flow, reason: Reason) {
+        let key = TimerKey::Stream(flow);
+        let limits = &self.config.limits;
+        match reason {
+            Reason::StreamKeepAlive => {
+                self.timers.arm(key, reason, now + limits.stream_keep_alive);
+                if self.carries_session(flow) {
+                    // RFC 5626 4.4.1: "A UA can "always" send a double CRLF (a "ping") over
+                    // connection-oriented transports".
+                    self.send(None, Target::Flow(flow), Bytes::from_static(b"\r\n\r\n"));
+                }
+            }
+            Reason::StreamIdle if self.carries_session(flow) => {
+                self.timers.arm(key, reason, now + limits.stream_idle);
+            }
+            Reason::StreamFirstMessage if self.awaits_response(flow) => {
+                self.timers.arm(key, reason, now + limits.stream_first_message);
+            }
+            _ => self.close_stream(flow),
+        }
+    }
+
+    fn carries_session(&self, flow: Flow) -> bool {
+        self.sessions.values().any(|session| session.flow == flow && !matches!(session.stage, Stage::Over))
+    }
+
+    fn awaits_response(&self, flow: Flow) -> bool {
+        let leads_here = |target: &Target| match target {
+            Target::Flow(known) => *known == flow,
+            Target::Address { transport, remote, .. } => {
+                *transport == flow.transport && *remote == flow.remote
+            }
+            Target::Name { transport, .. } => *transport == flow.transport,
+            Target::Close(_) => false,
+        };
+        !self.clients_on(leads_here).is_empty()
     }
 
     /// RFC 5626 4.4.1: on two line ends "it MUST immediately respond with a single CRLF over the same

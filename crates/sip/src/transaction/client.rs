@@ -216,8 +216,8 @@ mod tests {
         table::assert_same(&rows, include_str!("tables/client.txt"));
     }
 
-    /// RFC 3261 17.1.2.2: "the default values [...] result in intervals of 500 ms, 1 s, 2 s, 4 s,
-    /// 4 s, 4 s, etc."
+    /// RFC 3261 17.1.2.2: "For the default values of T1 and T2, this results in intervals of 500 ms, 1 s, 2 s,
+    /// 4 s, 4 s, 4 s, etc."
     #[test]
     fn an_unanswered_request_is_sent_eleven_times_at_intervals_capped_by_t2() {
         let timing = Timing::unreliable(&TimingConfig::default());

@@ -108,7 +108,7 @@ impl ClientInvite {
                 out.push(Action::Arm(Timer::A, *interval));
             }
             (State::Calling { .. }, Input::Provisional) => {
-                // "When the client transaction receives a provisional response, it transitions to
+                // "If the client transaction receives a provisional response while in the "Calling" state, it transitions to
                 // the "Proceeding" state. In the "Proceeding" state, the client transaction SHOULD
                 // NOT retransmit the request any longer."
                 out.extend([Action::Disarm(Timer::A), Action::Disarm(Timer::B), Action::Tell(Tell::Message)]);
@@ -151,9 +151,9 @@ impl ClientInvite {
                 self.state = State::Terminated;
             }
             (State::Calling { .. } | State::Proceeding | State::Completed { .. }, Input::TransportFailed) => {
-                // 17.1.1.2: "If a transport error occurs [...] the client transaction [...] SHOULD
-                // inform the TU that a failure has occurred, and [...] SHOULD transition directly
-                // to the "Terminated" state."
+                // 17.1.4: "The client transaction SHOULD inform the TU that a transport failure has
+                // occurred, and the client transaction SHOULD transition directly to the
+                // "Terminated" state."
                 out.extend([Action::Tell(Tell::TransportFailed), Action::Gone]);
                 self.state = State::Terminated;
             }

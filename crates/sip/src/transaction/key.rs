@@ -54,8 +54,9 @@ impl ServerKey {
         Self::with_method(request, method)
     }
 
-    /// The INVITE transaction a CANCEL asks to cancel. RFC 3261 9.2: the server "tries to find [...]
-    /// by using the procedure in Section 17.2.3 assuming the method is anything but CANCEL or ACK".
+    /// The INVITE transaction a CANCEL asks to cancel. RFC 3261 9.2: "The TU determines the transaction to
+    /// be cancelled by taking the CANCEL request, and then assuming that the request method is anything but
+    /// CANCEL or ACK and applying the transaction matching procedures of Section 17.2.3."
     pub(crate) fn of_cancelled(request: &Request) -> Self {
         Self::with_method(request, Method::Invite)
     }

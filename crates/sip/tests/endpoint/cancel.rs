@@ -39,7 +39,8 @@ fn a_repeated_cancel_gets_the_same_200_and_ends_nothing_twice() {
     solo.assert_no_events();
 }
 
-/// "If the UAS has issued a final response, the CANCEL has no effect": 200 to it, and the 2xx stands.
+/// RFC 3261 9.2: "the CANCEL request has no effect on the processing of the original request": 200 to it, and
+/// the 2xx stands.
 #[test]
 fn a_cancel_after_the_200_is_answered_and_changes_nothing() {
     let mut solo = Solo::new();

@@ -148,3 +148,22 @@ fn a_challenge_without_credentials_is_a_refusal() {
     solo.reply(&challenge);
     assert!(matches!(solo.take_event(), Event::OfferRefused { status: 401, .. }));
 }
+
+/// gosip#80: after a 100 nothing in the transaction bounds an INVITE any more; the endpoint does.
+#[test]
+fn a_reinvite_with_nothing_but_a_100_is_given_up() {
+    let (mut solo, session, _, reinvite) = reinvited();
+    solo.reply(&reinvite.response(100, ""));
+    solo.advance_ms(180_000);
+    assert!(matches!(solo.take_event(), Event::OfferRefused { status: 408, .. }));
+    solo.endpoint.update(solo.now, session, None).unwrap();
+}
+
+#[test]
+fn a_session_that_ends_over_an_unfinished_reinvite_leaves_nothing() {
+    let (mut solo, session, _, reinvite) = reinvited();
+    solo.reply(&reinvite.response(100, ""));
+    solo.endpoint.hangup(solo.now, session, None).unwrap();
+    solo.drain();
+    solo.assert_no_leak();
+}

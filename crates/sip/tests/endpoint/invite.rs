@@ -454,3 +454,51 @@ fn acks_are_never_answered() {
     solo.feed_from(udp(peer()), "ACK sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKq\r\n\r\n");
     assert!(solo.take_sent().is_empty());
 }
+
+/// RFC 3261 13.3.1: "If the invitation expires before the UAS has generated a final response, a 487 (Request
+/// Terminated) response SHOULD be generated."
+#[test]
+fn an_invitation_that_expires_is_ended_with_487() {
+    let mut solo = Solo::new();
+    let session = solo.accept(&Ask::invite().header("Expires: 20"));
+    solo.ring(session);
+    solo.advance(Duration::from_secs(19));
+    assert_eq!(solo.take_what(), ["180"]);
+    solo.advance(Duration::from_secs(1));
+    assert_eq!(solo.take_what(), ["487"]);
+    assert!(matches!(solo.ended_by(), EndedBy::Cancelled));
+    solo.assert_no_leak();
+}
+
+#[test]
+fn an_invite_that_nobody_decides_is_refused_in_the_end() {
+    let mut solo = Solo::new();
+    solo.accept(&Ask::invite());
+    solo.advance(Duration::from_secs(180));
+    assert_eq!(solo.take_what(), ["480"]);
+    assert!(matches!(solo.ended_by(), EndedBy::NoResponse));
+    solo.assert_no_leak();
+}
+
+#[test]
+fn an_answered_call_outlives_the_expires_of_its_invite() {
+    let mut solo = Solo::new();
+    solo.established_by(&Ask::invite().header("Expires: 20"));
+    solo.advance(Duration::from_secs(600));
+    assert!(solo.take_sent().is_empty());
+    solo.assert_no_events();
+}
+
+/// A request turned away for want of room keeps its number: its repeat is not out of order.
+#[test]
+fn a_request_turned_away_for_want_of_room_may_come_again() {
+    let limits = EndpointLimits { server_transactions: 1, ..Default::default() };
+    let mut solo = Solo::with(EndpointConfig { limits, ..Default::default() });
+    let (_, tag) = solo.established();
+    let info = Ask::new("INFO").to_tag(&tag).cseq(2);
+    solo.feed(&info);
+    assert_eq!(solo.take_what(), ["503"]);
+    solo.advance(Duration::from_secs(32));
+    solo.feed(&info);
+    assert_eq!(solo.take_what(), ["200"]);
+}

@@ -1,6 +1,9 @@
 //! The endpoint in virtual time: against scripted peers, message by message, and against another endpoint
 //! over a seeded network that loses and delays.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may stop")]
+#![expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
+
 mod cancel;
 mod change;
 mod changes_of_ours;
@@ -14,3 +17,4 @@ mod races;
 mod refresh;
 mod solo;
 mod streams;
+mod table;

@@ -211,7 +211,7 @@ impl Ask {
     }
 
     pub(crate) fn to_tag(mut self, tag: &str) -> Self {
-        self.to_tag = format!(";tag={tag}");
+        self.to_tag = if tag.is_empty() { String::new() } else { format!(";tag={tag}") };
         self
     }
 

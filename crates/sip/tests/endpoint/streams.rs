@@ -208,3 +208,17 @@ fn a_dialog_outlives_its_connection() {
     assert_eq!(solo.take_one().target, Target::Flow(second));
     solo.take_events();
 }
+
+/// Carriers close connections after two silent minutes; a call over one is kept alive, and is never idle.
+#[test]
+fn a_connection_that_a_session_lives_on_is_pinged_and_never_idle() {
+    let mut solo = Solo::new();
+    let flow = open(&mut solo, 1);
+    let session = accepted(&mut solo, flow);
+    let ok = solo.answer(session);
+    feed(&mut solo, flow, &Ask::new("ACK").over_tcp().to_tag(ok.to_tag()).text());
+    solo.advance(Duration::from_secs(1800));
+    let sent = solo.take_sent();
+    assert!(sent.iter().all(|sent| sent.text == "\r\n\r\n" && sent.target == Target::Flow(flow)));
+    assert_eq!(sent.len(), 30);
+}
