@@ -7,6 +7,7 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tandem_call::{Engine, EngineConfig};
+use tandem_sip::auth::Algorithm;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -17,7 +18,7 @@ use tokio::{
 use crate::{
     api::{self, App, DEFAULT_ACCOUNT, Phase, Readiness, ShortKey},
     clock,
-    config::{AgentNetworks, Config},
+    config::{AgentNetworks, Config, DigestAlgorithm},
     journal::Journal,
     ladders::Ladders,
     media::{Media, Ports},
@@ -358,10 +359,20 @@ fn engine_config(config: &Config) -> EngineConfig {
     engine.admission.max_calls = limits.calls;
     engine.admission.stranger_rate = f64::from(limits.stranger_requests_per_second);
     engine.authenticator.lifetime = Duration::from_secs(config.security.nonce_seconds);
+    engine.authenticator.algorithms =
+        config.security.digest_algorithms.iter().map(|algorithm| digest_algorithm(*algorithm)).collect();
     engine.max_duration = Some(Duration::from_secs(limits.call_seconds));
     engine.media_timeout = Some(Duration::from_secs(limits.media_timeout_seconds));
     // A little longer than the dial itself, whose own words about a failure say more.
     engine.agent_timeout = Duration::from_millis(limits.agent_connect_ms) * 2 + Duration::from_secs(1);
     engine.bridge.queue = Duration::from_secs(limits.agent_ahead_seconds);
     engine
+}
+
+const fn digest_algorithm(configured: DigestAlgorithm) -> Algorithm {
+    match configured {
+        DigestAlgorithm::Md5 => Algorithm::MD5,
+        DigestAlgorithm::Sha256 => Algorithm::SHA_256,
+        DigestAlgorithm::Sha512_256 => Algorithm::SHA_512_256,
+    }
 }

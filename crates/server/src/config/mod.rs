@@ -132,6 +132,22 @@ pub struct Security {
     pub agent_ca: Option<PathBuf>,
     /// Seconds a digest nonce is good for (RFC 7616 section 5.4).
     pub nonce_seconds: u64,
+    /// Digest algorithms that callers of userpass trunks are offered, in this order.
+    pub digest_algorithms: Vec<DigestAlgorithm>,
+}
+
+/// A digest algorithm (RFC 7616, RFC 8760).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DigestAlgorithm {
+    /// MD5, which every SIP peer knows.
+    #[serde(rename = "MD5")]
+    Md5,
+    /// SHA-256.
+    #[serde(rename = "SHA-256")]
+    Sha256,
+    /// SHA-512/256.
+    #[serde(rename = "SHA-512-256")]
+    Sha512_256,
 }
 
 /// Where agents' and webhooks' URLs may point.
@@ -260,6 +276,7 @@ impl Default for Security {
             agent_networks: AgentNetworks::Any,
             agent_ca: None,
             nonce_seconds: 60,
+            digest_algorithms: vec![DigestAlgorithm::Md5, DigestAlgorithm::Sha256],
         }
     }
 }

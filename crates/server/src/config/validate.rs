@@ -28,6 +28,12 @@ pub(super) fn faults(config: &Config) -> Vec<(&'static str, String)> {
     if config.security.nonce_seconds == 0 {
         faults.push(("security.nonce_seconds", "0 would refuse every digest; give 1 or more".to_owned()));
     }
+    if config.security.digest_algorithms.is_empty() {
+        faults.push((
+            "security.digest_algorithms",
+            "none would leave userpass trunks without a way in; give [\"MD5\", \"SHA-256\"]".to_owned(),
+        ));
+    }
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log) {
         faults.push((
             "telemetry.log",
