@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 /// Linear white space, line ends of folded lines included.
 pub(crate) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
@@ -184,6 +186,10 @@ impl<'a> Iterator for CommaList<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let value = self.rest?;
+        if memchr::memchr(b',', value).is_none() {
+            self.rest = None;
+            return Some(trim(value));
+        }
         let mut index = 0;
         let mut in_brackets = false;
         while index < value.len() {
@@ -244,12 +250,13 @@ impl<'a> Params<'a> {
     /// Whether everything to the end is well-formed, no name repeated (RFC 3261 section 7.3.1: "any given
     /// parameter-name MUST NOT appear more than once").
     pub(crate) fn is_well_formed(&self) -> bool {
-        let (all, mut rest) = (self.clone(), self.clone());
-        for (count, param) in rest.by_ref().enumerate() {
-            let repeated = all.clone().take(count).any(|other| other.name.eq_ignore_ascii_case(param.name));
-            if repeated || count == MAX_PARAMS {
+        let mut rest = self.clone();
+        let mut names: SmallVec<[&[u8]; 8]> = SmallVec::new();
+        for param in rest.by_ref() {
+            if names.len() == MAX_PARAMS || names.iter().any(|name| name.eq_ignore_ascii_case(param.name)) {
                 return false;
             }
+            names.push(param.name);
         }
         !rest.is_broken
     }

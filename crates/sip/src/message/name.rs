@@ -116,7 +116,8 @@ impl HeaderName {
             let (known, long, compact, _) = KNOWN[SLOTS[slot] as usize];
             let matches = match name {
                 [letter] => compact != 0 && letter.to_ascii_lowercase() == compact,
-                _ => long.as_bytes().eq_ignore_ascii_case(name),
+                // Almost every name comes as the RFC writes it.
+                _ => long.as_bytes() == name || long.as_bytes().eq_ignore_ascii_case(name),
             };
             if matches {
                 return known;

@@ -38,14 +38,13 @@ impl<'a> Uri<'a> {
     /// Reads a URI that fills all the bytes. `None` for what is no URI: white space or angle brackets
     /// inside, no scheme, a sip URI whose host or port does not parse.
     pub fn parse(raw: &'a [u8]) -> Option<Self> {
-        let colon = memchr::memchr(b':', raw)?;
+        let colon = raw.iter().position(|&byte| byte == b':')?;
         let (name, rest) = (&raw[..colon], &raw[colon + 1..]);
         let is_scheme_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
         if !name.first()?.is_ascii_alphabetic() || !name.iter().all(is_scheme_byte) {
             return None;
         }
-        let is_forbidden = |byte: &u8| *byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f);
-        if rest.is_empty() || rest.iter().any(is_forbidden) {
+        if rest.is_empty() || rest.iter().any(|&byte| is_forbidden(byte)) {
             return None;
         }
         match name {
@@ -70,22 +69,19 @@ impl<'a> Uri<'a> {
     /// ends the userinfo: the user may hold semicolons and question marks (RFC 4475 section 3.1.1.13),
     /// and neither a host nor a parameter may hold an at sign.
     fn parse_sip(raw: &'a [u8], scheme: Scheme<'a>, rest: &'a [u8]) -> Option<Self> {
-        let (user, password, rest) = match memchr::memchr(b'@', rest) {
+        let marks = Marks::of(rest);
+        let (user, password) = match marks.at {
             Some(at) => {
-                let userinfo = &rest[..at];
-                let colon = memchr::memchr(b':', userinfo);
-                let user = &userinfo[..colon.unwrap_or(userinfo.len())];
-                (Some(user), colon.map(|colon| &userinfo[colon + 1..]), &rest[at + 1..])
+                let colon = marks.user_colon.unwrap_or(at);
+                (Some(&rest[..colon]), marks.user_colon.map(|colon| &rest[colon + 1..at]))
             }
-            None => (None, None, rest),
+            None => (None, None),
         };
-        let (rest, headers) = match memchr::memchr(b'?', rest) {
-            Some(mark) => (&rest[..mark], Some(&rest[mark + 1..])),
-            None => (rest, None),
-        };
-        let semicolon = memchr::memchr(b';', rest).unwrap_or(rest.len());
-        let (host_port, params) = rest.split_at(semicolon);
-        let (host, port) = split_host_port(host_port)?;
+        let host_start = marks.at.map_or(0, |at| at + 1);
+        let params_end = marks.question.unwrap_or(rest.len());
+        let host_end = marks.semicolon.unwrap_or(params_end);
+        let (params, headers) = (&rest[host_end..params_end], marks.question.map(|mark| &rest[mark + 1..]));
+        let (host, port) = split_host_port(&rest[host_start..host_end])?;
         is_host(host).then_some(Self { raw, scheme, user, password, host, port, params, headers })
     }
 
@@ -200,6 +196,54 @@ impl<'a> Uri<'a> {
     }
 }
 
+/// Where the parts of a sip URI meet, found in one pass.
+#[derive(Default)]
+struct Marks {
+    at: Option<usize>,
+    /// The colon before the password.
+    user_colon: Option<usize>,
+    /// The first semicolon after the userinfo, before any question mark.
+    semicolon: Option<usize>,
+    /// The first question mark after the userinfo.
+    question: Option<usize>,
+}
+
+impl Marks {
+    fn of(bytes: &[u8]) -> Self {
+        let mut marks = Self::default();
+        let mut colon = None;
+        for (index, &byte) in bytes.iter().enumerate() {
+            match byte {
+                b'@' if marks.at.is_none() => {
+                    marks = Self { at: Some(index), user_colon: colon, ..Self::default() };
+                }
+                b':' if colon.is_none() => colon = Some(index),
+                b';' if marks.semicolon.is_none() && marks.question.is_none() => {
+                    marks.semicolon = Some(index);
+                }
+                b'?' if marks.question.is_none() => marks.question = Some(index),
+                _ => {}
+            }
+        }
+        marks
+    }
+}
+
+/// Bytes that stand in no URI: white space and controls, and what delimits URIs in headers.
+const fn is_forbidden(byte: u8) -> bool {
+    FORBIDDEN[byte as usize]
+}
+
+const FORBIDDEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        table[byte] = byte <= b' ' as usize || matches!(byte as u8, b'<' | b'>' | b'"' | 0x7f);
+        byte += 1;
+    }
+    table
+};
+
 fn params_agree(left: &Uri<'_>, right: &Uri<'_>) -> bool {
     const NEVER_IGNORED: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
     left.params().all(|param| {
@@ -251,7 +295,8 @@ impl<'a> Iterator for UriParams<'a> {
 pub(crate) fn split_host_port(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let host_end = match bytes.first() {
         Some(b'[') => memchr::memchr(b']', bytes)? + 1,
-        _ => memchr::memchr(b':', bytes).unwrap_or(bytes.len()),
+        // Too short for a vectorised search to pay.
+        _ => bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len()),
     };
     let (host, rest) = bytes.split_at(host_end);
     match rest {
