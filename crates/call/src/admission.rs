@@ -180,6 +180,11 @@ impl Admission {
         self.forget_if_idle(&trunk, now);
     }
 
+    /// Forgets every trunk without calls whose rate has recovered, those that are no more among them.
+    pub fn prune(&mut self, now: Instant) {
+        self.trunks.retain(|_, entry| !entry.is_idle(now));
+    }
+
     /// Whether an unknown source still gets an answer; `false` asks for silence.
     pub fn answers_stranger(&mut self, source: IpAddr, now: Instant) -> bool {
         self.strangers.answers(source, now)
@@ -215,9 +220,7 @@ impl Admission {
 
     /// Drops the entry of a trunk without calls whose rate has recovered: nothing is lost by forgetting it.
     fn forget_if_idle(&mut self, trunk: &TrunkId, now: Instant) {
-        let Some(entry) = self.trunks.get_mut(trunk) else { return };
-        let is_rested = entry.rate.is_none_or(|bucket| now.saturating_duration_since(bucket.updated) > REST);
-        if entry.inbound == 0 && entry.outbound == 0 && is_rested {
+        if self.trunks.get(trunk).is_some_and(|entry| entry.is_idle(now)) {
             self.trunks.remove(trunk);
         }
     }
@@ -229,6 +232,11 @@ const REST: Duration = Duration::from_secs(60);
 impl TrunkUse {
     fn empty() -> Self {
         Self { inbound: 0, outbound: 0, rate: None }
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        let is_rested = self.rate.is_none_or(|bucket| now.saturating_duration_since(bucket.updated) > REST);
+        self.inbound == 0 && self.outbound == 0 && is_rested
     }
 
     fn check_counts(&self, trunk: &Trunk, side: Side) -> Result<(), NoRoom> {
@@ -381,6 +389,22 @@ mod tests {
         assert!(admission.check(&trunk, Side::Inbound, later).is_ok());
         assert!(admission.admit(&trunk, Side::Inbound, later).is_ok());
         assert!(admission.admit(&trunk, Side::Inbound, later).is_err());
+    }
+
+    #[test]
+    fn a_trunk_with_a_rate_is_forgotten_once_it_rested() {
+        let start = begin();
+        let mut admission = admission(start);
+        let mut trunk = Trunk::new("t", "a", "one");
+        trunk.limits.calls_per_second = Some(1.0);
+        let permit = admission.admit(&trunk, Side::Inbound, start).unwrap();
+        admission.prune(start + REST * 2);
+        assert_eq!(admission.trunk_calls(&trunk.id), (1, 0), "a call holds it");
+        admission.release(permit, start);
+        admission.prune(start);
+        assert!(admission.check(&trunk, Side::Inbound, start).is_err(), "its rate is remembered");
+        admission.prune(start + REST * 2);
+        assert!(admission.trunks.is_empty());
     }
 
     #[test]

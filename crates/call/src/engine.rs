@@ -90,7 +90,10 @@ impl Engine {
             Input::StreamClosed { flow } => self.node.endpoint.handle_flow_closed(now, flow),
             Input::TransmitFailed { transmit } => self.node.endpoint.handle_transmit_failed(now, transmit),
             Input::Timeout => {}
-            Input::Routing(table) => self.node.table = table,
+            Input::Routing(table) => {
+                self.node.table = table;
+                self.node.admission.prune(now);
+            }
             Input::BridgeOpened { call, rtp } => self.step(call, Happening::BridgeOpened { rtp }, now),
             Input::BridgeFailed { call, cause } => self.step(call, Happening::BridgeFailed { cause }, now),
             Input::AgentConnected { call } => self.step(call, Happening::AgentConnected, now),

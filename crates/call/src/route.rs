@@ -346,6 +346,10 @@ impl<'a> Search<'a> {
         let by_digest = self.found.iter().filter(|found| found.is_by_digest() && found.admits_source());
         if let Some(found) = by_digest.min_by_key(|found| found.rank()).copied() {
             self.note_number(verdict, &found);
+            if !self.table.has_digest_trunks() {
+                // Not one is switched on, this one neither, and a challenge would tell strangers that it is there.
+                self.check_switches(verdict, &found)?;
+            }
             return Err(self.ask_credentials(verdict, authentication));
         }
         let code = if let Some(outside) = self.found.first() {

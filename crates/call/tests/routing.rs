@@ -236,6 +236,21 @@ fn strangers_get_one_answer_whatever_they_dial() {
     }
 }
 
+/// A trunk by digest that takes no calls is not betrayed by a challenge of its own.
+#[test]
+fn a_digest_trunk_switched_off_looks_to_strangers_like_no_trunk() {
+    let mut house = digest_house();
+    house.trunks[2].inbound_enabled = false;
+    let table = house.table();
+    for dialled in ["14155550100", "1000"] {
+        let decision = Ask::from("203.0.113.9").request(dialled).decide(&table);
+        assert_eq!(decision.verdict.status, 403, "{dialled}");
+        assert!(matches!(decision.action, Action::Refuse), "{dialled}");
+    }
+    let verdict = Ask::from("203.0.113.9").request("14155550100").decide(&table).verdict;
+    assert_eq!(verdict.code, VerdictCode::InboundDisabled, "its owner reads why");
+}
+
 #[test]
 fn a_trunk_by_digest_is_challenged_proven_and_held_to_its_own_numbers() {
     let table = digest_house().table();

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use desk::{AgentMood, Caller, Desk, OFFER};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
 use tandem_call::{
     AdmissionLimits, CallStatus, EngineConfig, RoutingTable, Trunk, TrunkAuth, TrunkLimits, VerdictCode,
 };
@@ -296,6 +298,50 @@ fn requests_that_make_no_call_are_answered_or_refused_and_forgotten() {
     }
     assert!(desk.verdicts.is_empty());
     desk.assert_empty();
+}
+
+/// Messages of a known carrier with bytes changed, dropped and doubled, around live calls: nothing falls over, what is
+/// held stays bounded, and an honest call beside them is served.
+#[test]
+fn mutated_messages_of_a_known_carrier_harm_nobody() {
+    let mut desk = Desk::new();
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    for round in 0..1500u32 {
+        let mut caller = Caller { call_id: format!("mutant-{}", round / 4), ..Caller::new() };
+        let message = match round % 4 {
+            0 => caller.invite(),
+            1 => caller.request("ACK", 1, "z9hG4bKack", None),
+            2 => {
+                caller.extra =
+                    "Authorization: Digest username=\"a\", realm=\"tandem\", nonce=\"0\"\r\n".to_owned();
+                caller.invite()
+            }
+            _ => caller.request("BYE", 2, "z9hG4bKbye", None),
+        };
+        let mut bytes = message.into_bytes();
+        for _ in 0..1 + random.next_u32() % 4 {
+            let place = random.next_u32() as usize % bytes.len();
+            match random.next_u32() % 3 {
+                0 => bytes[place] = random.next_u32() as u8,
+                1 => drop(bytes.remove(place)),
+                _ => bytes.insert(place, bytes[place]),
+            }
+        }
+        desk.receive_bytes(caller.address, bytes);
+        if round % 100 == 0 {
+            let mut honest = Caller { call_id: format!("honest-{round}"), ..Caller::new() };
+            honest.set_up(&mut desk);
+            honest.send(&mut desk, "BYE", None);
+            assert!(desk.records.iter().any(|record| record.sip_call_id == honest.call_id), "round {round}");
+            desk.sent.clear();
+        }
+        desk.advance(Duration::from_millis(20));
+    }
+    desk.advance(Duration::from_secs(300));
+    assert_eq!(desk.engine.census(), tandem_call::Census::default());
+    assert_eq!(desk.engine.counters().unexpected_inputs, 0);
+    let admitted = desk.engine.counters().calls;
+    assert_eq!(desk.records.len() as u64, admitted, "one record for each call admitted");
 }
 
 /// A table swapped in mid-call changes what comes next and nothing of what is.

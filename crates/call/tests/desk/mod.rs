@@ -165,13 +165,17 @@ impl Desk {
     }
 
     pub(crate) fn receive(&mut self, source: &str, message: &str) {
+        self.receive_bytes(source, message.as_bytes().to_vec());
+    }
+
+    pub(crate) fn receive_bytes(&mut self, source: &str, message: Vec<u8>) {
         let flow = Flow {
             transport: Transport::Udp,
             local: LOCAL.parse().expect("an address"),
             remote: source.parse::<SocketAddr>().expect("an address"),
             connection: 0,
         };
-        self.input(Input::Datagram { flow, payload: Bytes::from(message.to_owned()) });
+        self.input(Input::Datagram { flow, payload: Bytes::from(message) });
     }
 
     /// What was sent since the last look, as start lines.
