@@ -46,7 +46,8 @@ mod tests {
     #[test]
     fn a_uuid_is_known_in_each_of_its_spellings() {
         let text = "0191b2c3-d4e5-4f60-8a7b-8c9d0e1f2a3b";
-        for spelling in [text, "0191b2c3d4e54f608a7b8c9d0e1f2a3b", "agt-0191B2C3-D4E5-4F60-8A7B-8C9D0E1F2A3B"] {
+        for spelling in [text, "0191b2c3d4e54f608a7b8c9d0e1f2a3b", "agt-0191B2C3-D4E5-4F60-8A7B-8C9D0E1F2A3B"]
+        {
             assert_eq!(canonical_uuid(spelling), text);
         }
         assert_eq!(canonical_uuid("agt-x"), "agt-x");

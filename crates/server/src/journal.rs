@@ -150,9 +150,14 @@ impl Writer {
                 Entry::Flush(done) => flushes.push(done),
             }
         }
-        self.until_written("records", || self.store.write_records(records.values()), records.is_empty()).await;
-        self.until_written("verdicts", || self.store.write_verdicts(&verdicts, self.verdicts), verdicts.is_empty())
+        self.until_written("records", || self.store.write_records(records.values()), records.is_empty())
             .await;
+        self.until_written(
+            "verdicts",
+            || self.store.write_verdicts(&verdicts, self.verdicts),
+            verdicts.is_empty(),
+        )
+        .await;
         for done in flushes {
             // Whoever waited may have gone.
             done.send(()).ok();

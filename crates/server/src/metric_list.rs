@@ -33,13 +33,29 @@ pub const METRICS: &[Metric] = &[
     metric("tandem_calls_ended_total", Kind::Counter, "Calls that ended, by final status"),
     metric("tandem_verdicts_total", Kind::Counter, "INVITEs decided, by verdict code"),
     metric("tandem_routing_numbers", Kind::Gauge, "Numbers in the routing table"),
-    metric("tandem_routing_publish_delay_seconds", Kind::Seconds, "Time to read the store and hand the engine a table"),
+    metric(
+        "tandem_routing_publish_delay_seconds",
+        Kind::Seconds,
+        "Time to read the store and hand the engine a table",
+    ),
     metric("tandem_routing_failures_total", Kind::Counter, "Reloads of routing that failed"),
-    metric("tandem_journal_lost_total", Kind::Counter, "Records and verdicts lost because the database did not keep up"),
-    metric("tandem_journal_failures_total", Kind::Counter, "Writes of records or verdicts that had to be repeated"),
+    metric(
+        "tandem_journal_lost_total",
+        Kind::Counter,
+        "Records and verdicts lost because the database did not keep up",
+    ),
+    metric(
+        "tandem_journal_failures_total",
+        Kind::Counter,
+        "Writes of records or verdicts that had to be repeated",
+    ),
     metric("tandem_store_failures_total", Kind::Counter, "API requests that the store failed"),
     metric("tandem_api_requests_total", Kind::Counter, "API requests, by method, route and status"),
-    metric("tandem_api_request_delay_seconds", Kind::Seconds, "Time to answer an API request, by method and route"),
+    metric(
+        "tandem_api_request_delay_seconds",
+        Kind::Seconds,
+        "Time to answer an API request, by method and route",
+    ),
     metric("tandem_api_refused_keys_total", Kind::Counter, "API requests without a valid key"),
 ];
 

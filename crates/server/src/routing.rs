@@ -94,7 +94,11 @@ impl Publication {
         let mut is_stale = false;
         loop {
             let retry = async {
-                if is_stale { tokio::time::sleep(Duration::from_secs(1)).await } else { std::future::pending().await }
+                if is_stale {
+                    tokio::time::sleep(Duration::from_secs(1)).await
+                } else {
+                    std::future::pending().await
+                }
             };
             tokio::select! {
                 count = waiting.recv_many(&mut served, WAITING) => if count == 0 { return },
@@ -233,7 +237,9 @@ struct Socket {
 }
 
 fn socket(agent: &StoredAgent) -> Result<Option<AgentSocket>, String> {
-    let Some(object) = agent.body.get("websocket").filter(|object| !object.is_null()) else { return Ok(None) };
+    let Some(object) = agent.body.get("websocket").filter(|object| !object.is_null()) else {
+        return Ok(None);
+    };
     // Absent and null mean the same to clients, and not to serde's defaults.
     let given: Map<String, Value> = match object {
         Value::Object(object) => {
@@ -241,8 +247,7 @@ fn socket(agent: &StoredAgent) -> Result<Option<AgentSocket>, String> {
         }
         _ => return Err("websocket is no object".to_owned()),
     };
-    let socket: Socket =
-        serde_json::from_value(Value::Object(given)).map_err(|error| error.to_string())?;
+    let socket: Socket = serde_json::from_value(Value::Object(given)).map_err(|error| error.to_string())?;
     let text = |value: Value| match value {
         Value::String(text) => text,
         other => other.to_string(),
@@ -284,7 +289,10 @@ pub fn codecs(allow: &str, disallow: &str) -> Vec<Law> {
         }
     }
     let words = |list: &str| {
-        list.split(',').map(|word| word.trim().to_ascii_lowercase()).filter(|word| !word.is_empty()).collect::<Vec<_>>()
+        list.split(',')
+            .map(|word| word.trim().to_ascii_lowercase())
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
     };
     let refused: Vec<Law> = words(disallow)
         .iter()

@@ -57,7 +57,9 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// The database is not a file, so no key file can be made beside it.
-    #[error("this store needs a key of its own: set TANDEM_SECRET_KEY or [security] secret_key_file to 64 hex digits")]
+    #[error(
+        "this store needs a key of its own: set TANDEM_SECRET_KEY or [security] secret_key_file to 64 hex digits"
+    )]
     NoPlace,
     /// The key is not the one that sealed this.
     #[error(
@@ -104,8 +106,8 @@ impl Sealer {
         let mut beside = database.ok_or(SecretError::NoPlace)?.as_os_str().to_owned();
         beside.push(".key");
         let beside = PathBuf::from(beside);
-        let text = read_or_make(&beside)
-            .map_err(|source| SecretError::File { path: beside.clone(), source })?;
+        let text =
+            read_or_make(&beside).map_err(|source| SecretError::File { path: beside.clone(), source })?;
         Self::from_hex(&text, &beside.display().to_string())
     }
 

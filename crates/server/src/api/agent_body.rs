@@ -25,7 +25,12 @@ pub(super) fn new_agent(object: &Map<String, Value>, faults: &mut Faults) -> Opt
         (_, Some(config)) => agent_name(&config, faults),
         (Some(_), None) => None,
         (None, None) => {
-            faults.constant(BAD, "agent_config is required", "agent_config", "is missing; give an object with agent_name");
+            faults.constant(
+                BAD,
+                "agent_config is required",
+                "agent_config",
+                "is missing; give an object with agent_name",
+            );
             None
         }
     };
@@ -125,7 +130,9 @@ fn socket(fields: &Fields<'_>, faults: &mut Faults) {
     entries(&socket, "parameters", faults, |_, value, location, faults| match value {
         Value::String(text) => check_text(text, location, faults),
         Value::Number(_) | Value::Bool(_) => {}
-        other => faults.push(location, format!("{} was given; give text, a number, or a switch", describe(other))),
+        other => {
+            faults.push(location, format!("{} was given; give text, a number, or a switch", describe(other)))
+        }
     });
 }
 
@@ -146,8 +153,11 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
     // Field by field, so that the fault is told where it is.
     for name in ["frame_ms", "encoding", "control_format"] {
         let Some(value) = given.get(name) else { continue };
-        let alone: Map<String, Value> =
-            given.iter().filter(|(key, _)| *key == "dialect" || *key == name).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let alone: Map<String, Value> = given
+            .iter()
+            .filter(|(key, _)| *key == "dialect" || *key == name)
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         if serde_json::from_value::<DialectConfig>(Value::Object(alone)).is_err() {
             let message = match name {
                 "encoding" => wrong_word(value, &["ulaw", "alaw", "slin", "slin16"]),
@@ -181,7 +191,8 @@ fn entries(
     let Some(object) = socket.object(name, faults) else { return };
     let count = object.entries().count();
     if count > MOST_ENTRIES {
-        faults.push(socket.location(name), format!("{count} entries were given; {MOST_ENTRIES} are the most"));
+        faults
+            .push(socket.location(name), format!("{count} entries were given; {MOST_ENTRIES} are the most"));
         return;
     }
     for (key, value) in object.entries() {
@@ -205,7 +216,9 @@ fn check_url(url: &str, location: String, faults: &mut Faults) {
         }
         _ => faults.push(
             location,
-            format!("{url:?} was given; give a WebSocket URL such as \"wss://agent.example/ws/{{execution_id}}\""),
+            format!(
+                "{url:?} was given; give a WebSocket URL such as \"wss://agent.example/ws/{{execution_id}}\""
+            ),
         ),
     }
 }

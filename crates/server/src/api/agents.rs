@@ -24,7 +24,8 @@ pub(super) async fn create(
     let new = agent_body::new_agent(&object, &mut faults);
     faults.finish()?;
     let new = new.expect("a body without faults is an agent");
-    let agent = app.change(|store| async move { Ok(store.create_agent(&caller.account, new).await?) }).await?;
+    let agent =
+        app.change(|store| async move { Ok(store.create_agent(&caller.account, new).await?) }).await?;
     Ok(Json(json!({"agent_id": agent.id, "status": "created", "state": "created"})))
 }
 
@@ -100,7 +101,8 @@ pub(super) async fn delete(
 ) -> ApiResult<Json<Value>> {
     caller.may("agents:write")?;
     let id = canonical_uuid(&id);
-    app.change(|store| async move { store.delete_agent(&caller.account, &id).await.map_err(not_found) }).await?;
+    app.change(|store| async move { store.delete_agent(&caller.account, &id).await.map_err(not_found) })
+        .await?;
     Ok(Json(json!({"message": "success", "state": "deleted"})))
 }
 

@@ -13,14 +13,8 @@ use crate::secrets::hash_api_key;
 pub const DEFAULT_ACCOUNT: &str = "default";
 
 /// Every scope there is.
-pub const SCOPES: &[&str] = &[
-    "trunks:read",
-    "trunks:write",
-    "agents:read",
-    "agents:write",
-    "calls:read",
-    "calls:write",
-];
+pub const SCOPES: &[&str] =
+    &["trunks:read", "trunks:write", "agents:read", "agents:write", "calls:read", "calls:write"];
 
 /// A request's caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +36,10 @@ impl Caller {
         if self.scopes.is_empty() || has(scope) || wider.is_some_and(|wider| has(&wider)) {
             return Ok(());
         }
-        Err(ApiError::new(StatusCode::FORBIDDEN, format!("This key lacks the scope {scope}"))
-            .at("Authorization", format!("its scopes are {}; use a key with {scope}", self.scopes.join(", "))))
+        Err(ApiError::new(StatusCode::FORBIDDEN, format!("This key lacks the scope {scope}")).at(
+            "Authorization",
+            format!("its scopes are {}; use a key with {scope}", self.scopes.join(", ")),
+        ))
     }
 }
 

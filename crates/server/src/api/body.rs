@@ -53,7 +53,10 @@ impl FromRequest<App> for Body {
             }
             Ok(Err(_)) => return Err(ApiError::new(StatusCode::BAD_REQUEST, "The body broke off")),
             Err(_) => {
-                return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come within 30 seconds"));
+                return Err(ApiError::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "The body did not come within 30 seconds",
+                ));
             }
         };
         parse_object(&bytes, limits.api_json_depth).map(Self)

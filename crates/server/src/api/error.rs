@@ -83,7 +83,9 @@ fn number_taken(number: &str, same_trunk: bool) -> ApiError {
     let reason = if same_trunk {
         format!("{number} is on this trunk already; a leading + makes no difference")
     } else {
-        format!("{number} is on another active trunk; remove it there first (a leading + makes no difference)")
+        format!(
+            "{number} is on another active trunk; remove it there first (a leading + makes no difference)"
+        )
     };
     ApiError::new(StatusCode::CONFLICT, NUMBER_TAKEN).at("phone_number", reason)
 }

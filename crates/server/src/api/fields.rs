@@ -63,7 +63,11 @@ impl Faults {
     /// Whether one of them is at the field or within it.
     pub(super) fn touches(&self, name: &str) -> bool {
         self.list.iter().any(|fault| {
-            fault.problem.location.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
+            fault
+                .problem
+                .location
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
         })
     }
 
@@ -203,7 +207,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An object; `None` when absent, null, or at fault.
-    pub(super) fn object(&self, name: &str, faults: &mut Faults) -> Option<Fields<'a>> {
+    pub(super) fn object(&self, name: &str, faults: &mut Faults) -> Option<Self> {
         let value = self.value(name)?;
         if let Value::Object(object) = value {
             return Some(Fields::new(object, self.location(name)));
@@ -219,7 +223,7 @@ impl<'a> Fields<'a> {
         example: &str,
         most: usize,
         faults: &mut Faults,
-    ) -> Option<Vec<Fields<'a>>> {
+    ) -> Option<Vec<Self>> {
         let value = self.value(name)?;
         let Value::Array(items) = value else {
             faults.push(
@@ -229,7 +233,8 @@ impl<'a> Fields<'a> {
             return None;
         };
         if items.len() > most {
-            faults.push(self.location(name), format!("{} items were given; {most} are the most", items.len()));
+            faults
+                .push(self.location(name), format!("{} items were given; {most} are the most", items.len()));
             return None;
         }
         let mut objects = Vec::with_capacity(items.len());
@@ -237,8 +242,10 @@ impl<'a> Fields<'a> {
             let location = format!("{}[{at}]", self.location(name));
             match item {
                 Value::Object(object) => objects.push(Fields::new(object, location)),
-                other => faults
-                    .push(location, format!("{} was given; give an object such as {example}", describe(other))),
+                other => faults.push(
+                    location,
+                    format!("{} was given; give an object such as {example}", describe(other)),
+                ),
             }
         }
         Some(objects)

@@ -115,8 +115,10 @@ pub(super) async fn unlink(
 async fn find_number(store: &Store, account: &str, id: &str) -> ApiResult<StoredNumber> {
     match store.number(account, id).await {
         Err(StoreError::NotFound) if store.number_was_removed(account, id).await? => {
-            Err(ApiError::not_found("SIP trunk phone number not found in database")
-                .at("phone_number_id", "this number was removed from its trunk; add it again and use its new id"))
+            Err(ApiError::not_found("SIP trunk phone number not found in database").at(
+                "phone_number_id",
+                "this number was removed from its trunk; add it again and use its new id",
+            ))
         }
         found => found.map_err(no_number),
     }

@@ -54,7 +54,9 @@ const LEAST_KEY: usize = 16;
 
 /// A key in the environment that is too easily guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("TANDEM_API_KEY has {0} characters; give at least {LEAST_KEY}, as `openssl rand -hex 24` prints them")]
+#[error(
+    "TANDEM_API_KEY has {0} characters; give at least {LEAST_KEY}, as `openssl rand -hex 24` prints them"
+)]
 pub struct ShortKey(usize);
 
 /// What the API asks of calls that are up.

@@ -100,11 +100,7 @@ pub(super) fn switch(query: Option<&str>, name: &str) -> ApiResult<Option<bool>>
 }
 
 /// A whole number of the query.
-pub(super) fn integer(
-    query: Option<&str>,
-    name: &str,
-    range: RangeInclusive<i64>,
-) -> ApiResult<Option<i64>> {
+pub(super) fn integer(query: Option<&str>, name: &str, range: RangeInclusive<i64>) -> ApiResult<Option<i64>> {
     let Some(text) = parameter(query, name).filter(|text| !text.is_empty()) else { return Ok(None) };
     match text.parse().ok().filter(|number| range.contains(number)) {
         Some(number) => Ok(Some(number)),

@@ -26,7 +26,9 @@ pub(super) async fn add(
     faults.finish()?;
     let new = new.expect("a body without faults is a number");
     let number = app
-        .change(|store| async move { store.add_number(&caller.account, &trunk, &new).await.map_err(not_found) })
+        .change(
+            |store| async move { store.add_number(&caller.account, &trunk, &new).await.map_err(not_found) },
+        )
         .await?;
     Ok((StatusCode::CREATED, Json(shapes::number(&number))))
 }

@@ -8,8 +8,7 @@ use time::macros::format_description;
 
 use crate::store::{StoredAgent, StoredExecution, StoredNumber, StoredTrunk};
 
-const ZULU: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+const ZULU: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 const NAIVE: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]");
 

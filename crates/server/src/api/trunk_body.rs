@@ -24,7 +24,10 @@ const MOST_NUMBERS: usize = 1_000;
 const BAD: StatusCode = StatusCode::BAD_REQUEST;
 
 /// A new trunk and its first numbers. Faults are in the order of the documented checks.
-pub(super) fn new_trunk(object: &Map<String, Value>, faults: &mut Faults) -> Option<(TrunkSettings, Vec<NewNumber>)> {
+pub(super) fn new_trunk(
+    object: &Map<String, Value>,
+    faults: &mut Faults,
+) -> Option<(TrunkSettings, Vec<NewNumber>)> {
     let fields = Fields::new(object, "");
     let mut settings = blank();
     required(&fields, "name", "Trunk name is required", 255, faults, &mut settings.name);
@@ -45,8 +48,7 @@ pub(super) fn new_trunk(object: &Map<String, Value>, faults: &mut Faults) -> Opt
     rest(&fields, &mut settings, faults);
     rules(&settings, known, faults);
     let numbers = fields.objects("phone_numbers", NUMBER, MOST_NUMBERS, faults).unwrap_or_default();
-    let numbers: Vec<NewNumber> =
-        numbers.iter().filter_map(|fields| number_of(fields, faults)).collect();
+    let numbers: Vec<NewNumber> = numbers.iter().filter_map(|fields| number_of(fields, faults)).collect();
     faults.is_empty().then_some((settings, numbers))
 }
 
@@ -56,13 +58,18 @@ pub(super) fn change_trunk(object: &Map<String, Value>, settings: &mut TrunkSett
     if fields.was_sent("name") {
         required(&fields, "name", "Trunk name is required", 255, faults, &mut settings.name);
     }
-    for (name, stands) in [("provider", settings.provider.as_str()), ("auth_type", settings.auth_type.as_str())] {
+    for (name, stands) in
+        [("provider", settings.provider.as_str()), ("auth_type", settings.auth_type.as_str())]
+    {
         if let Some(given) = fields.value(name)
             && given.as_str() != Some(stands)
         {
             faults.push(
                 name,
-                format!("{} was given; it is {stands:?} and cannot be changed after creation", describe(given)),
+                format!(
+                    "{} was given; it is {stands:?} and cannot be changed after creation",
+                    describe(given)
+                ),
             );
         }
     }
@@ -130,7 +137,8 @@ fn lists(fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Faults)
         settings.gateways = gateways.iter().filter_map(|fields| gateway(fields, faults)).collect();
     }
     if let Some(identifiers) = fields.objects("ip_identifiers", IDENTIFIER, MOST_IDENTIFIERS, faults) {
-        settings.ip_identifiers = identifiers.iter().filter_map(|fields| identifier(fields, faults)).collect();
+        settings.ip_identifiers =
+            identifiers.iter().filter_map(|fields| identifier(fields, faults)).collect();
     }
 }
 
@@ -160,8 +168,7 @@ fn rest(fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Faults) 
     if let Some(disallow) = fields.text("disallow", Text::Line(255), faults) {
         settings.disallow = disallow.to_owned();
     }
-    if let Some(transport) =
-        fields.word("transport", TransportKind::WORDS, TransportKind::from_word, faults)
+    if let Some(transport) = fields.word("transport", TransportKind::WORDS, TransportKind::from_word, faults)
     {
         settings.transport = transport;
     }
@@ -270,7 +277,10 @@ fn gateway(fields: &Fields<'_>, faults: &mut Faults) -> Option<StoredGateway> {
     };
     let port = match (port, written_port) {
         (Some(port), Some(written)) if port != i64::from(written) => {
-            faults.push(location, format!("{given:?} names port {written}, and port is {port}; name one of them"));
+            faults.push(
+                location,
+                format!("{given:?} names port {written}, and port is {port}; name one of them"),
+            );
             return None;
         }
         (Some(port), _) => u16::try_from(port).ok()?,
@@ -286,7 +296,9 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let bare = ["sip:", "sips:"]
         .iter()
         .find_map(|scheme| {
-            text.get(..scheme.len()).filter(|head| head.eq_ignore_ascii_case(scheme)).map(|_| &text[scheme.len()..])
+            text.get(..scheme.len())
+                .filter(|head| head.eq_ignore_ascii_case(scheme))
+                .map(|_| &text[scheme.len()..])
         })
         .unwrap_or(text);
     let bare = bare.split([';', '?']).next().unwrap_or(bare);
@@ -399,7 +411,9 @@ fn number_of(fields: &Fields<'_>, faults: &mut Faults) -> Option<NewNumber> {
             BAD,
             "Invalid phone number format",
             location,
-            format!("{phone_number:?} cannot be dialled; give digits with or without +, such as \"+919876543210\""),
+            format!(
+                "{phone_number:?} cannot be dialled; give digits with or without +, such as \"+919876543210\""
+            ),
         );
     }
     (faults.len() == before).then(|| NewNumber {

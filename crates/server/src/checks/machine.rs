@@ -91,7 +91,9 @@ pub(super) fn certificates(config: &Config, findings: &mut Vec<Finding>) {
             "this machine trusts no certificate authority: agents with wss URLs cannot be reached",
             "install the package ca-certificates, or name your own authority in security.agent_ca",
         )),
-        Ok((_, roots)) => findings.push(Finding::good(SUBJECT, format!("{roots} authorities trusted for wss"))),
+        Ok((_, roots)) => {
+            findings.push(Finding::good(SUBJECT, format!("{roots} authorities trusted for wss")))
+        }
         Err(error) => findings.push(Finding::fault(
             SUBJECT,
             format!("TLS towards agents cannot be set up: {error}"),

@@ -88,12 +88,17 @@ pub async fn run(file: Option<&Path>, loaded: Result<Config, ConfigError>, given
                 .problems
                 .iter()
                 .map(|problem| {
-                    Finding::fault("configuration", problem.to_string(), "mend this key; config/tandem.toml explains each")
+                    Finding::fault(
+                        "configuration",
+                        problem.to_string(),
+                        "mend this key; config/tandem.toml explains each",
+                    )
                 })
                 .collect();
         }
     };
-    let source = file.map_or("the defaults and the environment".to_owned(), |file| file.display().to_string());
+    let source =
+        file.map_or("the defaults and the environment".to_owned(), |file| file.display().to_string());
     let mut findings = vec![Finding::good("configuration", format!("{source}; node {}", config.node_name()))];
     network::listeners(&config, &mut findings);
     network::media_ports(&config, &mut findings);

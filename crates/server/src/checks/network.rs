@@ -86,7 +86,10 @@ pub(super) fn media_ports(config: &Config, findings: &mut Vec<Finding>) {
         is_good = false;
         findings.push(Finding::warning(
             "media ports",
-            format!("media.ports {ports} serves {} calls at once, limits.calls allows {calls}", ports.pairs()),
+            format!(
+                "media.ports {ports} serves {} calls at once, limits.calls allows {calls}",
+                ports.pairs()
+            ),
             format!("widen media.ports to {} ports or more, or lower limits.calls", calls * 2),
         ));
     }
@@ -165,9 +168,10 @@ pub(super) fn public_address(config: &Config, findings: &mut Vec<Finding>) {
         return;
     }
     let outward = outward_address();
-    for (key, configured) in
-        [("sip.public_address", config.sip.public_address), ("media.public_address", config.media.public_address)]
-    {
+    for (key, configured) in [
+        ("sip.public_address", config.sip.public_address),
+        ("media.public_address", config.media.public_address),
+    ] {
         let Some(address) = configured else { continue };
         findings.push(if is_private(address) {
             Finding::warning(

@@ -16,17 +16,21 @@ pub(super) fn keys(config: &Config, given: &Given, findings: &mut Vec<Finding>) 
             "give at least 16, as `openssl rand -hex 24` prints them",
         )),
         Some(_) => findings.push(Finding::good("API key", "TANDEM_API_KEY opens the account default")),
-        None => findings.push(Finding::good("API key", "keys of the store; the first start makes one and prints it")),
+        None => findings
+            .push(Finding::good("API key", "keys of the store; the first start makes one and prints it")),
     }
     let place = Place::of(&config.store.url);
-    if let (None, None, Some(database)) =
-        (&given.secret_key, &config.security.secret_key_file, place.file())
+    if let (None, None, Some(database)) = (&given.secret_key, &config.security.secret_key_file, place.file())
         && !key_file(database).exists()
     {
         if database.exists() {
             findings.push(Finding::fault(
                 "secret key",
-                format!("{} is there, and its key file {} is not", database.display(), key_file(database).display()),
+                format!(
+                    "{} is there, and its key file {} is not",
+                    database.display(),
+                    key_file(database).display()
+                ),
                 "put the key file back, or set TANDEM_SECRET_KEY: without it stored passwords cannot be read",
             ));
         } else {
@@ -71,7 +75,9 @@ pub(super) async fn database(config: &Config, given: &Given, findings: &mut Vec<
         findings.push(new_file(file));
         return;
     }
-    if place.file().is_some_and(|file| given.secret_key.is_none() && config.security.secret_key_file.is_none() && !key_file(file).exists()) {
+    if place.file().is_some_and(|file| {
+        given.secret_key.is_none() && config.security.secret_key_file.is_none() && !key_file(file).exists()
+    }) {
         // Told above; looking further would make a key file.
         return;
     }

@@ -66,8 +66,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 async fn act(store: &Store, action: Action) -> anyhow::Result<String> {
     match action {
         Action::Create { account, scope } => {
-            if account.is_empty() || account.len() > 64 || account.chars().any(|c| c.is_control() || c == '/') {
-                bail!("{account:?} is no account name; give 1 to 64 characters without / and control characters");
+            if account.is_empty() || account.len() > 64 || account.chars().any(|c| c.is_control() || c == '/')
+            {
+                bail!(
+                    "{account:?} is no account name; give 1 to 64 characters without / and control characters"
+                );
             }
             if let Some(unknown) = scope.iter().find(|scope| !SCOPES.contains(&scope.as_str())) {
                 bail!("there is no scope {unknown:?}; there are {}", SCOPES.join(", "));

@@ -188,12 +188,7 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
 }
 
-fn unknown_key(
-    key: &str,
-    origin: String,
-    known: &[String],
-    spelled: impl Fn(&str) -> String,
-) -> Problem {
+fn unknown_key(key: &str, origin: String, known: &[String], spelled: impl Fn(&str) -> String) -> Problem {
     let message = match unknown::nearest(known, key) {
         Some(near) => format!("unknown key; the nearest known one is {}", spelled(near)),
         None => "unknown key; config/tandem.toml lists every key there is".to_owned(),
@@ -457,7 +452,10 @@ mod tests {
             ("[sip]\nudp = 5060", &["sip.udp", "5060", "a list of addresses"]),
             ("[sip]\nudp = [\"5060\"]", &["the address is missing", "\"0.0.0.0:5060\""]),
             ("[sip]\ntls = [\"0.0.0.0:5061\"]", &["sip.tls", "[sip.tls] with listen"]),
-            ("[sip]\npublic_address = \"example.com\"", &["sip.public_address", "\"example.com\"", "203.0.113.7"]),
+            (
+                "[sip]\npublic_address = \"example.com\"",
+                &["sip.public_address", "\"example.com\"", "203.0.113.7"],
+            ),
             ("[sip]\npublic_address = \"0.0.0.0\"", &["means every address"]),
             ("[media]\nports = \"20000\"", &["media.ports", "\"20000-29999\""]),
             ("[media]\nports = 20000", &["media.ports", "20000", "text in quotes"]),
@@ -494,7 +492,8 @@ mod tests {
         assert_eq!(load(text, &[]).unwrap(), Config::default());
         for key in unknown::known_keys() {
             let (section, leaf) = key.rsplit_once('.').unwrap();
-            let body = text.split(&format!("\n[{section}]\n")).nth(1).unwrap_or_else(|| panic!("[{section}]"));
+            let body =
+                text.split(&format!("\n[{section}]\n")).nth(1).unwrap_or_else(|| panic!("[{section}]"));
             let body = body.split("\n[").next().unwrap();
             let stands = body.lines().any(|line| {
                 let line = line.strip_prefix("# ").unwrap_or(line);

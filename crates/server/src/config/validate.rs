@@ -65,7 +65,8 @@ fn sip(config: &Config, faults: &mut Vec<(&'static str, String)>) {
                 .to_owned(),
         ));
     }
-    let files = [("sip.tls.certificate", &sip.tls.certificate), ("sip.tls.private_key", &sip.tls.private_key)];
+    let files =
+        [("sip.tls.certificate", &sip.tls.certificate), ("sip.tls.private_key", &sip.tls.private_key)];
     for (key, file) in files {
         if file.is_none() && !sip.tls.listen.is_empty() {
             faults.push((key, "is missing; sip.tls.listen needs it: give the path of a PEM file".to_owned()));
@@ -105,8 +106,10 @@ fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {
     if let Some(url) = &api.public_url
         && !(url.starts_with("https://") || url.starts_with("http://"))
     {
-        faults
-            .push(("api.public_url", format!("{url:?} will not do; give a URL such as \"https://voice.example\"")));
+        faults.push((
+            "api.public_url",
+            format!("{url:?} will not do; give a URL such as \"https://voice.example\""),
+        ));
     }
 }
 

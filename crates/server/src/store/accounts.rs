@@ -122,10 +122,11 @@ impl Store {
     /// [`StoreError::NotFound`] when no key, or more than one, answers to it.
     pub async fn revoke_key(&self, key: &str) -> Result<ApiKey> {
         let mut change = self.begin().await?;
-        let rows = sqlx::query("SELECT * FROM api_keys WHERE (id = $1 OR prefix = $1) AND revoked_at IS NULL")
-            .bind(key)
-            .fetch_all(&mut *change)
-            .await?;
+        let rows =
+            sqlx::query("SELECT * FROM api_keys WHERE (id = $1 OR prefix = $1) AND revoked_at IS NULL")
+                .bind(key)
+                .fetch_all(&mut *change)
+                .await?;
         let [row] = rows.as_slice() else { return Err(StoreError::NotFound) };
         let mut row = ApiKey::of(row)?;
         row.revoked_at = Some(now_ms());

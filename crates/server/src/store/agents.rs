@@ -167,12 +167,14 @@ impl Store {
         if deleted.rows_affected() == 0 {
             return Err(StoreError::NotFound);
         }
-        sqlx::query("UPDATE numbers SET agent_id = NULL, updated_at = $1 WHERE agent_id = $2 AND account_id = $3")
-            .bind(now_ms())
-            .bind(id)
-            .bind(account)
-            .execute(&mut *change)
-            .await?;
+        sqlx::query(
+            "UPDATE numbers SET agent_id = NULL, updated_at = $1 WHERE agent_id = $2 AND account_id = $3",
+        )
+        .bind(now_ms())
+        .bind(id)
+        .bind(account)
+        .execute(&mut *change)
+        .await?;
         Ok(change.commit().await?)
     }
 
@@ -181,18 +183,20 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn numbers_of_agent(&self, account: &str, agent: &str) -> Result<Vec<StoredNumber>> {
-        Ok(self.numbers(account).await?.into_iter().filter(|number| number.agent.as_deref() == Some(agent)).collect())
+        Ok(self
+            .numbers(account)
+            .await?
+            .into_iter()
+            .filter(|number| number.agent.as_deref() == Some(agent))
+            .collect())
     }
 
     fn seal_headers(&self, agent: &StoredAgent) -> Option<String> {
         if agent.headers.is_empty() {
             return None;
         }
-        let plain: Map<String, Value> = agent
-            .headers
-            .iter()
-            .map(|(name, value)| (name.clone(), Value::from(value.reveal())))
-            .collect();
+        let plain: Map<String, Value> =
+            agent.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.reveal()))).collect();
         Some(self.sealer.seal(&headers_place(&agent.id), &Value::Object(plain).to_string()))
     }
 

@@ -98,10 +98,11 @@ impl Store {
             .fetch_optional(&mut *change)
             .await?;
         let ended = seen.map_or(now, |(seen,)| seen);
-        let rows = sqlx::query("SELECT * FROM executions WHERE node = $1 AND is_final = 0 ORDER BY started_at, id")
-            .bind(node)
-            .fetch_all(&mut *change)
-            .await?;
+        let rows =
+            sqlx::query("SELECT * FROM executions WHERE node = $1 AND is_final = 0 ORDER BY started_at, id")
+                .bind(node)
+                .fetch_all(&mut *change)
+                .await?;
         for row in &rows {
             let mut record = StoredExecution::of(row)?.record;
             close(&mut record, node, u64::try_from(ended).unwrap_or(0));
@@ -145,8 +146,8 @@ fn close(record: &mut CallRecord, node: &str, ended_unix_ms: u64) {
 }
 
 async fn upsert(change: &mut Transaction<'static, Any>, record: &CallRecord) -> Result<()> {
-    let text = serde_json::to_string(record)
-        .map_err(|error| corrupt(format!("executions/{}", record.id), error))?;
+    let text =
+        serde_json::to_string(record).map_err(|error| corrupt(format!("executions/{}", record.id), error))?;
     sqlx::query(
         "INSERT INTO executions (id, account_id, agent_id, node, status, is_final, started_at, updated_at, record) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \

@@ -151,8 +151,7 @@ impl Store {
                 })
         };
         // The writer first: it makes the file and turns WAL on before a reader looks.
-        let writer =
-            pool(1).connect_with(options.clone()).await.map_err(|error| fail(error.to_string()))?;
+        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| fail(error.to_string()))?;
         sqlx::migrate!("./migrations").run(&writer).await.map_err(|error| fail(error.to_string()))?;
         let readers = pool(READERS).connect_with(options).await.map_err(|error| fail(error.to_string()))?;
         let store = Self { readers, writer, begin, sealer };
@@ -178,10 +177,11 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(|error| fail(error.to_string()))?;
-        let sealed: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = 'seal_check'")
-            .fetch_optional(&pool)
-            .await
-            .map_err(|error| fail(format!("it holds no tables of this program: {error}")))?;
+        let sealed: Option<(String,)> =
+            sqlx::query_as("SELECT value FROM settings WHERE name = 'seal_check'")
+                .fetch_optional(&pool)
+                .await
+                .map_err(|error| fail(format!("it holds no tables of this program: {error}")))?;
         if let Some((sealed,)) = sealed {
             sealer.open(SEAL_PLACE, &sealed)?;
         }
@@ -216,9 +216,10 @@ impl Store {
     /// and not when the first trunk is asked for its password.
     async fn check_seal(&self) -> Result<()> {
         let mut change = self.begin().await?;
-        let sealed: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = 'seal_check'")
-            .fetch_optional(&mut *change)
-            .await?;
+        let sealed: Option<(String,)> =
+            sqlx::query_as("SELECT value FROM settings WHERE name = 'seal_check'")
+                .fetch_optional(&mut *change)
+                .await?;
         match sealed {
             Some((sealed,)) => {
                 self.sealer.open(SEAL_PLACE, &sealed)?;

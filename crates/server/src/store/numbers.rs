@@ -160,12 +160,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn number(&self, account: &str, id: &str) -> Result<StoredNumber> {
-        let row = sqlx::query("SELECT * FROM numbers WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL")
-            .bind(id)
-            .bind(account)
-            .fetch_optional(&self.readers)
-            .await?
-            .ok_or(StoreError::NotFound)?;
+        let row =
+            sqlx::query("SELECT * FROM numbers WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL")
+                .bind(id)
+                .bind(account)
+                .fetch_optional(&self.readers)
+                .await?
+                .ok_or(StoreError::NotFound)?;
         StoredNumber::of(&row)
     }
 
@@ -174,11 +175,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn number_was_removed(&self, account: &str, id: &str) -> Result<bool> {
-        let row = sqlx::query("SELECT id FROM numbers WHERE id = $1 AND account_id = $2 AND deleted_at IS NOT NULL")
-            .bind(id)
-            .bind(account)
-            .fetch_optional(&self.readers)
-            .await?;
+        let row = sqlx::query(
+            "SELECT id FROM numbers WHERE id = $1 AND account_id = $2 AND deleted_at IS NOT NULL",
+        )
+        .bind(id)
+        .bind(account)
+        .fetch_optional(&self.readers)
+        .await?;
         Ok(row.is_some())
     }
 
@@ -206,12 +209,13 @@ impl Store {
         .bind(account)
         .execute(&mut *change)
         .await?;
-        let row = sqlx::query("SELECT * FROM numbers WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL")
-            .bind(id)
-            .bind(account)
-            .fetch_optional(&mut *change)
-            .await?
-            .ok_or(StoreError::NotFound)?;
+        let row =
+            sqlx::query("SELECT * FROM numbers WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL")
+                .bind(id)
+                .bind(account)
+                .fetch_optional(&mut *change)
+                .await?
+                .ok_or(StoreError::NotFound)?;
         let number = StoredNumber::of(&row)?;
         change.commit().await?;
         Ok(number)

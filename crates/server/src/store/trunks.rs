@@ -174,7 +174,9 @@ impl Store {
         replace_identifiers(&mut change, &trunk).await?;
         let mut stored = Vec::with_capacity(first_numbers.len());
         for number in first_numbers {
-            stored.push(numbers::insert(&mut change, account, &trunk.id, trunk.settings.is_active, number).await?);
+            stored.push(
+                numbers::insert(&mut change, account, &trunk.id, trunk.settings.is_active, number).await?,
+            );
         }
         change.commit().await?;
         trunk.settings.gateways.sort_by_key(|gateway| gateway.priority);
@@ -204,10 +206,11 @@ impl Store {
         .bind(is_active.map_or(-1, i64::from))
         .fetch_all(&mut *reader)
         .await?;
-        let gateways = sqlx::query("SELECT * FROM gateways WHERE account_id = $1 ORDER BY trunk_id, position")
-            .bind(account)
-            .fetch_all(&mut *reader)
-            .await?;
+        let gateways =
+            sqlx::query("SELECT * FROM gateways WHERE account_id = $1 ORDER BY trunk_id, position")
+                .bind(account)
+                .fetch_all(&mut *reader)
+                .await?;
         let identifiers =
             sqlx::query("SELECT * FROM ip_identifiers WHERE account_id = $1 ORDER BY trunk_id, position")
                 .bind(account)
@@ -222,7 +225,8 @@ impl Store {
     /// When the database fails, or a password cannot be opened.
     pub async fn all_trunks(&self) -> Result<Vec<StoredTrunk>> {
         let mut reader = self.readers.begin().await?;
-        let rows = sqlx::query("SELECT * FROM trunks ORDER BY created_at, id").fetch_all(&mut *reader).await?;
+        let rows =
+            sqlx::query("SELECT * FROM trunks ORDER BY created_at, id").fetch_all(&mut *reader).await?;
         let gateways =
             sqlx::query("SELECT * FROM gateways ORDER BY trunk_id, position").fetch_all(&mut *reader).await?;
         let identifiers = sqlx::query("SELECT * FROM ip_identifiers ORDER BY trunk_id, position")
@@ -424,10 +428,10 @@ impl Store {
         let id: String = row.try_get("id")?;
         let word = |column: &str| row.try_get::<String, _>(column);
         let switch = |column: &str| row.try_get::<i64, _>(column).map(|value| value != 0);
-        let unknown = |column: &str| corrupt(format!("trunks/{id}"), format!("{column} holds an unknown word"));
+        let unknown =
+            |column: &str| corrupt(format!("trunks/{id}"), format!("{column} holds an unknown word"));
         let password: Option<String> = row.try_get("auth_password")?;
-        let password =
-            password.map(|sealed| self.sealer.open(&password_place(&id), &sealed)).transpose()?;
+        let password = password.map(|sealed| self.sealer.open(&password_place(&id), &sealed)).transpose()?;
         let settings = TrunkSettings {
             name: row.try_get("name")?,
             provider: row.try_get("provider")?,
@@ -508,7 +512,10 @@ async fn replace_gateways(change: &mut Transaction<'static, Any>, trunk: &mut St
 }
 
 async fn replace_identifiers(change: &mut Transaction<'static, Any>, trunk: &StoredTrunk) -> Result<()> {
-    sqlx::query("DELETE FROM ip_identifiers WHERE trunk_id = $1").bind(&trunk.id).execute(&mut **change).await?;
+    sqlx::query("DELETE FROM ip_identifiers WHERE trunk_id = $1")
+        .bind(&trunk.id)
+        .execute(&mut **change)
+        .await?;
     for (position, identifier) in trunk.settings.ip_identifiers.iter().enumerate() {
         sqlx::query(
             "INSERT INTO ip_identifiers (id, account_id, trunk_id, position, ip_address) \

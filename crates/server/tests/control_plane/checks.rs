@@ -58,8 +58,7 @@ async fn a_folder_that_cannot_be_written_is_a_fault() {
 #[tokio::test]
 async fn a_configuration_that_cannot_be_used_is_told_key_by_key() {
     let variables = [("TANDEM__SIP__UPD", "x"), ("TANDEM__MEDIA__PORTS", "x")];
-    let loaded =
-        Config::load_with(None, variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let loaded = Config::load_with(None, variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let findings = run(None, loaded, &Given::default()).await;
     assert_eq!(findings.len(), 2);
     assert!(findings.iter().all(|finding| finding.level == Level::Fault));

@@ -126,11 +126,7 @@ impl Server {
         if key.is_empty() { request } else { request.header(header::AUTHORIZATION, format!("Bearer {key}")) }
     }
 
-    pub(crate) async fn send(
-        &self,
-        request: axum::http::request::Builder,
-        body: Option<Value>,
-    ) -> Answer {
+    pub(crate) async fn send(&self, request: axum::http::request::Builder, body: Option<Value>) -> Answer {
         match body {
             None => self.raw(request.body(Body::empty()).unwrap()).await,
             Some(body) => {

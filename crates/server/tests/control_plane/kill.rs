@@ -97,14 +97,17 @@ type Ledger = Arc<Mutex<BTreeMap<String, Known>>>;
 fn client(api: SocketAddr, trunk: &str, first: u64, ledger: &Ledger) {
     let numbers = format!("/sip-trunks/trunks/{trunk}/numbers");
     for place in first.. {
-        let Some((201, added)) = request(api, "POST", &numbers, &json!({"phone_number": place.to_string()})) else {
+        let Some((201, added)) = request(api, "POST", &numbers, &json!({"phone_number": place.to_string()}))
+        else {
             return;
         };
         let id = added["id"].as_str().unwrap().to_owned();
         ledger.lock().unwrap().insert(id.clone(), Known::Added);
         if place % 3 == 0 {
             ledger.lock().unwrap().insert(id.clone(), Known::Removing);
-            let Some((200, _)) = request(api, "DELETE", &format!("{numbers}/{id}"), &json!({})) else { return };
+            let Some((200, _)) = request(api, "DELETE", &format!("{numbers}/{id}"), &json!({})) else {
+                return;
+            };
             ledger.lock().unwrap().insert(id, Known::Removed);
         }
     }

@@ -34,10 +34,8 @@ impl<'a> MakeWriter<'a> for Lines {
 #[test]
 fn nothing_secret_is_logged_at_the_finest_level_or_answered() {
     let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(lines.clone())
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(lines.clone()).finish();
     // One thread, and the subscriber is that thread's: other tests log elsewhere.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (answers, key) = tracing::subscriber::with_default(subscriber, || runtime.block_on(traffic()));

@@ -144,7 +144,7 @@ async fn trunks_are_listed_newest_first_and_by_is_active() {
     assert_eq!(all.body[1]["phone_numbers"][0]["phone_number"], "100");
     for (query, expected) in [("true", &second), ("1", &second), ("False", &first), ("0", &first)] {
         let some = server.get(&format!("/sip-trunks/trunks?is_active={query}")).await;
-        assert_eq!(ids(&some), [expected.clone()], "{query}");
+        assert_eq!(ids(&some), std::slice::from_ref(expected), "{query}");
     }
     server.get("/sip-trunks/trunks?is_active=perhaps").await.at("is_active", &["perhaps", "true or false"]);
 }
@@ -479,7 +479,12 @@ async fn what_belongs_to_another_account_looks_like_what_does_not_exist() {
         ("GET", format!("/sip-trunks/trunks/{trunk}"), "/sip-trunks/trunks/x".to_owned(), None),
         ("PATCH", format!("/sip-trunks/trunks/{trunk}"), "/sip-trunks/trunks/x".to_owned(), Some(json!({}))),
         ("DELETE", format!("/sip-trunks/trunks/{trunk}"), "/sip-trunks/trunks/x".to_owned(), None),
-        ("GET", format!("/sip-trunks/trunks/{trunk}/numbers"), "/sip-trunks/trunks/x/numbers".to_owned(), None),
+        (
+            "GET",
+            format!("/sip-trunks/trunks/{trunk}/numbers"),
+            "/sip-trunks/trunks/x/numbers".to_owned(),
+            None,
+        ),
         (
             "POST",
             format!("/sip-trunks/trunks/{trunk}/numbers"),
@@ -506,7 +511,8 @@ async fn what_belongs_to_another_account_looks_like_what_does_not_exist() {
     }
     let body = |agent: &str, number: &str| Some(json!({"agent_id": agent, "phone_number_id": number}));
     for path in ["/inbound/setup", "/inbound/unlink"] {
-        let theirs = server.send(server.request("POST", path, &server.other_key), body(&agent, &number)).await;
+        let theirs =
+            server.send(server.request("POST", path, &server.other_key), body(&agent, &number)).await;
         theirs.refuses(404, "Phone number doesn't exist.");
     }
     assert_eq!(server.table().number_count(), 1);

@@ -41,7 +41,9 @@ async fn each_documented_text_of_trunk_creation_is_given_word_for_word() {
     refused(&server, |body| remove(body, "gateways")).await.refuses(400, gateway);
     refused(&server, |body| body["gateways"] = json!([])).await.refuses(400, gateway);
     let credentials = "auth_username and auth_password are required for userpass auth";
-    for (username, password) in [(json!(null), json!("x")), (json!("x"), json!(null)), (json!(""), json!("x"))] {
+    for (username, password) in
+        [(json!(null), json!("x")), (json!("x"), json!(null)), (json!(""), json!("x"))]
+    {
         let answer = refused(&server, |body| {
             body["auth_type"] = json!("userpass");
             body["auth_username"] = username;
@@ -71,10 +73,17 @@ async fn of_several_faults_the_first_in_the_documented_order_heads_the_answer() 
         ("auth_username", json!("d"), "auth_username and auth_password are required for userpass auth"),
         ("auth_password", json!("e"), "auth_username and auth_password are required for userpass auth"),
     ] {
-        server.post(TRUNKS, body.clone()).await.refuses(400, text).at("qualify_frequency", &["-1", "0 to 86400"]);
+        server
+            .post(TRUNKS, body.clone())
+            .await
+            .refuses(400, text)
+            .at("qualify_frequency", &["-1", "0 to 86400"]);
         body[name] = value;
     }
-    server.post(TRUNKS, body).await.refuses(422, "media_encryption='sdes' requires transport='transport-tls'");
+    server
+        .post(TRUNKS, body)
+        .await
+        .refuses(422, "media_encryption='sdes' requires transport='transport-tls'");
 }
 
 #[tokio::test]
@@ -99,18 +108,53 @@ async fn each_field_of_the_wrong_kind_is_named_with_what_would_do() {
         ("allow", json!("g729,opus"), "allow", &["g729,opus", "ulaw, alaw"]),
         ("allow", json!(["ulaw"]), "allow", &["a list", "text in quotes"]),
         ("gateways", json!("sip.example.com"), "gateways", &["give a list such as"]),
-        ("gateways", json!(["sip.example.com"]), "gateways[0]", &["sip.example.com", "give an object such as"]),
+        (
+            "gateways",
+            json!(["sip.example.com"]),
+            "gateways[0]",
+            &["sip.example.com", "give an object such as"],
+        ),
         ("gateways", json!([{}]), "gateways[0].gateway_address", &["missing"]),
         ("gateways", json!([{"gateway_address": 7}]), "gateways[0].gateway_address", &["the number 7"]),
-        ("gateways", json!([{"gateway_address": "a b"}]), "gateways[0].gateway_address", &["a b", "sip.example.com"]),
-        ("gateways", json!([{"gateway_address": "300.1.1.1"}]), "gateways[0].gateway_address", &["300.1.1.1"]),
-        ("gateways", json!([{"gateway_address": "a", "port": "5060"}]), "gateways[0].port", &["without quotes"]),
+        (
+            "gateways",
+            json!([{"gateway_address": "a b"}]),
+            "gateways[0].gateway_address",
+            &["a b", "sip.example.com"],
+        ),
+        (
+            "gateways",
+            json!([{"gateway_address": "300.1.1.1"}]),
+            "gateways[0].gateway_address",
+            &["300.1.1.1"],
+        ),
+        (
+            "gateways",
+            json!([{"gateway_address": "a", "port": "5060"}]),
+            "gateways[0].port",
+            &["without quotes"],
+        ),
         ("gateways", json!([{"gateway_address": "a", "port": 0}]), "gateways[0].port", &["1 to 65535"]),
         ("gateways", json!([{"gateway_address": "a", "port": 70000}]), "gateways[0].port", &["70000"]),
-        ("gateways", json!([{"gateway_address": "a:1", "port": 2}]), "gateways[0].gateway_address", &["port 1", "2"]),
+        (
+            "gateways",
+            json!([{"gateway_address": "a:1", "port": 2}]),
+            "gateways[0].gateway_address",
+            &["port 1", "2"],
+        ),
         ("ip_identifiers", json!(["1.2.3.4"]), "ip_identifiers[0]", &["give an object such as"]),
-        ("ip_identifiers", json!([{"ip_address": "carrier"}]), "ip_identifiers[0].ip_address", &["carrier", "203.0.113.0/24"]),
-        ("ip_identifiers", json!([{"ip_address": "1.2.3.4/33"}]), "ip_identifiers[0].ip_address", &["1.2.3.4/33"]),
+        (
+            "ip_identifiers",
+            json!([{"ip_address": "carrier"}]),
+            "ip_identifiers[0].ip_address",
+            &["carrier", "203.0.113.0/24"],
+        ),
+        (
+            "ip_identifiers",
+            json!([{"ip_address": "1.2.3.4/33"}]),
+            "ip_identifiers[0].ip_address",
+            &["1.2.3.4/33"],
+        ),
         (
             "ip_identifiers",
             json!([{"ip_address": "203.0.113.5/24"}]),
@@ -118,7 +162,12 @@ async fn each_field_of_the_wrong_kind_is_named_with_what_would_do() {
             &["host bits", "203.0.113.0/24", "203.0.113.5"],
         ),
         ("ip_identifiers", json!([{"ip_address": "0.0.0.0/0"}]), "ip_identifiers[0].ip_address", &["/8"]),
-        ("phone_numbers", json!([{"phone_number": 919876543210_i64}]), "phone_numbers[0].phone_number", &["919876543210", "quotes"]),
+        (
+            "phone_numbers",
+            json!([{"phone_number": 919876543210_i64}]),
+            "phone_numbers[0].phone_number",
+            &["919876543210", "quotes"],
+        ),
         ("phone_numbers", json!(["+1555"]), "phone_numbers[0]", &["give an object such as"]),
     ];
     for (name, value, location, parts) in cases {
@@ -133,7 +182,8 @@ async fn each_field_of_the_wrong_kind_is_named_with_what_would_do() {
 #[tokio::test]
 async fn lists_that_are_too_long_are_refused() {
     let server = Server::start().await;
-    let gateways: Vec<Value> = (0..33).map(|at| json!({"gateway_address": format!("g{at}.example")})).collect();
+    let gateways: Vec<Value> =
+        (0..33).map(|at| json!({"gateway_address": format!("g{at}.example")})).collect();
     refused(&server, |body| body["gateways"] = json!(gateways)).await.at("gateways", &["33", "32"]);
 }
 
@@ -185,7 +235,8 @@ async fn numbers_are_checked_as_strictly_as_was_asked() {
         let answer = server.post(&path, json!({"phone_number": bad, "e164_check_enabled": true})).await;
         answer.refuses(400, "Invalid phone number format").at("phone_number", &[bad, "E.164"]);
     }
-    let strict = server.post(&path, json!({"phone_number": "+919876543210", "e164_check_enabled": true})).await;
+    let strict =
+        server.post(&path, json!({"phone_number": "+919876543210", "e164_check_enabled": true})).await;
     assert_eq!((strict.status.as_u16(), &strict.body["e164_check_enabled"]), (201, &json!(true)));
     let blank = server.post(&path, json!({"phone_number": "+91 98765"})).await;
     blank.refuses(400, "Invalid phone number format");
@@ -193,7 +244,10 @@ async fn numbers_are_checked_as_strictly_as_was_asked() {
     number.at("phone_number", &["the number 919876543211", "text in quotes"]);
     let word = server.post(&path, json!({"phone_number": "100", "is_active": "yes"})).await;
     word.at("is_active", &["\"yes\"", "true or false"]);
-    server.post(&format!("{TRUNKS}/x/numbers"), json!({"phone_number": "7"})).await.refuses(404, "Trunk not found");
+    server
+        .post(&format!("{TRUNKS}/x/numbers"), json!({"phone_number": "7"}))
+        .await
+        .refuses(404, "Trunk not found");
 }
 
 #[tokio::test]
@@ -208,7 +262,10 @@ async fn each_documented_text_of_mapping_is_given_word_for_word() {
     setup(Value::Null, json!(number)).await.refuses(400, "agent_id is required");
     setup(json!(agent), json!("")).await.refuses(400, "phone_number_id is required");
     setup(json!(agent), json!("01HQ")).await.refuses(404, "Phone number doesn't exist.");
-    setup(json!("01HQ"), json!(number)).await.refuses(404, "Agent not found").at("agent_id", &["POST /v2/agent"]);
+    setup(json!("01HQ"), json!(number))
+        .await
+        .refuses(404, "Agent not found")
+        .at("agent_id", &["POST /v2/agent"]);
     setup(json!(5), json!(number)).await.at("agent_id", &["the number 5"]);
     server.post("/inbound/unlink", json!({})).await.refuses(400, "phone_number_id is required");
     server.delete(&format!("{TRUNKS}/{trunk}/numbers/{number}")).await;
@@ -336,7 +393,9 @@ async fn a_body_over_the_limit_is_refused_at_the_limit() {
 async fn a_body_of_another_type_is_refused() {
     let server = Server::start().await;
     let body = || ip_trunk("a").to_string().into_bytes();
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", ""] {
+    for kind in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", ""]
+    {
         let answer = send_bytes(&server, Some(kind), body()).await;
         answer.refuses(415, "The body must be JSON").at("Content-Type", &["application/json"]);
     }

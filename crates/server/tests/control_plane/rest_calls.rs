@@ -92,10 +92,28 @@ async fn an_execution_has_the_documented_shape() {
         assert_eq!(over["telephony_data"][name], value, "{name}");
     }
     for name in [
-        "updated_at", "scheduled_at", "initiated_at", "rescheduled_at", "total_cost", "smart_status",
-        "answered_by_voice_mail", "transcript", "summary", "extracted_data", "agent_extraction",
-        "custom_extractions", "cost_breakdown", "usage_breakdown", "transfer_call_data", "batch_run_details",
-        "context_details", "campaign_id", "workflow_retries", "retry_config", "retry_count", "retry_history",
+        "updated_at",
+        "scheduled_at",
+        "initiated_at",
+        "rescheduled_at",
+        "total_cost",
+        "smart_status",
+        "answered_by_voice_mail",
+        "transcript",
+        "summary",
+        "extracted_data",
+        "agent_extraction",
+        "custom_extractions",
+        "cost_breakdown",
+        "usage_breakdown",
+        "transfer_call_data",
+        "batch_run_details",
+        "context_details",
+        "campaign_id",
+        "workflow_retries",
+        "retry_config",
+        "retry_count",
+        "retry_history",
         "latency_data",
     ] {
         assert!(over.get(name).is_some(), "{name} is missing");
