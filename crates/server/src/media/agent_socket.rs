@@ -327,4 +327,27 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(20));
         assert!(matches!(socket.receive(), Received::Broken(_)));
     }
+
+    /// The library wants shared bytes for what is sent and hands out shared bytes for what was received; with
+    /// one reused buffer each way, neither costs an allocation once both have grown to their size.
+    #[test]
+    fn messages_cost_no_allocation_in_the_steady_state() {
+        let (mut socket, mut agent) = pair();
+        agent.set_nodelay(true).unwrap();
+        let mut frame = vec![0x82, 126, 0, 160];
+        frame.resize(4 + 160, 0x55);
+        let mut sink = [0; 4_096];
+        let mut round = |socket: &mut AgentSocket| {
+            agent.write_all(&frame).unwrap();
+            while !matches!(socket.receive(), Received::Message(..)) {}
+            assert_eq!(socket.send(FrameKind::Binary, &frame[4..], true), Sent::Accepted);
+            assert_eq!(socket.send(FrameKind::Text, b"{\"event\":\"mark\"}", false), Sent::Accepted);
+            let _ = agent.read(&mut sink).unwrap();
+        };
+        for _ in 0..100 {
+            round(&mut socket);
+        }
+        let counted = allocation_counter::measure(|| (0..1_000).for_each(|_| round(&mut socket)));
+        assert_eq!(counted.count_total, 0, "{counted:?}");
+    }
 }
