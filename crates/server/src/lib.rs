@@ -12,6 +12,7 @@ pub mod config;
 pub mod ids;
 pub mod journal;
 pub mod ladders;
+pub mod limits;
 pub mod media;
 pub mod metric_list;
 pub mod net;

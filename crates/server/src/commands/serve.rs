@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use crate::{
     config::Config,
+    limits,
     server::{RunningServer, Secrets, Server},
     shutdown::Signals,
     telemetry,
@@ -29,6 +30,15 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(arguments.config.as_deref())?;
     telemetry::install_logs(&config.telemetry);
+    let open_files = limits::raise_open_files();
+    let needed = limits::open_files_needed(config.limits.calls, config.limits.connections);
+    if open_files < needed {
+        tracing::warn!(
+            open_files,
+            needed,
+            "limits.calls and limits.connections need more open files: raise `ulimit -n`"
+        );
+    }
     let bound = Duration::from_secs(config.limits.drain_seconds);
     // Taken before the first call can come, so that no signal ends the process the hard way.
     let mut signals = Signals::take().context("signals cannot be taken over")?;

@@ -78,6 +78,10 @@ struct Counted {
     stream: Stream,
     written: u64,
     blocked: bool,
+    /// Reading is pointless until the socket is reported ready again.
+    is_drained: bool,
+    /// The agent has sent its last byte: read to the end.
+    is_ending: bool,
 }
 
 #[derive(Debug)]
@@ -102,7 +106,7 @@ impl AgentSocket {
             .max_write_buffer_size(PENDING_BYTES * 2)
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
-        let counted = Counted { stream, written: 0, blocked: false };
+        let counted = Counted { stream, written: 0, blocked: false, is_drained: false, is_ending: false };
         Self {
             socket: WebSocket::from_partially_read(counted, connected.leftover, Role::Client, Some(config)),
             queued: 0,
@@ -116,6 +120,13 @@ impl AgentSocket {
     /// What the system says.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(self.tcp(), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// The socket was reported readable; `is_ending` when the agent has closed its side.
+    pub(super) fn ready(&mut self, is_ending: bool) {
+        let counted = self.socket.get_mut();
+        counted.is_drained = false;
+        counted.is_ending |= is_ending;
     }
 
     /// Reads one message.
@@ -230,7 +241,17 @@ fn judge(outcome: Result<(), Error>) -> Sent {
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.stream {
-            Stream::Plain(stream) => stream.read(buffer),
+            Stream::Plain(_) if self.is_drained => Err(io::ErrorKind::WouldBlock.into()),
+            Stream::Plain(stream) => {
+                let outcome = stream.read(buffer);
+                // A short read has emptied the socket; what comes later is reported anew (epoll(7), edge
+                // triggering). That spares the read that would only say so. An end of file that was there
+                // before is not reported again, so it is read for.
+                let is_short = outcome.as_ref().is_ok_and(|read| (1..buffer.len()).contains(read));
+                self.is_drained = is_short && !self.is_ending;
+                outcome
+            }
+            // The session reads in pieces of its own; how much is left is known to it alone.
             Stream::Tls(stream) => stream.read(buffer),
         }
     }
@@ -339,7 +360,9 @@ mod tests {
         let mut sink = [0; 4_096];
         let mut round = |socket: &mut AgentSocket| {
             agent.write_all(&frame).unwrap();
-            while !matches!(socket.receive(), Received::Message(..)) {}
+            socket.ready(false);
+            assert!(matches!(socket.receive(), Received::Message(..)));
+            assert!(matches!(socket.receive(), Received::Blocked));
             assert_eq!(socket.send(FrameKind::Binary, &frame[4..], true), Sent::Accepted);
             assert_eq!(socket.send(FrameKind::Text, b"{\"event\":\"mark\"}", false), Sent::Accepted);
             let _ = agent.read(&mut sink).unwrap();

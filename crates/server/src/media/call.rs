@@ -41,6 +41,15 @@ pub(super) struct Workspace<'a> {
 /// The size of [`Workspace::packet`].
 pub(super) const WORKSPACE_BYTES: usize = PACKET_BYTES + 1;
 
+/// What a socket was reported ready for, beside reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Readiness {
+    /// Writing.
+    pub(super) is_writable: bool,
+    /// Reading to the end: the other side has closed.
+    pub(super) is_ending: bool,
+}
+
 /// Whether a socket may hold more than was taken from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
@@ -195,9 +204,17 @@ impl Call {
     }
 
     /// The agent's socket became ready for something.
-    pub(super) fn agent_ready(&mut self, is_writable: bool, now: Instant, work: &mut Workspace<'_>) -> Left {
+    pub(super) fn agent_ready(
+        &mut self,
+        readiness: Readiness,
+        now: Instant,
+        work: &mut Workspace<'_>,
+    ) -> Left {
         self.is_agent_readable = true;
-        if is_writable
+        if let Some(agent) = &mut self.agent {
+            agent.ready(readiness.is_ending);
+        }
+        if readiness.is_writable
             && let Some(agent) = &mut self.agent
             && agent.is_blocked()
             && agent.flush() == Sent::Broken
