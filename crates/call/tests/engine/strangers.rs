@@ -2,12 +2,10 @@
 //!
 //! test-material's list, as far as signalling before and within a call goes: each is a requirement.
 
-mod desk;
-
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use desk::{AgentMood, Caller, Desk, OFFER};
+use crate::desk::{AgentMood, Caller, Desk, OFFER};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use tandem_call::{
@@ -250,7 +248,8 @@ fn another_address_of_the_trunk_may_speak_for_the_call() {
 
 #[test]
 fn a_trunks_limits_answer_480_and_486_and_the_nodes_503() {
-    let table = |limits: TrunkLimits| desk::house_with(|trunks: &mut Vec<Trunk>| trunks[0].limits = limits);
+    let table =
+        |limits: TrunkLimits| crate::desk::house_with(|trunks: &mut Vec<Trunk>| trunks[0].limits = limits);
     let rows = [
         (table(TrunkLimits { calls_in: Some(1), ..TrunkLimits::default() }), "486 Busy Here", false),
         (table(TrunkLimits { calls_total: Some(1), ..TrunkLimits::default() }), "486 Busy Here", false),
@@ -271,7 +270,7 @@ fn a_trunks_limits_answer_480_and_486_and_the_nodes_503() {
         assert_eq!(desk.engine.trunk_calls(&"ta".into()), (1, 0));
     }
     let admission = AdmissionLimits { max_calls: 1, ..AdmissionLimits::default() };
-    let mut desk = Desk::with(EngineConfig { admission, ..EngineConfig::default() }, desk::house());
+    let mut desk = Desk::with(EngineConfig { admission, ..EngineConfig::default() }, crate::desk::house());
     Caller::new().set_up(&mut desk);
     Caller { call_id: "second".to_owned(), ..Caller::new() }.send_invite(&mut desk);
     assert!(desk.last("503").contains("Retry-After: 5\r\n"));
@@ -378,7 +377,7 @@ fn dialler() -> Caller {
 }
 
 fn digest_house() -> RoutingTable {
-    desk::house_with(|trunks| {
+    crate::desk::house_with(|trunks| {
         let mut trunk = Trunk::new("td", "d", "digest");
         trunk.inbound_enabled = true;
         trunk.auth = TrunkAuth::UserPass { username: "carol".into(), password: "secret".into() };

@@ -1,11 +1,9 @@
 //! One inbound call through the engine, along every path it can take: a scripted caller, a shell that does as it is told,
 //! and virtual time. Each test ends with nothing left.
 
-mod desk;
-
 use std::time::Duration;
 
-use desk::{AgentMood, Caller, Desk, OFFER, Ports};
+use crate::desk::{AgentMood, Caller, Desk, OFFER, Ports};
 use tandem_call::bridge::{AgentHangUpCause, BridgeCommand, BridgeEvent};
 use tandem_call::{
     AgentFailure, AgentFailureStatus, BridgeFailure, CallStatus, Command, EngineConfig, HangUpCommand,
@@ -90,7 +88,7 @@ fn a_cancel_ends_the_call_in_each_phase_before_the_answer_and_in_none_after() {
         assert_eq!(desk.verdict().code, VerdictCode::CancelledByCaller);
         // What the shell had on its way comes too late and does no harm.
         let call = desk.call();
-        desk.input(Input::BridgeOpened { call, rtp: desk::RTP.parse().unwrap() });
+        desk.input(Input::BridgeOpened { call, rtp: crate::desk::RTP.parse().unwrap() });
         desk.input(Input::AgentConnected { call });
         desk.advance(Duration::from_secs(120));
         assert_eq!(desk.engine.census(), tandem_call::Census::default());
@@ -141,7 +139,7 @@ fn policy_may_answer_503_for_a_missing_agent() {
         agent_failure_status: AgentFailureStatus::ServiceUnavailable,
         ..EngineConfig::default()
     };
-    let mut desk = Desk::with(config, desk::house());
+    let mut desk = Desk::with(config, crate::desk::house());
     desk.agent = AgentMood::Refuses(AgentFailure::NameUnknown);
     Caller::new().send_invite(&mut desk);
     assert!(desk.last("503").contains("Retry-After: "));

@@ -1,18 +1,16 @@
 //! Every state of a call against everything that can happen to it, as one table that is read in review.
 //!
-//! `snapshots/call_states.txt` holds it. A change of behaviour shows as a change of that file: run with
+//! `call_states.txt` holds it. A change of behaviour shows as a change of that file: run with
 //! `SNAPSHOT=write` to write it anew, then read the difference.
-
-mod desk;
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use desk::{AgentMood, Caller, Desk, OFFER, Ports};
+use crate::desk::{AgentMood, Caller, Desk, OFFER, Ports};
 use tandem_call::bridge::{AgentHangUpCause, BridgeEvent};
 use tandem_call::{AgentFailure, BridgeFailure, CallId, Command, HangUpCommand, Input};
 
-const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots/call_states.txt");
+const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/call_states.txt");
 
 /// A call brought into one state, by hand.
 struct Scene {
@@ -33,7 +31,9 @@ impl Scene {
         let mut scene = Self { desk, caller: Caller::new(), call };
         let place = STATES.iter().position(|known| *known == state).expect("a known state");
         if place >= 1 {
-            scene.desk.input(Input::BridgeOpened { call, rtp: desk::RTP.parse().expect("an address") });
+            scene
+                .desk
+                .input(Input::BridgeOpened { call, rtp: crate::desk::RTP.parse().expect("an address") });
             caller.take_tag(&scene.desk, "180");
         }
         if place >= 2 {
@@ -60,7 +60,7 @@ type Act = fn(&mut Scene);
 
 const INPUTS: [(&str, Act); 24] = [
     ("bridge opened", |scene| {
-        let rtp = desk::RTP.parse().expect("an address");
+        let rtp = crate::desk::RTP.parse().expect("an address");
         scene.desk.input(Input::BridgeOpened { call: scene.call, rtp });
     }),
     ("bridge failed", |scene| {

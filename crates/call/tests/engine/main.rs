@@ -1,0 +1,9 @@
+//! The engine as a whole, through its inputs and outputs alone.
+//!
+//! `desk` is virtual time, a shell that does as it is told and a caller of few words; `call` walks the paths of one call,
+//! `states` holds every state against every input, `strangers` knock at the door.
+
+mod call;
+mod desk;
+mod states;
+mod strangers;
