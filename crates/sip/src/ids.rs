@@ -73,7 +73,7 @@ impl IdSource {
     /// A number in `0..bound`; `bound` is not zero.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         debug_assert!(bound > 0, "an empty range has no number");
-        (u64::from(self.random.next_u32()) * u64::from(bound) >> 32) as u32
+        ((u64::from(self.random.next_u32()) * u64::from(bound)) >> 32) as u32
     }
 
     /// Key material for MACs that live as long as the endpoint.

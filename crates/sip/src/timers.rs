@@ -67,6 +67,7 @@ impl<K: Ord + Copy, R: Ord + Copy> Timers<K, R> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
 mod tests {
     use super::*;
     use std::time::Duration;

@@ -22,7 +22,7 @@ fn a_cancel_while_ringing_ends_the_invite_with_487() {
         }
         other => panic!("{other:?}"),
     }
-    solo.feed(&Ask::new("ACK").branch("invite-1").to_tag(ringing.to_tag()));
+    solo.feed(&Ask::new("ACK").branch("invite-1").within(ringing.to_tag()));
     solo.assert_no_leak();
 }
 
@@ -50,7 +50,7 @@ fn a_cancel_after_the_200_is_answered_and_changes_nothing() {
     let answered = solo.take_one();
     assert_eq!((answered.what(), answered.header("CSeq")), ("200", Some("1 CANCEL")));
     solo.assert_no_events();
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()));
     assert!(matches!(solo.take_event(), Event::Acknowledged { .. }));
 }
 
@@ -92,15 +92,15 @@ fn the_engine_answering_after_a_cancel_is_told_that_it_is_too_late() {
 fn a_cancelled_reinvite_gets_487_and_the_session_goes_on() {
     let mut solo = Solo::new();
     let (session, tag) = solo.established();
-    solo.feed(&Ask::new("INVITE").sdp(OFFER).to_tag(&tag).cseq(2).branch("re"));
+    solo.feed(&Ask::new("INVITE").sdp(OFFER).within(&tag).cseq(2).branch("re"));
     solo.take_offer();
     assert_eq!(solo.take_what(), ["100"]);
-    solo.feed(&Ask::new("CANCEL").to_tag(&tag).cseq(2).branch("re"));
+    solo.feed(&Ask::new("CANCEL").within(&tag).cseq(2).branch("re"));
     assert_eq!(solo.take_what(), ["200", "487"]);
     assert!(matches!(solo.take_event(), Event::OfferWithdrawn { .. }));
     assert!(solo.endpoint.answer_offer(solo.now, session, ANSWER.into()).is_err());
-    solo.feed(&Ask::new("ACK").to_tag(&tag).cseq(2).branch("re"));
-    solo.feed(&Ask::new("BYE").to_tag(&tag).cseq(3));
+    solo.feed(&Ask::new("ACK").within(&tag).cseq(2).branch("re"));
+    solo.feed(&Ask::new("BYE").within(&tag).cseq(3));
     assert_eq!(solo.take_what(), ["200"]);
     solo.assert_no_leak();
 }

@@ -5,11 +5,11 @@ use tandem_sip::{EndedBy, Event, OfferKind};
 use crate::solo::{ANSWER, Ask, OFFER, Solo};
 
 fn reinvite(tag: &str, cseq: u32) -> Ask {
-    Ask::new("INVITE").sdp(OFFER).to_tag(tag).cseq(cseq).branch(&format!("re{cseq}"))
+    Ask::new("INVITE").sdp(OFFER).within(tag).cseq(cseq).branch(&format!("re{cseq}"))
 }
 
 fn update(tag: &str, cseq: u32) -> Ask {
-    Ask::new("UPDATE").to_tag(tag).cseq(cseq).branch(&format!("up{cseq}"))
+    Ask::new("UPDATE").within(tag).cseq(cseq).branch(&format!("up{cseq}"))
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn a_reinvite_is_answered_and_its_200_repeats_until_its_ack() {
     assert_eq!((ok.what(), ok.body(), ok.header("CSeq")), ("200", ANSWER, Some("2 INVITE")));
     solo.advance_ms(500);
     assert_eq!(solo.take_one().text, ok.text);
-    solo.feed(&Ask::new("ACK").to_tag(&tag).cseq(2).branch("reack"));
+    solo.feed(&Ask::new("ACK").within(&tag).cseq(2).branch("reack"));
     assert!(matches!(solo.take_event(), Event::Acknowledged { .. }));
     solo.advance_ms(40_000);
     assert!(solo.take_sent().is_empty());
@@ -49,11 +49,11 @@ fn a_reinvite_whose_200_is_never_acknowledged_ends_the_session() {
 fn a_reinvite_without_offer_gets_ours_and_its_ack_the_answer() {
     let mut solo = Solo::new();
     let (session, tag) = solo.established();
-    solo.feed(&Ask::new("INVITE").to_tag(&tag).cseq(2).branch("re2"));
+    solo.feed(&Ask::new("INVITE").within(&tag).cseq(2).branch("re2"));
     assert_eq!(solo.take_offer(), (OfferKind::ReInvite, None));
     solo.endpoint.answer_offer(solo.now, session, ANSWER.into()).unwrap();
     solo.drain();
-    solo.feed(&Ask::new("ACK").to_tag(&tag).cseq(2).branch("reack").sdp(OFFER));
+    solo.feed(&Ask::new("ACK").within(&tag).cseq(2).branch("reack").sdp(OFFER));
     match solo.take_event() {
         Event::Acknowledged { body, .. } => assert_eq!(body.unwrap(), OFFER),
         other => panic!("{other:?}"),
@@ -70,7 +70,7 @@ fn a_refused_reinvite_leaves_the_session_as_it_was() {
     solo.endpoint.refuse_offer(solo.now, session, 488).unwrap();
     solo.drain();
     assert_eq!(solo.take_what(), ["100", "488"]);
-    solo.feed(&Ask::new("ACK").to_tag(&tag).cseq(2).branch("re2"));
+    solo.feed(&Ask::new("ACK").within(&tag).cseq(2).branch("re2"));
     solo.endpoint.hangup(solo.now, session, None).unwrap();
     solo.drain();
     assert_eq!(solo.take_what(), ["BYE"]);
@@ -159,7 +159,7 @@ fn updates_at_a_bad_time_get_491_or_500() {
     assert_eq!(refused.what(), "500");
     assert!(refused.header("Retry-After").is_some());
     solo.answer(session);
-    solo.feed(&Ask::new("ACK").to_tag(&tag));
+    solo.feed(&Ask::new("ACK").within(&tag));
     solo.take_events();
     // An UPDATE is pending.
     solo.feed(&update(&tag, 3).sdp(OFFER));
@@ -193,7 +193,7 @@ fn a_pending_reinvite_gets_487_when_the_peer_hangs_up() {
     solo.feed(&reinvite(&tag, 2));
     solo.take_events();
     solo.take_sent();
-    solo.feed(&Ask::new("BYE").to_tag(&tag).cseq(3));
+    solo.feed(&Ask::new("BYE").within(&tag).cseq(3));
     assert_eq!(solo.take_what(), ["200", "487"]);
     assert!(matches!(solo.ended_by(), EndedBy::ByeReceived));
     solo.assert_no_leak();
@@ -203,7 +203,7 @@ fn a_pending_reinvite_gets_487_when_the_peer_hangs_up() {
 fn options_within_a_dialog_say_what_we_can() {
     let mut solo = Solo::new();
     let (_, tag) = solo.established();
-    solo.feed(&Ask::new("OPTIONS").to_tag(&tag).cseq(2));
+    solo.feed(&Ask::new("OPTIONS").within(&tag).cseq(2));
     let ok = solo.take_one();
     assert_eq!(ok.what(), "200");
     assert!(ok.header("Allow").is_some() && ok.header("Accept").is_some());

@@ -63,7 +63,7 @@ fn glare_without_end_is_given_up() {
 #[test]
 fn the_peers_reinvite_meets_ours_and_gets_491() {
     let (mut solo, _, tag, _) = reinvited();
-    solo.feed(&Ask::new("INVITE").sdp(OFFER).to_tag(&tag).cseq(2).branch("re2"));
+    solo.feed(&Ask::new("INVITE").sdp(OFFER).within(&tag).cseq(2).branch("re2"));
     assert_eq!(solo.take_what(), ["100", "491"]);
     solo.assert_no_events();
     assert_eq!(solo.endpoint.counters().glare, 1);

@@ -201,7 +201,7 @@ fn checks_hold_within_dialogs_too() {
         (Ask::new("UPDATE").header("Supported: timer").header("Session-Expires: 30"), "422"),
     ];
     for (number, (ask, status)) in asks.into_iter().enumerate() {
-        let ask = ask.to_tag(&tag).cseq(2 + number as u32);
+        let ask = ask.within(&tag).cseq(2 + number as u32);
         solo.feed(&ask);
         let first = solo.take_one();
         assert_eq!(first.what(), status);

@@ -37,7 +37,7 @@ fn a_stateless_refusal_repeats_byte_for_byte_and_its_ack_is_swallowed() {
     }
     assert_eq!(texts[0], texts[1]);
     assert!(texts[0].starts_with("SIP/2.0 404 Not Found\r\n"));
-    solo.feed(&Ask::new("ACK").branch("invite-1").to_tag("whatever"));
+    solo.feed(&Ask::new("ACK").branch("invite-1").within("whatever"));
     assert!(solo.take_sent().is_empty());
     solo.assert_no_events();
     assert_eq!(solo.endpoint.census(), Default::default());
@@ -71,9 +71,9 @@ fn a_call_is_accepted_rings_is_answered_and_ended_by_the_peer() {
     assert_eq!(ok.to_tag(), ringing.to_tag());
     assert_eq!(ok.header("Contact"), Some("<sip:tandem@192.0.2.9:5060>"));
     assert!(ok.header("Allow").unwrap().contains("UPDATE"));
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()));
     assert!(matches!(solo.take_event(), Event::Acknowledged { body: None, .. }));
-    solo.feed(&Ask::new("BYE").to_tag(ok.to_tag()).cseq(2).header("Reason: Q.850;cause=16"));
+    solo.feed(&Ask::new("BYE").within(ok.to_tag()).cseq(2).header("Reason: Q.850;cause=16"));
     assert_eq!(solo.take_one().what(), "200");
     match solo.take_event() {
         Event::Ended { by: EndedBy::ByeReceived, reason, .. } => {
@@ -133,7 +133,7 @@ fn a_repeat_of_an_accepted_invite_is_absorbed() {
 fn an_ack_stops_the_2xx_and_its_repeats_say_nothing_new() {
     let mut solo = Solo::new();
     let (_, tag) = solo.established();
-    solo.feed(&Ask::new("ACK").to_tag(&tag).branch("ack"));
+    solo.feed(&Ask::new("ACK").within(&tag).branch("ack"));
     solo.assert_no_events();
     solo.advance(Duration::from_secs(60));
     assert!(solo.take_sent().is_empty());
@@ -145,7 +145,7 @@ fn an_ack_with_another_number_does_not_stop_the_2xx() {
     let mut solo = Solo::new();
     let session = solo.accept(&Ask::invite());
     let ok = solo.answer(session);
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()).cseq(2));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()).cseq(2));
     solo.assert_no_events();
     solo.advance_ms(500);
     assert_eq!(solo.take_what(), ["200"]);
@@ -157,7 +157,7 @@ fn an_ack_to_a_2xx_with_the_invites_branch_is_understood() {
     let mut solo = Solo::new();
     let session = solo.accept(&Ask::invite());
     let ok = solo.answer(session);
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()).branch("invite-1"));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()).branch("invite-1"));
     assert!(matches!(solo.take_event(), Event::Acknowledged { .. }));
 }
 
@@ -175,7 +175,7 @@ fn a_refusal_repeats_until_its_ack() {
     let repeats = solo.take_sent();
     assert_eq!(repeats.len(), 2);
     assert!(repeats.iter().all(|repeat| repeat.text == busy.text));
-    solo.feed(&Ask::new("ACK").branch("invite-1").to_tag(busy.to_tag()));
+    solo.feed(&Ask::new("ACK").branch("invite-1").within(busy.to_tag()));
     solo.advance_ms(4000);
     assert!(solo.take_sent().is_empty());
     assert_eq!(solo.endpoint.reject(solo.now, session, Refusal::new(486)), Err(Misuse::WrongState));
@@ -211,7 +211,7 @@ fn record_route_is_copied_to_the_2xx_and_routes_our_bye() {
         ok.headers("Record-Route"),
         ["<sip:192.0.2.20;lr;foo=bar>", "<sip:192.0.2.21;lr>, <sip:192.0.2.22;lr>"]
     );
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()));
     solo.take_events();
     solo.endpoint.hangup(solo.now, session, Some(Bytes::from_static(b"Q.850;cause=16"))).unwrap();
     solo.drain();
@@ -256,12 +256,12 @@ fn requests_within_a_dialog_from_a_foreign_address_are_refused() {
     let mut solo = Solo::new();
     let (_, tag) = solo.established();
     for method in ["BYE", "INVITE", "UPDATE", "INFO"] {
-        solo.feed_from(udp(stranger()), &Ask::new(method).to_tag(&tag).cseq(2).branch("foreign").text());
+        solo.feed_from(udp(stranger()), &Ask::new(method).within(&tag).cseq(2).branch("foreign").text());
         assert_eq!(solo.take_what(), ["403"], "{method}");
         solo.assert_no_events();
     }
     assert_eq!(solo.endpoint.counters().foreign_requests, 4);
-    solo.feed(&Ask::new("BYE").to_tag(&tag).cseq(2));
+    solo.feed(&Ask::new("BYE").within(&tag).cseq(2));
     assert_eq!(solo.take_what(), ["200"]);
 }
 
@@ -272,7 +272,7 @@ fn an_ack_or_cancel_from_a_foreign_address_changes_nothing() {
     solo.feed_from(udp(stranger()), &Ask::new("CANCEL").branch("invite-1").text());
     assert_eq!(solo.take_what(), ["403"]);
     let ok = solo.answer(session);
-    solo.feed_from(udp(stranger()), &Ask::new("ACK").to_tag(ok.to_tag()).text());
+    solo.feed_from(udp(stranger()), &Ask::new("ACK").within(ok.to_tag()).text());
     solo.assert_no_events();
     solo.advance_ms(500);
     assert_eq!(solo.take_what(), ["200"]);
@@ -283,7 +283,7 @@ fn requests_within_a_dialog_from_a_trusted_network_are_taken() {
     let mut solo = Solo::new();
     solo.policy.trusted = vec![Network { address: stranger().ip(), prefix: 24 }];
     let (_, tag) = solo.established();
-    solo.feed_from(udp(stranger()), &Ask::new("BYE").to_tag(&tag).cseq(2).text());
+    solo.feed_from(udp(stranger()), &Ask::new("BYE").within(&tag).cseq(2).text());
     assert_eq!(solo.take_what(), ["200"]);
 }
 
@@ -292,9 +292,9 @@ fn requests_within_a_dialog_from_a_trusted_network_are_taken() {
 fn a_request_with_an_old_number_is_refused_500() {
     let mut solo = Solo::new();
     let (_, tag) = solo.established_by(&Ask::invite());
-    solo.feed(&Ask::new("INFO").to_tag(&tag).cseq(5));
+    solo.feed(&Ask::new("INFO").within(&tag).cseq(5));
     assert_eq!(solo.take_what(), ["200"]);
-    solo.feed(&Ask::new("INFO").to_tag(&tag).cseq(4).branch("late"));
+    solo.feed(&Ask::new("INFO").within(&tag).cseq(4).branch("late"));
     assert_eq!(solo.take_what(), ["500"]);
 }
 
@@ -302,10 +302,10 @@ fn a_request_with_an_old_number_is_refused_500() {
 fn a_request_for_a_dialog_that_is_not_there_gets_481_and_an_ack_nothing() {
     let mut solo = Solo::new();
     for method in ["BYE", "INVITE", "INFO", "OPTIONS", "UPDATE", "PRACK"] {
-        solo.feed(&Ask::new(method).to_tag("unknown"));
+        solo.feed(&Ask::new(method).within("unknown"));
         assert_eq!(solo.take_what(), ["481"], "{method}");
     }
-    solo.feed(&Ask::new("ACK").to_tag("unknown"));
+    solo.feed(&Ask::new("ACK").within("unknown"));
     assert!(solo.take_sent().is_empty());
     assert_eq!(solo.endpoint.census(), Default::default());
 }
@@ -314,7 +314,7 @@ fn a_request_for_a_dialog_that_is_not_there_gets_481_and_an_ack_nothing() {
 fn a_repeated_bye_gets_the_same_bytes() {
     let mut solo = Solo::new();
     let (_, tag) = solo.established();
-    let bye = Ask::new("BYE").to_tag(&tag).cseq(2);
+    let bye = Ask::new("BYE").within(&tag).cseq(2);
     solo.feed(&bye);
     let first = solo.take_one();
     solo.take_events();
@@ -333,7 +333,7 @@ fn an_invite_without_offer_gets_ours_and_the_ack_brings_the_answer() {
     let session = solo.accept(&Ask::new("INVITE"));
     let ok = solo.answer(session);
     assert_eq!(ok.body(), ANSWER);
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()).sdp(ANSWER));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()).sdp(ANSWER));
     match solo.take_event() {
         Event::Acknowledged { body, .. } => assert_eq!(body.unwrap(), ANSWER),
         other => panic!("{other:?}"),
@@ -352,7 +352,7 @@ fn hanging_up_before_the_ack_waits_for_it() {
     assert!(solo.take_sent().is_empty());
     solo.advance_ms(500);
     assert_eq!(solo.take_what(), ["200"]);
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()));
     let bye = solo.take_one();
     assert_eq!(bye.what(), "BYE");
     solo.reply(&bye.response(200, ""));
@@ -402,11 +402,11 @@ fn over_the_bound_of_transactions_requests_get_503_without_state() {
     let limits = EndpointLimits { server_transactions: 1, ..Default::default() };
     let mut solo = Solo::with(EndpointConfig { limits, ..Default::default() });
     let (_, tag) = solo.established();
-    solo.feed(&Ask::new("INFO").to_tag(&tag).cseq(2));
+    solo.feed(&Ask::new("INFO").within(&tag).cseq(2));
     assert_eq!(solo.take_what(), ["503"]);
     assert_eq!(solo.endpoint.census().server_transactions, 1);
     // A BYE is never refused for want of room: it makes room.
-    solo.feed(&Ask::new("BYE").to_tag(&tag).cseq(3));
+    solo.feed(&Ask::new("BYE").within(&tag).cseq(3));
     assert_eq!(solo.take_what(), ["200"]);
     assert!(matches!(solo.ended_by(), EndedBy::ByeReceived));
     solo.assert_no_leak();
@@ -428,7 +428,7 @@ fn an_accepted_invite_cannot_be_accepted_twice() {
 fn an_info_is_answered_and_handed_on() {
     let mut solo = Solo::new();
     let (_, tag) = solo.established();
-    let mut info = Ask::new("INFO").to_tag(&tag).cseq(2).sdp("Signal=5\r\n");
+    let mut info = Ask::new("INFO").within(&tag).cseq(2).sdp("Signal=5\r\n");
     info = info.header("X: y");
     solo.feed(&info);
     assert_eq!(solo.take_what(), ["200"]);
@@ -445,7 +445,7 @@ fn acks_are_never_answered() {
     let (_, tag) = solo.established();
     for ack in [
         Ask::new("ACK").branch("x1"),
-        Ask::new("ACK").branch("x2").to_tag(&tag).cseq(9),
+        Ask::new("ACK").branch("x2").within(&tag).cseq(9),
         Ask::new("ACK").branch("x3").header("Require: unknown"),
         Ask::new("ACK").branch("x4").uri("http:nowhere"),
     ] {
@@ -495,7 +495,7 @@ fn a_request_turned_away_for_want_of_room_may_come_again() {
     let limits = EndpointLimits { server_transactions: 1, ..Default::default() };
     let mut solo = Solo::with(EndpointConfig { limits, ..Default::default() });
     let (_, tag) = solo.established();
-    let info = Ask::new("INFO").to_tag(&tag).cseq(2);
+    let info = Ask::new("INFO").within(&tag).cseq(2);
     solo.feed(&info);
     assert_eq!(solo.take_what(), ["503"]);
     solo.advance(Duration::from_secs(32));

@@ -260,8 +260,8 @@ fn the_callee_hangs_up() {
     let from = invite.header("From").unwrap();
     let bye = Ask::new("BYE")
         .call(invite.header("Call-ID").unwrap())
-        .from_tag("far")
-        .to_tag(crate::solo::tag(from));
+        .from_whom("far")
+        .within(crate::solo::tag(from));
     solo.feed(&bye);
     assert_eq!(solo.take_what(), ["200"]);
     assert!(matches!(solo.ended_by(), EndedBy::ByeReceived));

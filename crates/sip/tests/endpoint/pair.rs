@@ -33,6 +33,9 @@ impl Default for Link {
     }
 }
 
+/// Loses what it answers `true` to.
+pub(crate) type Censor = dyn FnMut(usize, &str) -> bool;
+
 /// A side of the pair.
 pub(crate) const A: usize = 0;
 pub(crate) const B: usize = 1;
@@ -44,7 +47,7 @@ pub(crate) struct Pair {
     pub(crate) events: [Vec<Event>; 2],
     pub(crate) link: Link,
     /// Decides by side and text whether a datagram is lost, before the link's own dice.
-    pub(crate) censor: Box<dyn FnMut(usize, &str) -> bool>,
+    pub(crate) censor: Box<Censor>,
     /// What was sent, by side, at its moment.
     pub(crate) log: Vec<(Duration, usize, String)>,
     wire: BTreeMap<(Instant, u64), (usize, Flow, Bytes)>,
@@ -93,6 +96,11 @@ impl Pair {
 
     /// A calls B.
     pub(crate) fn call(&mut self) -> SessionId {
+        self.call_with(Some(OFFER.into()))
+    }
+
+    /// A calls B, with an offer or without.
+    pub(crate) fn call_with(&mut self, sdp: Option<Bytes>) -> SessionId {
         let call = OutgoingInvite {
             uri: "sip:b@192.0.2.2:5060".into(),
             from: "<sip:a@example.com>".into(),
@@ -100,7 +108,7 @@ impl Pair {
             routes: Vec::new(),
             target: Target::Flow(flow(A)),
             local: address(A),
-            sdp: Some(OFFER.into()),
+            sdp,
             credentials: None,
             headers: Vec::new(),
             policy: SessionPolicy::default(),

@@ -11,7 +11,7 @@ fn required() -> Ask {
 
 fn prack(ringing: &Sent, cseq: u32) -> Ask {
     Ask::new("PRACK")
-        .to_tag(ringing.to_tag())
+        .within(ringing.to_tag())
         .cseq(cseq)
         .branch(&format!("prack{cseq}"))
         .header(&format!("RAck: {} 1 INVITE", ringing.header("RSeq").unwrap()))
@@ -46,10 +46,10 @@ fn a_prack_for_another_number_gets_481() {
     let session = solo.accept(&required());
     solo.ring(session);
     let ringing = solo.take_one();
-    let wrong = Ask::new("PRACK").to_tag(ringing.to_tag()).cseq(2).header("RAck: 1 1 INVITE");
+    let wrong = Ask::new("PRACK").within(ringing.to_tag()).cseq(2).header("RAck: 1 1 INVITE");
     solo.feed(&wrong);
     assert_eq!(solo.take_what(), ["481"]);
-    let wrong = Ask::new("PRACK").to_tag(ringing.to_tag()).cseq(3).branch("p3");
+    let wrong = Ask::new("PRACK").within(ringing.to_tag()).cseq(3).branch("p3");
     solo.feed(&wrong);
     assert_eq!(solo.take_what(), ["400"]);
     solo.feed(&prack(&ringing, 4));
@@ -117,7 +117,7 @@ fn the_200_overtakes_a_180_without_description_whose_prack_is_still_taken() {
     assert_eq!(ok.body(), ANSWER);
     solo.feed(&prack(&ringing, 2));
     assert_eq!(solo.take_what(), ["200"]);
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()));
     assert!(matches!(solo.take_event(), Event::Acknowledged { .. }));
     solo.advance_ms(40_000);
     assert!(solo.take_sent().is_empty());
@@ -142,7 +142,7 @@ fn without_an_offer_the_183_offers_and_the_prack_answers() {
     }
     let ok = solo.answer(session);
     assert_eq!(ok.body(), "");
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()));
     assert!(matches!(solo.take_event(), Event::Acknowledged { body: None, .. }));
 }
 
@@ -171,7 +171,7 @@ fn a_cancel_ends_the_repetition() {
     let ringing = solo.take_one();
     solo.feed(&Ask::new("CANCEL").branch("invite-1"));
     solo.take_sent();
-    solo.feed(&Ask::new("ACK").branch("invite-1").to_tag(ringing.to_tag()));
+    solo.feed(&Ask::new("ACK").branch("invite-1").within(ringing.to_tag()));
     solo.advance_ms(20_000);
     assert!(solo.take_sent().is_empty());
     solo.assert_no_leak();

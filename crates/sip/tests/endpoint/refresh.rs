@@ -15,7 +15,7 @@ fn established(ask: &Ask) -> (Solo, tandem_sip::SessionId, String, crate::solo::
     let mut solo = Solo::new();
     let session = solo.accept(ask);
     let ok = solo.answer(session);
-    solo.feed(&Ask::new("ACK").to_tag(ok.to_tag()));
+    solo.feed(&Ask::new("ACK").within(ok.to_tag()));
     solo.take_events();
     let tag = ok.to_tag().to_owned();
     (solo, session, tag, ok)
@@ -105,19 +105,19 @@ fn as_refreshee_an_unrefreshed_session_ends_before_it_expires() {
 fn as_refreshee_an_update_or_reinvite_starts_the_timer_anew() {
     let (mut solo, session, tag, _) = established(&invite("600;refresher=uac"));
     solo.advance(Duration::from_secs(500));
-    let update = Ask::new("UPDATE").to_tag(&tag).cseq(2).header("Supported: timer");
+    let update = Ask::new("UPDATE").within(&tag).cseq(2).header("Supported: timer");
     solo.feed(&update.header("Session-Expires: 600;refresher=uac"));
     assert_eq!(solo.take_one().header("Session-Expires"), Some("600;refresher=uac"));
     assert!(matches!(solo.take_event(), Event::Refreshed { .. }));
     solo.advance(Duration::from_secs(500));
     assert!(solo.take_sent().is_empty());
-    let reinvite = Ask::invite().to_tag(&tag).cseq(3).branch("re").header("Supported: timer");
+    let reinvite = Ask::invite().within(&tag).cseq(3).branch("re").header("Supported: timer");
     solo.feed(&reinvite.header("Session-Expires: 600;refresher=uac"));
     assert_eq!(solo.take_offer().0, OfferKind::ReInvite);
     solo.endpoint.answer_offer(solo.now, session, ANSWER.into()).unwrap();
     solo.drain();
     assert_eq!(solo.take_sent()[1].header("Session-Expires"), Some("600;refresher=uac"));
-    solo.feed(&Ask::new("ACK").to_tag(&tag).cseq(3).branch("reack"));
+    solo.feed(&Ask::new("ACK").within(&tag).cseq(3).branch("reack"));
     solo.advance(Duration::from_secs(500));
     assert!(solo.take_sent().is_empty());
 }

@@ -210,12 +210,12 @@ impl Ask {
         self
     }
 
-    pub(crate) fn to_tag(mut self, tag: &str) -> Self {
+    pub(crate) fn within(mut self, tag: &str) -> Self {
         self.to_tag = if tag.is_empty() { String::new() } else { format!(";tag={tag}") };
         self
     }
 
-    pub(crate) fn from_tag(mut self, tag: &str) -> Self {
+    pub(crate) fn from_whom(mut self, tag: &str) -> Self {
         self.from_tag = tag.to_owned();
         self
     }
@@ -396,7 +396,7 @@ impl Solo {
         let session = self.accept(ask);
         let ok = self.answer(session);
         let tag = ok.to_tag().to_owned();
-        self.feed(&Ask::new("ACK").to_tag(&tag).branch("ack"));
+        self.feed(&Ask::new("ACK").within(&tag).branch("ack"));
         assert!(matches!(self.take_event(), Event::Acknowledged { .. }));
         assert!(self.take_sent().is_empty());
         (session, tag)

@@ -39,7 +39,7 @@ fn a_call_over_tcp_stays_on_its_connection() {
     let ok = solo.answer(session);
     assert_eq!(ok.target, Target::Flow(flow));
     assert_eq!(ok.header("Contact"), Some("<sip:tandem@192.0.2.9:5060;transport=tcp>"));
-    feed(&mut solo, flow, &Ask::new("ACK").over_tcp().to_tag(ok.to_tag()).text());
+    feed(&mut solo, flow, &Ask::new("ACK").over_tcp().within(ok.to_tag()).text());
     solo.take_events();
     solo.endpoint.hangup(solo.now, session, None).unwrap();
     solo.drain();
@@ -195,12 +195,12 @@ fn a_dialog_outlives_its_connection() {
     let flow = open(&mut solo, 1);
     let session = accepted(&mut solo, flow);
     let ok = solo.answer(session);
-    feed(&mut solo, flow, &Ask::new("ACK").over_tcp().to_tag(ok.to_tag()).text());
+    feed(&mut solo, flow, &Ask::new("ACK").over_tcp().within(ok.to_tag()).text());
     solo.take_events();
     solo.endpoint.handle_flow_closed(solo.now, flow);
     solo.assert_no_events();
     let second = open(&mut solo, 2);
-    feed(&mut solo, second, &Ask::new("INFO").over_tcp().to_tag(ok.to_tag()).cseq(2).text());
+    feed(&mut solo, second, &Ask::new("INFO").over_tcp().within(ok.to_tag()).cseq(2).text());
     assert_eq!(solo.take_one().target, Target::Flow(second));
     solo.take_events();
     solo.endpoint.hangup(solo.now, session, None).unwrap();
@@ -216,7 +216,7 @@ fn a_connection_that_a_session_lives_on_is_pinged_and_never_idle() {
     let flow = open(&mut solo, 1);
     let session = accepted(&mut solo, flow);
     let ok = solo.answer(session);
-    feed(&mut solo, flow, &Ask::new("ACK").over_tcp().to_tag(ok.to_tag()).text());
+    feed(&mut solo, flow, &Ask::new("ACK").over_tcp().within(ok.to_tag()).text());
     solo.advance(Duration::from_secs(1800));
     let sent = solo.take_sent();
     assert!(sent.iter().all(|sent| sent.text == "\r\n\r\n" && sent.target == Target::Flow(flow)));

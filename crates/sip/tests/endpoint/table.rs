@@ -16,7 +16,10 @@ struct Scene {
     invite: Option<Sent>,
 }
 
-const CALLEE: [(&str, fn() -> Scene); 9] = [
+/// A situation's name and how it comes about.
+type Situation = (&'static str, fn() -> Scene);
+
+const CALLEE: [Situation; 9] = [
     ("inviting", || {
         let mut solo = Solo::new();
         let session = solo.accept(&Ask::invite());
@@ -49,7 +52,7 @@ const CALLEE: [(&str, fn() -> Scene); 9] = [
     ("offered", || {
         let mut scene = confirmed();
         let tag = scene.tag.clone();
-        scene.solo.feed(&Ask::new("INVITE").sdp(OFFER).to_tag(&tag).cseq(2).branch("re"));
+        scene.solo.feed(&Ask::new("INVITE").sdp(OFFER).within(&tag).cseq(2).branch("re"));
         scene.settle()
     }),
     ("offering", || {
@@ -72,7 +75,7 @@ fn confirmed() -> Scene {
     Scene { solo, session, tag, invite: None }
 }
 
-const CALLER: [(&str, fn() -> Scene); 7] = [
+const CALLER: [Situation; 7] = [
     ("calling", || {
         let (solo, session, invite) = calling(call());
         let tag = crate::solo::tag(invite.header("From").unwrap()).to_owned();
@@ -128,10 +131,10 @@ impl Scene {
 
     /// A request of the peer's within the dialog.
     fn ask(&mut self, method: &str) -> Ask {
-        let ask = Ask::new(method).branch("row").to_tag(&self.tag).cseq(9);
+        let ask = Ask::new(method).branch("row").within(&self.tag).cseq(9);
         match &self.invite {
             Some(invite) if invite.header("CSeq") == Some("1 INVITE") && !self.is_callee() => {
-                ask.call(invite.header("Call-ID").unwrap()).from_tag("far")
+                ask.call(invite.header("Call-ID").unwrap()).from_whom("far")
             }
             _ => ask,
         }
@@ -248,11 +251,11 @@ const OF_CALLER: [Input; 4] = [
     ("INVITE again", |scene| feed(scene, &Ask::invite())),
     ("ACK", |scene| {
         let tag = scene.tag.clone();
-        feed(scene, &Ask::new("ACK").branch("row").to_tag(&tag))
+        feed(scene, &Ask::new("ACK").branch("row").within(&tag))
     }),
     ("ACK, same branch", |scene| {
         let tag = scene.tag.clone();
-        feed(scene, &Ask::new("ACK").branch("invite-1").to_tag(&tag))
+        feed(scene, &Ask::new("ACK").branch("invite-1").within(&tag))
     }),
     ("CANCEL", |scene| feed(scene, &Ask::new("CANCEL").branch("invite-1"))),
 ];
@@ -288,7 +291,7 @@ const OF_CALLEE: [Input; 7] = [
     }),
 ];
 
-fn table(scenes: &[(&str, fn() -> Scene)], inputs: &[Input]) -> String {
+fn table(scenes: &[Situation], inputs: &[Input]) -> String {
     let mut table = String::new();
     for (name, scene) in scenes {
         for (input, act) in inputs {
