@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tandem_sip::auth::{Authenticator, Side, Staleness, Verification};
+use tandem_sip::auth::{Algorithm, Authenticator, Side, Staleness, Verification};
 use tandem_sip::{HeaderName, Incoming, Malformed, Method, Refusal, Request};
 
 use crate::engine::Engine;
@@ -158,26 +158,26 @@ impl Engine {
     }
 
     /// A 401 that holds as many challenges as the request leaves room for, so that a forged INVITE brings its victim no
-    /// more bytes than it cost. The last algorithm, which every client speaks, always has its place.
+    /// more bytes than it cost. One always has its place: MD5's if it is offered, for every client speaks it.
     fn challenge(&mut self, incoming: &Incoming, staleness: Staleness, now: Instant) -> Refusal {
         let request = incoming.request();
-        let realm = &self.node.config.realm;
-        let mut challenges = self.authenticator.challenge(now, incoming.source(), realm, staleness);
+        let realm = self.node.config.realm.as_str();
+        let challenges = self.authenticator.challenge(now, incoming.source(), realm, staleness);
+        let algorithms = &self.node.config.authenticator.algorithms;
+        let common = algorithms.iter().position(|algorithm| *algorithm == Algorithm::MD5).unwrap_or(0);
         let cost = |challenge: &String| challenge.len() + "WWW-Authenticate: \r\n".len();
-        let mut room = request.as_bytes().len().saturating_sub(bare_response(request));
-        let mut kept = 0;
-        for challenge in challenges.iter().rev() {
-            if cost(challenge) > room && kept > 0 {
-                break;
-            }
-            room = room.saturating_sub(cost(challenge));
-            kept += 1;
-        }
-        challenges.drain(..challenges.len() - kept);
+        let room = request.as_bytes().len().saturating_sub(bare_response(request));
+        let mut room = room.saturating_sub(challenges.get(common).map_or(0, cost));
         let name = Side::User.challenge().as_str();
-        challenges
-            .into_iter()
-            .fold(Refusal::new(Side::User.status()), |refusal, challenge| refusal.header(name, challenge))
+        let mut refusal = Refusal::new(Side::User.status());
+        for (index, challenge) in challenges.into_iter().enumerate() {
+            if index != common {
+                let Some(left) = room.checked_sub(cost(&challenge)) else { continue };
+                room = left;
+            }
+            refusal = refusal.header(name, challenge);
+        }
+        refusal
     }
 
     /// Refuses without state, and says why once however often the INVITE is repeated.
