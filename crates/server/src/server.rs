@@ -219,6 +219,7 @@ impl Server {
             store: store.clone(),
             routing,
             journal: journal.clone(),
+            ladders: Arc::clone(&ladders),
             commands: commands_in,
             readiness: readiness.clone(),
             metrics: Arc::new(move || metrics.render()),

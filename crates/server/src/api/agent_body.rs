@@ -39,8 +39,26 @@ pub(super) fn new_agent(object: &Map<String, Value>, faults: &mut Faults) -> Opt
     (faults.len() == before).then(|| NewAgent { name, body: object.clone() })
 }
 
+/// Refuses a masked header value where there is no value that it could stand for: the mask itself would be sent
+/// to the agent.
+pub(super) fn check_masks(new: &NewAgent, stands: Option<&NewAgent>, faults: &mut Faults) {
+    fn headers(agent: &NewAgent) -> Option<&Map<String, Value>> {
+        agent.body.get("websocket")?.get("headers")?.as_object()
+    }
+    let known = stands.and_then(headers);
+    for (name, value) in headers(new).into_iter().flatten() {
+        if value == MASK && !known.is_some_and(|known| known.contains_key(name)) {
+            faults.push(
+                format!("websocket.headers.{name}"),
+                "holds the mask that stands for a stored value, and none is stored; give the value itself",
+            );
+        }
+    }
+}
+
 /// Lays a PATCH over an agent: objects are merged, everything else is replaced.
 pub(super) fn change_agent(object: &Map<String, Value>, agent: &mut NewAgent, faults: &mut Faults) {
+    let before = agent.clone();
     for (name, value) in object {
         match (agent.body.get_mut(name), value) {
             (Some(Value::Object(stands)), Value::Object(given)) => {
@@ -52,6 +70,7 @@ pub(super) fn change_agent(object: &Map<String, Value>, agent: &mut NewAgent, fa
         }
     }
     if let Some(changed) = new_agent(&agent.body.clone(), faults) {
+        check_masks(&changed, Some(&before), faults);
         *agent = changed;
     }
 }

@@ -22,6 +22,9 @@ pub(super) async fn create(
     caller.may("agents:write")?;
     let mut faults = Faults::default();
     let new = agent_body::new_agent(&object, &mut faults);
+    if let Some(new) = &new {
+        agent_body::check_masks(new, None, &mut faults);
+    }
     faults.finish()?;
     let new = new.expect("a body without faults is an agent");
     let agent =
@@ -63,6 +66,9 @@ pub(super) async fn replace(
     let agent = app
         .change(|store| async move {
             let replaced = store.change_agent(&caller.account, &id, |agent| -> ApiResult<()> {
+                let mut faults = Faults::default();
+                agent_body::check_masks(&new, Some(agent), &mut faults);
+                faults.finish()?;
                 *agent = new;
                 Ok(())
             });

@@ -42,6 +42,7 @@ pub use fields::Problem;
 
 use crate::config::Config;
 use crate::journal::Journal;
+use crate::ladders::Ladders;
 use crate::routing::RoutingPublisher;
 use crate::secrets::hash_api_key;
 use crate::store::Store;
@@ -113,6 +114,8 @@ pub struct Parts {
     pub routing: RoutingPublisher,
     /// Records, verdicts, live calls.
     pub journal: Journal,
+    /// The SIP ladders of the last calls.
+    pub ladders: Arc<Ladders>,
     /// Takes commands to the engine.
     pub commands: mpsc::Sender<CallCommand>,
     /// What the node is doing.
@@ -211,6 +214,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/calls", get(native::calls))
         .route("/v1/calls/{call_id}", get(native::call))
         .route("/v1/calls/{call_id}/hangup", post(native::hang_up))
+        .route("/v1/calls/{call_id}/ladder", get(native::ladder))
         .route("/v1/verdicts", get(native::verdicts))
         .route("/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}", post(twilio::change_call))
         .route("/health", get(open::health))

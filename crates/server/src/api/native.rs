@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tandem_call::{CallId, CallRecord, VerdictCode};
+use tandem_call::{AccountId, CallId, CallRecord, VerdictCode};
 use uuid::Uuid;
 
 use super::auth::Caller;
@@ -32,6 +32,24 @@ pub(super) async fn call(
 ) -> ApiResult<Json<Value>> {
     caller.may("calls:read")?;
     Ok(Json(shapes::live_call(&live(&app, &caller, &id)?)))
+}
+
+/// `GET /v1/calls/{call_id}/ladder`: the SIP messages of a call that is over, as long as this node remembers them.
+pub(super) async fn ladder(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Value>> {
+    caller.may("calls:read")?;
+    let account = AccountId::from(caller.account.as_str());
+    let id = Uuid::try_parse(&canonical_uuid(&id)).ok().map(CallId);
+    let rungs = id.and_then(|id| app.0.ladders.of(&account, id)).ok_or_else(|| {
+        ApiError::not_found("Ladder not found").at(
+            "call_id",
+            "no call of this account that ended on this node lately has this id; a ladder is kept once its call is over",
+        )
+    })?;
+    Ok(Json(json!({"call_id": id, "data": *rungs})))
 }
 
 /// `POST /v1/calls/{call_id}/hangup`

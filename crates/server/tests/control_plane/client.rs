@@ -11,6 +11,7 @@ use tandem_call::RoutingTable;
 use tandem_server::api::{App, CallCommand, Parts, Phase, Readiness, router};
 use tandem_server::config::Config;
 use tandem_server::journal::Journal;
+use tandem_server::ladders::Ladders;
 use tandem_server::routing::RoutingPublisher;
 use tandem_server::store::Store;
 use tokio::sync::mpsc;
@@ -31,6 +32,7 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) journal: Journal,
     pub(crate) readiness: Readiness,
+    pub(crate) ladders: Arc<Ladders>,
     pub(crate) commands: mpsc::Receiver<CallCommand>,
     pub(crate) key: String,
     pub(crate) other_key: String,
@@ -67,6 +69,7 @@ impl Server {
         });
         let routing = RoutingPublisher::start(store.clone(), engine_in);
         routing.refresh().await.unwrap();
+        let ladders = Arc::new(Ladders::default());
         let (commander, commands) = mpsc::channel(4);
         let readiness = Readiness::default();
         readiness.set(Phase::Ready);
@@ -77,6 +80,7 @@ impl Server {
             store: store.clone(),
             routing,
             journal: journal.clone(),
+            ladders: Arc::clone(&ladders),
             commands: commander,
             readiness: readiness.clone(),
             metrics: Arc::new(|| "tandem_calls 0\n".to_owned()),
@@ -87,6 +91,7 @@ impl Server {
             store,
             journal,
             readiness,
+            ladders,
             commands,
             key: key.reveal().to_owned(),
             other_key: other_key.reveal().to_owned(),

@@ -407,6 +407,7 @@ async fn without_a_valid_key_every_endpoint_answers_403_and_asks_for_one() {
         ("GET", "/v1/calls"),
         ("GET", "/v1/calls/x"),
         ("POST", "/v1/calls/x/hangup"),
+        ("GET", "/v1/calls/x/ladder"),
         ("GET", "/v1/verdicts"),
     ];
     for (method, path) in endpoints {

@@ -315,7 +315,16 @@ async fn an_agents_faults_are_named() {
     body["websocket"]["dialect"] = json!("twilio");
     body["websocket"]["encoding"] = json!("slin16");
     server.post("/v2/agent", body).await.at("websocket.encoding", &["twilio", "ulaw, alaw"]);
+    let mut body = agent();
+    body["websocket"]["headers"] = json!({"Authorization": "********"});
+    server
+        .post("/v2/agent", body)
+        .await
+        .at("websocket.headers.Authorization", &["the mask", "the value itself"]);
     assert_eq!(server.get("/v2/agent/all").await.body, json!([]));
+    let agent = server.agent().await;
+    let body = json!({"websocket": {"headers": {"X-New": "********"}}});
+    server.patch(&format!("/v2/agent/{agent}"), body).await.at("websocket.headers.X-New", &["the mask"]);
 }
 
 async fn send_bytes(server: &Server, content_type: Option<&str>, bytes: Vec<u8>) -> Answer {

@@ -289,3 +289,26 @@ async fn an_agent_written_for_twilio_hangs_up_its_way() {
     assert_eq!(server.commands.try_recv().unwrap(), CallCommand::Complete(ours.id));
     assert!(server.commands.try_recv().is_err());
 }
+
+#[tokio::test]
+async fn a_ladder_is_read_by_its_account_alone() {
+    use tandem_call::ladder::{Heading, Rung};
+    let server = Server::start().await;
+    let one = call("acme", "a");
+    let path = format!("/v1/calls/{}/ladder", one.id);
+    server.get(&path).await.refuses(404, "Ladder not found");
+    let rung = Rung {
+        at_unix_ms: 5,
+        heading: Heading::In,
+        peer: Some("192.0.2.9:5060".parse().unwrap()),
+        start_line: "INVITE sip:100@192.0.2.1 SIP/2.0".to_owned(),
+        cseq: "1 INVITE".to_owned(),
+        bytes: 900,
+    };
+    server.ladders.keep(one.id, one.account.clone(), vec![rung].into());
+    let shown = server.get(&path).await;
+    assert_eq!(shown.status, 200, "{}", shown.text);
+    assert_eq!(shown.body["data"][0]["start_line"], "INVITE sip:100@192.0.2.1 SIP/2.0");
+    let other = server.send(server.request("GET", &path, &server.other_key), None).await;
+    other.refuses(404, "Ladder not found");
+}
