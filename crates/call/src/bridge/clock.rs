@@ -16,8 +16,9 @@ const CATCH_UP_TICKS: u32 = 5;
 /// Ahead of its deadline by less than this, audio is about to be late.
 const SLACK_MIN: Duration = Duration::from_millis(4);
 
-/// Ahead of its deadline by more than this all the time, audio of a paced agent is only delayed.
-const SLACK_MAX: Duration = Duration::from_millis(45);
+/// Ahead of its deadline by more than this beyond the margin it was given at its start, all the time, audio of a
+/// paced agent is only delayed. More than a packet, for that much is a matter of phase.
+const SLACK_SPARE: Duration = Duration::from_millis(25);
 
 /// Trim for each millisecond beyond those, and at most, in millionths.
 const TRIM_PER_MS: i64 = 100;
@@ -120,8 +121,16 @@ impl Pacing {
         self.pushes.push_back(Push { start, end, arrived });
     }
 
-    /// A tick due at `due` has played `bytes` up to `position` and left `queued_ms`.
-    pub(super) fn played(&mut self, due: Instant, position: u64, bytes: usize, queued_ms: u64) -> Pace {
+    /// A tick due at `due` has played `bytes` up to `position` and left `queued_ms`. The speech was held back by
+    /// `margin` at its start.
+    pub(super) fn played(
+        &mut self,
+        due: Instant,
+        position: u64,
+        bytes: usize,
+        queued_ms: u64,
+        margin: Duration,
+    ) -> Pace {
         while self.pushes.front().is_some_and(|push| push.end < position) {
             self.pushes.pop_front();
         }
@@ -142,7 +151,7 @@ impl Pacing {
         self.ticks += 1;
         let trim = (self.ticks == WINDOW_TICKS).then(|| {
             self.ticks = 0;
-            trim_for(self.least.take().unwrap_or_default())
+            trim_for(self.least.take().unwrap_or_default(), margin)
         });
         Pace { slack: Some(slack), trim }
     }
@@ -156,10 +165,10 @@ impl Pacing {
 }
 
 /// Longer packets when audio is about to be late, shorter ones when it only waits.
-fn trim_for(least: Duration) -> i64 {
+fn trim_for(least: Duration, margin: Duration) -> i64 {
     let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / TRIM_PER_MS);
     let short = micros(SLACK_MIN.saturating_sub(least));
-    let long = micros(least.saturating_sub(SLACK_MAX));
+    let long = micros(least.saturating_sub(margin + SLACK_SPARE));
     ((short - long) * TRIM_PER_MS / 1000).clamp(-TRIM_MAX, TRIM_MAX)
 }
 
@@ -204,21 +213,21 @@ mod tests {
         pacing.pushed(start + PERIOD * 3, 480, 960);
         for tick in 0..6 {
             let due = start + PERIOD * tick + Duration::from_millis(7);
-            let pace = pacing.played(due, u64::from(tick + 1) * 160, 160, 0);
+            let pace = pacing.played(due, u64::from(tick + 1) * 160, 160, 0, PERIOD);
             assert_eq!(pace.slack, Some(Duration::from_millis(7)), "tick {tick}");
         }
-        let pace = pacing.played(start, 1120, 160, 0);
+        let pace = pacing.played(start, 1120, 160, 0, PERIOD);
         assert_eq!(pace, Pace { slack: None, trim: None });
     }
 
     #[test]
     fn trim_is_nothing_in_the_comfortable_band_and_bounded_outside() {
         for ms in [4, 10, 20, 45] {
-            assert_eq!(trim_for(Duration::from_millis(ms)), 0);
+            assert_eq!(trim_for(Duration::from_millis(ms), PERIOD), 0);
         }
-        assert_eq!(trim_for(Duration::from_millis(2)), 200);
-        assert_eq!(trim_for(Duration::from_millis(47)), -200);
-        assert_eq!(trim_for(Duration::ZERO), 400);
-        assert_eq!(trim_for(Duration::from_secs(9)), -TRIM_MAX);
+        assert_eq!(trim_for(Duration::from_millis(2), PERIOD), 200);
+        assert_eq!(trim_for(Duration::from_millis(47), PERIOD), -200);
+        assert_eq!(trim_for(Duration::ZERO, PERIOD), 400);
+        assert_eq!(trim_for(Duration::from_secs(9), PERIOD), -TRIM_MAX);
     }
 }

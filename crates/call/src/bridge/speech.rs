@@ -180,7 +180,7 @@ impl Speech {
 
     /// What the tick due at `due`, which carried `bytes` of audio, tells of the agent's pace.
     pub(super) fn pace(&mut self, due: Instant, bytes: usize) -> Pace {
-        self.pacing.played(due, self.played_bytes, bytes, self.queue.queued_ms())
+        self.pacing.played(due, self.played_bytes, bytes, self.queue.queued_ms(), self.margin)
     }
 
     /// Drops all that is queued, by the dialect's rule for pending marks.

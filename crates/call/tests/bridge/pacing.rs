@@ -89,3 +89,20 @@ fn the_start_never_waits_for_longer_than_the_margin() {
         assert!(first.at - said <= 40 * MS, "{:?}", first.at - said);
     }
 }
+
+/// What a jittery agent was given must not be taken back by the clock that keeps delay from growing.
+#[test]
+fn a_long_speech_keeps_the_margin_that_was_learned() {
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.peer.is_sending = false;
+    let mut noise = 7;
+    for _ in 0..12 {
+        world.run(777 * MS);
+        utter(&mut world, MS, 20, 2000, 40, &mut noise);
+        world.run(Duration::from_secs(4));
+    }
+    let before = world.caller_heard().len();
+    utter(&mut world, MS, 20, 240_000, 40, &mut noise);
+    world.run(Duration::from_secs(245));
+    assert_eq!(gaps(&world, before), 0);
+}
