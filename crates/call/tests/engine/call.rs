@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::desk::{AgentMood, Caller, Desk, OFFER, Ports};
 use tandem_call::bridge::{AgentHangUpCause, BridgeCommand, BridgeEvent};
 use tandem_call::{
@@ -10,6 +12,7 @@ use tandem_call::{
     HangupBy, HangupReason, Input, VerdictCode,
 };
 use tandem_media::{Direction, Law};
+use tandem_sip::{Flow, Transport};
 
 #[test]
 fn a_call_rings_is_answered_speaks_and_ends_with_the_callers_bye() {
@@ -542,6 +545,41 @@ fn a_media_path_that_dies_ends_its_call_alone() {
     assert!(desk.last("BYE").starts_with("BYE "));
     assert_eq!(desk.record().status, CallStatus::Error);
     assert!(desk.closed.is_empty(), "there is nothing left to close");
+    desk.assert_empty();
+}
+
+/// The same call over a stream, cut into pieces that end where no message does; then the connection goes, and the call
+/// ends all the same when the agent hangs up.
+#[test]
+fn a_call_over_a_stream_survives_its_connection() {
+    let mut desk = Desk::new();
+    let flow = Flow {
+        transport: Transport::Tcp,
+        local: crate::desk::LOCAL.parse().unwrap(),
+        remote: "192.0.2.1:49152".parse().unwrap(),
+        connection: 1,
+    };
+    desk.input(Input::StreamOpened { flow });
+    let feed = |desk: &mut Desk, text: String| {
+        for piece in text.replace("SIP/2.0/UDP", "SIP/2.0/TCP").into_bytes().chunks(37) {
+            desk.input(Input::StreamData { flow, payload: Bytes::copy_from_slice(piece) });
+        }
+    };
+    let mut caller = Caller::new();
+    feed(&mut desk, caller.invite());
+    caller.take_tag(&desk, "200");
+    assert_eq!(desk.lines().len(), 3);
+    feed(&mut desk, caller.request("ACK", 1, "z9hG4bKack", None));
+    assert_eq!(desk.commands, [BridgeCommand::Start]);
+    desk.input(Input::StreamClosed { flow });
+    desk.advance(Duration::from_secs(60));
+    assert!(desk.records.is_empty(), "a lost connection is no lost call");
+    let call = desk.call();
+    desk.input(Input::Bridge { call, event: BridgeEvent::AgentHangUp { cause: AgentHangUpCause::Command } });
+    assert!(desk.last("BYE").contains("SIP/2.0/TCP"));
+    let transmit = *desk.transmits.last().unwrap();
+    desk.input(Input::TransmitFailed { transmit });
+    assert_eq!(desk.record().status, CallStatus::Completed);
     desk.assert_empty();
 }
 

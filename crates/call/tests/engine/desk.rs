@@ -13,7 +13,7 @@ use tandem_call::{
     Agent, AgentFailure, AgentSocket, BridgeFailure, CallId, CallRecord, Engine, EngineConfig, Input, Number,
     Output, RoutingTable, Rung, Trunk, Verdict,
 };
-use tandem_sip::{Flow, Target, Transport};
+use tandem_sip::{Flow, Target, TransmitId, Transport};
 
 /// Where the engine listens.
 pub(crate) const LOCAL: &str = "203.0.113.1:5060";
@@ -45,6 +45,8 @@ pub(crate) struct Desk {
     pub(crate) agent: AgentMood,
     pub(crate) closes_bridges: bool,
     pub(crate) sent: Vec<String>,
+    /// Names of what was sent, in the same order.
+    pub(crate) transmits: Vec<TransmitId>,
     pub(crate) plans: Vec<BridgePlan>,
     pub(crate) commands: Vec<BridgeCommand>,
     pub(crate) closed: Vec<CallId>,
@@ -71,6 +73,7 @@ impl Desk {
             agent: AgentMood::Answers,
             closes_bridges: true,
             sent: Vec::new(),
+            transmits: Vec::new(),
             plans: Vec::new(),
             commands: Vec::new(),
             closed: Vec::new(),
@@ -95,6 +98,7 @@ impl Desk {
             match output {
                 Output::Transmit(transmit) => {
                     if !matches!(transmit.target, Target::Close(_)) {
+                        self.transmits.push(transmit.id);
                         self.sent.push(String::from_utf8_lossy(&transmit.payload).into_owned());
                     }
                 }
