@@ -36,10 +36,9 @@ impl Backend {
         backend
     }
 
-    /// A Python backend of `agents/` in the virtual environment that `tests/run` makes.
-    fn python(script: &str, arguments: &[&str]) -> Self {
-        let python = std::env::var("TANDEM_PEERS_PYTHON").expect("tests/run sets TANDEM_PEERS_PYTHON");
-        let mut command = Command::new(python);
+    /// A Python backend of `agents/` in the virtual environment that `tests/run` makes for it.
+    fn python(environment: &str, script: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(peers_folder().join(environment).join("bin/python"));
         command.arg(agents_folder().join(script)).args(arguments);
         Self::start(command)
     }
@@ -81,6 +80,11 @@ impl Drop for Backend {
     }
 }
 
+/// Where `tests/run` has installed the backends.
+fn peers_folder() -> PathBuf {
+    std::env::var_os("TANDEM_PEERS").expect("tests/run sets TANDEM_PEERS").into()
+}
+
 fn agents_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/agents")
 }
@@ -97,7 +101,7 @@ fn assert_completed_by_the_agent(product: &Product, ids: &Provisioned) {
 
 #[test]
 fn a_pipecat_agent_hears_keys_is_interrupted_and_hangs_up() {
-    let mut backend = Backend::python("pipecat_twilio.py", &[]);
+    let mut backend = Backend::python("pipecat", "pipecat_twilio.py", &[]);
     let product = Product::start();
     let ids = provision(
         &product,
@@ -122,7 +126,7 @@ fn a_pipecat_agent_hears_keys_is_interrupted_and_hangs_up() {
 
 #[test]
 fn bolnas_chan_websocket_handlers_greet_hear_keys_drain_and_hang_up() {
-    let mut backend = Backend::python("bolna_handlers.py", &["sip-trunk"]);
+    let mut backend = Backend::python("bolna", "bolna_handlers.py", &["sip-trunk"]);
     let product = Product::start();
     let ids = provision(&product, &json!({"url": backend.url(), "dialect": "asterisk"}));
     sipp::run_against(&product, product.sip, "keys_after_the_greeting", DID, &[]);
@@ -142,7 +146,7 @@ fn bolnas_chan_websocket_handlers_greet_hear_keys_drain_and_hang_up() {
 
 #[test]
 fn bolnas_mod_audio_stream_handlers_greet_hear_keys_and_hang_up() {
-    let mut backend = Backend::python("bolna_handlers.py", &["freeswitch"]);
+    let mut backend = Backend::python("bolna", "bolna_handlers.py", &["freeswitch"]);
     let product = Product::start();
     let ids = provision(&product, &json!({"url": backend.url(), "dialect": "bolna"}));
     sipp::run_against(&product, product.sip, "keys_after_the_greeting", DID, &[]);
@@ -161,7 +165,7 @@ fn bolnas_mod_audio_stream_handlers_greet_hear_keys_and_hang_up() {
 
 #[test]
 fn a_chan_websocket_client_library_works_in_json_control_format() {
-    let program = std::env::var("TANDEM_PEERS_CHAN_WEBSOCKET").expect("tests/run sets it");
+    let program = peers_folder().join("cargo/debug/chan-websocket-json");
     let mut backend = Backend::start(Command::new(program));
     let product = Product::start();
     let websocket = json!({"url": backend.url(), "dialect": "asterisk", "control_format": "json"});

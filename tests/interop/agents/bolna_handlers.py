@@ -69,6 +69,7 @@ class Agent:
         self.source, self.sink = make_handlers(websocket, self.queues, self.marks)
         self.sequence = 0
         self.echoing = False
+        self.is_hanging_up = False
 
     async def say(self, audio, audio_format, final=True):
         await self.sink.handle(
@@ -120,6 +121,7 @@ class Agent:
                 await self.sink.handle_interruption()
                 tell("interrupted")
             if "9" in str(digits):
+                self.is_hanging_up = True
                 self.echoing = False
                 self.sequence += 1
                 rate = 8000 if PROVIDER == "sip-trunk" else 16000
@@ -139,6 +141,8 @@ async def agent(websocket: WebSocket, path: str):
     await it.source.handle()
     tasks = [asyncio.create_task(work()) for work in (it.greet, it.echo, it.keys)]
     await it.source.websocket_listen_task
+    if it.is_hanging_up:
+        await asyncio.wait(tasks[2:], timeout=5)
     for task in tasks:
         task.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)

@@ -276,7 +276,7 @@ impl Default for Security {
             agent_networks: AgentNetworks::Any,
             agent_ca: None,
             nonce_seconds: 60,
-            digest_algorithms: vec![DigestAlgorithm::Md5, DigestAlgorithm::Sha256],
+            digest_algorithms: vec![DigestAlgorithm::Md5],
         }
     }
 }
