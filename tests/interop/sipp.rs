@@ -208,7 +208,7 @@ fn an_unreachable_agent_is_a_clean_failure_with_a_cause() {
     let record = product.ended_calls(&ids.agent_id, 1).pop().expect("one call");
     assert_eq!(record["status"], "failed", "{record}");
     let cause = record["error_message"].as_str().unwrap_or_default();
-    assert!(cause.contains("refused"), "the cause names what happened: {record}");
+    assert!(cause.contains("cannot be reached"), "the cause names what happened: {record}");
 }
 
 #[test]

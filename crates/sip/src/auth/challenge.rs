@@ -379,7 +379,19 @@ fn is_right(
 
 /// "The authenticating server MUST assure that the resource designated by the `uri` parameter is the same
 /// as the resource specified in the Request-Line" (RFC 7616 section 3.4.6).
+///
+/// SIPp, and devices like it, sign the server without the user part. That is taken for the same resource:
+/// the nonce, its count and the Call-ID it is bound to keep it from serving a second request. A `uri` that
+/// names another user, or another server, is refused.
 fn names_request(uri: &[u8], request: &Request) -> bool {
     let requested = request.uri();
-    uri == requested.as_bytes() || Uri::parse(uri).is_some_and(|uri| uri.is_equivalent(&requested))
+    uri == requested.as_bytes()
+        || Uri::parse(uri).is_some_and(|uri| uri.is_equivalent(&requested) || is_server_of(&uri, &requested))
+}
+
+fn is_server_of(uri: &Uri<'_>, requested: &Uri<'_>) -> bool {
+    uri.user().is_none()
+        && uri.is_sip()
+        && uri.host().eq_ignore_ascii_case(requested.host())
+        && uri.port().unwrap_or(5_060) == requested.port().unwrap_or(5_060)
 }
