@@ -2,10 +2,13 @@
 //! other.
 
 use std::{
+    io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tandem_agent::{DialectConfig, StreamFacts};
 use tandem_call::{
     BridgeFailure, CallId,
@@ -16,7 +19,10 @@ use tokio::sync::mpsc::Receiver;
 use tungstenite::Message;
 
 use super::{Media, MediaEvent, Ports};
-use crate::net::ws_connect::{AgentStream, Connected};
+use crate::net::{
+    fence::Fence,
+    ws_connect::{AgentStream, Connected, DialError, DialRequest, DialTimes, Dialler, verifying_tls},
+};
 
 const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -62,7 +68,7 @@ fn connect(agent: impl FnOnce(tungstenite::WebSocket<std::net::TcpStream>) + Sen
     Connected { stream: AgentStream::Plain(stream), leftover: Vec::new(), peer: address, subprotocol: None }
 }
 
-fn echo(mut agent: tungstenite::WebSocket<std::net::TcpStream>) {
+fn echo<S: Read + Write>(mut agent: tungstenite::WebSocket<S>) {
     while let Ok(message) = agent.read() {
         if message.is_binary() && agent.send(message).is_err() {
             return;
@@ -89,18 +95,11 @@ fn packet(sequence: u16) -> Vec<u8> {
     packet
 }
 
-/// What a caller says comes back from an echoing agent unchanged, at the frame clock.
-#[test]
-fn what_the_caller_says_comes_back_from_an_echoing_agent() {
-    let (mut media, mut events) = Media::start(1, Ports::new(43_000, 43_019, Duration::ZERO)).unwrap();
-    let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
+/// Sends sixty packets at the frame clock and counts those of the fifth to the forty-fifth that come back
+/// whole. A busy machine may delay this test's own packets beyond what a jitter buffer waits, so a few may be
+/// missing; none may be altered.
+fn echoed(caller: &UdpSocket, rtp: SocketAddr) -> usize {
     caller.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-    let plan = plan(caller.local_addr().unwrap());
-    let call = plan.call;
-    let rtp = open(&mut media, &mut events, plan);
-    media.attach(call, connect(echo));
-    media.command(call, BridgeCommand::Start);
-
     let began = Instant::now();
     let mut heard = Vec::new();
     let mut buffer = [0; 2_048];
@@ -114,10 +113,21 @@ fn what_the_caller_says_comes_back_from_an_echoing_agent() {
             }
         }
     }
-    // A busy machine may delay this test's own packets beyond what a jitter buffer waits, so a few may be
-    // missing; none may be altered.
     let is_heard = |sequence: &u16| heard.windows(160).any(|window| window == &packet(*sequence)[12..]);
-    let whole = (5..45).filter(is_heard).count();
+    (5..45).filter(is_heard).count()
+}
+
+/// What a caller says comes back from an echoing agent unchanged, at the frame clock.
+#[test]
+fn what_the_caller_says_comes_back_from_an_echoing_agent() {
+    let (mut media, mut events) = Media::start(1, Ports::new(43_000, 43_019, Duration::ZERO)).unwrap();
+    let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let plan = plan(caller.local_addr().unwrap());
+    let call = plan.call;
+    let rtp = open(&mut media, &mut events, plan);
+    media.attach(call, connect(echo));
+    media.command(call, BridgeCommand::Start);
+    let whole = echoed(&caller, rtp);
     assert!(whole >= 36, "{whole} of 40 packets came back whole");
     let counters = &media.counters()[0];
     assert!(counters.rtp_sent.read() > 50, "the frame clock ran: {counters:?}");
@@ -181,7 +191,7 @@ fn an_agent_that_sends_rubbish_ends_its_own_call_alone() {
                 let _ = agent.send(Message::binary(vec![1; 1_600]));
             }
             // Reserved bits set: a fault of the protocol (RFC 6455 section 5.2).
-            let _ = std::io::Write::write_all(agent.get_mut(), &[0xF2, 0x00, 0xFF, 0xFF]);
+            let _ = agent.get_mut().write_all(&[0xF2, 0x00, 0xFF, 0xFF]);
             std::thread::sleep(Duration::from_secs(2));
         }),
     );
@@ -202,4 +212,62 @@ fn an_agent_that_sends_rubbish_ends_its_own_call_alone() {
     std::thread::sleep(Duration::from_millis(200));
     assert!(counters.agent_sent.read() > before + 5, "the good call's agent hears on");
     assert_eq!(counters.agent_broken.read(), 1);
+}
+
+/// An echoing agent behind TLS, with a certificate of the test authority. Returns its port.
+fn agent_behind_tls() -> u16 {
+    let chain = CertificateDer::from_pem_slice(include_bytes!("../../tests/certificates/agent.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../tests/certificates/agent.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![chain], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            // A client that does not trust us ends here.
+            if let Ok(socket) = tungstenite::accept(rustls::StreamOwned::new(session, stream)) {
+                echo(socket);
+            }
+        }
+    });
+    port
+}
+
+fn dial(extra: &[CertificateDer<'static>], port: u16) -> Result<Connected, DialError> {
+    let dialler = Dialler::new(verifying_tls(extra).unwrap().0, Fence::default(), DialTimes::default());
+    let request =
+        DialRequest { url: format!("wss://localhost:{port}/call"), headers: Vec::new(), subprotocol: None };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(dialler.dial(&request))
+}
+
+#[test]
+fn an_agent_behind_tls_is_heard_when_its_authority_is_trusted() {
+    let (mut media, mut events) = Media::start(1, Ports::new(43_060, 43_079, Duration::ZERO)).unwrap();
+    let authority =
+        CertificateDer::from_pem_slice(include_bytes!("../../tests/certificates/authority.pem")).unwrap();
+    let connected = dial(&[authority], agent_behind_tls()).unwrap();
+    assert!(matches!(connected.stream, AgentStream::Tls(..)));
+    let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let plan = plan(caller.local_addr().unwrap());
+    let call = plan.call;
+    let rtp = open(&mut media, &mut events, plan);
+    media.attach(call, connected);
+    media.command(call, BridgeCommand::Start);
+    let whole = echoed(&caller, rtp);
+    assert!(whole >= 36, "{whole} of 40 packets came back whole");
+}
+
+#[test]
+fn an_agent_whose_authority_is_unknown_is_not_spoken_to() {
+    let error = dial(&[], agent_behind_tls()).unwrap_err();
+    assert!(matches!(error, DialError::Tls { .. }), "{error}");
+    assert!(error.to_string().contains("certificate"), "{error}");
 }

@@ -480,3 +480,101 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Net {
+        address: SocketAddr,
+        shared: Arc<TcpShared>,
+        inputs: mpsc::Receiver<NetInput>,
+    }
+
+    fn net(limits: TcpLimits) -> Net {
+        let (sender, inputs) = mpsc::channel(16);
+        let shared = TcpShared::new(limits, sender);
+        let listeners = TcpListeners::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let address = listeners.addresses()[0];
+        let _tasks = listeners.accept(&shared);
+        Net { address, shared, inputs }
+    }
+
+    fn limits() -> TcpLimits {
+        TcpLimits {
+            connections: 8,
+            per_address: 4,
+            unproven: Duration::from_millis(150),
+            idle: Duration::from_secs(5),
+            patience: Duration::from_secs(1),
+        }
+    }
+
+    async fn next(inputs: &mut mpsc::Receiver<NetInput>) -> NetInput {
+        timeout(Duration::from_secs(2), inputs.recv()).await.unwrap().unwrap()
+    }
+
+    /// A peer that dribbles without ever deserving an answer is closed, however steadily it dribbles.
+    #[tokio::test]
+    async fn a_connection_that_deserves_no_answer_in_time_is_closed() {
+        let mut net = net(limits());
+        let mut slow = TcpStream::connect(net.address).await.unwrap();
+        let dribble = tokio::spawn(async move {
+            while slow.write_all(b"I").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(matches!(next(&mut net.inputs).await, NetInput::StreamOpened { connection: Some(_), .. }));
+        let mut bytes = 0;
+        while let NetInput::StreamData { payload, .. } = next(&mut net.inputs).await {
+            bytes += payload.len();
+        }
+        assert!((1..20).contains(&bytes), "{bytes} bytes were taken");
+        assert_eq!(net.shared.counters().unproven.load(Ordering::Relaxed), 1);
+        dribble.abort();
+    }
+
+    #[tokio::test]
+    async fn one_address_has_its_share_and_gets_it_back() {
+        let mut net = net(TcpLimits { unproven: Duration::from_secs(5), ..limits() });
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            held.push(TcpStream::connect(net.address).await.unwrap());
+        }
+        for _ in 0..4 {
+            assert!(matches!(next(&mut net.inputs).await, NetInput::StreamOpened { .. }));
+        }
+        let counters = net.shared.counters();
+        for _ in 0..100 {
+            if counters.refused_address.load(Ordering::Relaxed) == 2 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(counters.refused_address.load(Ordering::Relaxed), 2);
+        drop(held);
+        for _ in 0..4 {
+            assert!(matches!(next(&mut net.inputs).await, NetInput::StreamClosed { .. }));
+        }
+        let _again = TcpStream::connect(net.address).await.unwrap();
+        assert!(matches!(next(&mut net.inputs).await, NetInput::StreamOpened { .. }));
+    }
+
+    #[tokio::test]
+    async fn bytes_arrive_as_they_were_sent_and_the_end_is_told() {
+        let mut net = net(limits());
+        let mut peer = TcpStream::connect(net.address).await.unwrap();
+        let NetInput::StreamOpened { flow, connection: Some(_held) } = next(&mut net.inputs).await else {
+            panic!("no connection");
+        };
+        assert_eq!(flow.local, net.address);
+        assert_eq!(flow.remote, peer.local_addr().unwrap());
+        peer.write_all(b"OPTIONS").await.unwrap();
+        let NetInput::StreamData { flow: of, payload } = next(&mut net.inputs).await else {
+            panic!("no data");
+        };
+        assert_eq!((of, payload.as_ref()), (flow, &b"OPTIONS"[..]));
+        drop(peer);
+        assert!(matches!(next(&mut net.inputs).await, NetInput::StreamClosed { flow: of } if of == flow));
+    }
+}

@@ -206,3 +206,61 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn received(listener: &str, client: &str) -> Flow {
+        let (sender, mut inputs) = mpsc::channel(4);
+        let listeners = UdpListeners::bind(&[listener.parse().unwrap()]).unwrap();
+        let _tasks = listeners.receive(&sender);
+        let port = listeners.addresses()[0].port();
+        let client: SocketAddr = client.parse().unwrap();
+        let socket = UdpSocket::bind(client).await.unwrap();
+        socket.send_to(b"x", (client.ip(), port)).await.unwrap();
+        let input = tokio::time::timeout(Duration::from_secs(2), inputs.recv()).await.unwrap().unwrap();
+        let NetInput::Datagram { flow, payload } = input else { panic!("{input:?}") };
+        assert_eq!(payload, "x");
+        // The way back is open too, from the address the client has sent to.
+        listeners.send(Some(flow.local), flow.remote, b"y").unwrap();
+        let mut buffer = [0; 8];
+        let (_, from) = socket.recv_from(&mut buffer).await.unwrap();
+        assert_eq!(from, flow.local);
+        flow
+    }
+
+    /// A wildcard must not be written into Via or Contact, so a flow names the address the peer sees.
+    #[tokio::test]
+    async fn a_flow_names_a_concrete_address_though_the_listener_takes_all() {
+        let flow = received("0.0.0.0:0", "127.0.0.1:0").await;
+        assert_eq!(flow.local.ip().to_string(), "127.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn ipv6_is_received_and_answered() {
+        let flow = received("[::]:0", "[::1]:0").await;
+        assert_eq!(flow.local.ip().to_string(), "::1");
+    }
+
+    #[tokio::test]
+    async fn what_signalling_does_not_take_is_dropped_and_counted() {
+        let (sender, _inputs) = mpsc::channel(2);
+        let listeners = UdpListeners::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let _tasks = listeners.receive(&sender);
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for _ in 0..10 {
+            client.send_to(b"x", listeners.addresses()[0]).await.unwrap();
+        }
+        let counters = listeners.counters();
+        for _ in 0..200 {
+            if counters.received.load(Ordering::Relaxed) == 10 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(counters.dropped.load(Ordering::Relaxed), 8);
+    }
+}
