@@ -72,6 +72,11 @@ impl Endpoint {
     /// read to send it anywhere.
     pub fn refuse_malformed(&mut self, malformed: Malformed) {
         let Some(mut unreadable) = malformed.unreadable else { return };
+        // Its method may be bent and its CSeq still say what it was: an ACK is never answered.
+        let cseq = unreadable.fields().header(HeaderName::CSeq).unwrap_or_default();
+        if cseq.trim_ascii().ends_with(b"ACK") {
+            return;
+        }
         unreadable.set_source(malformed.flow.remote, ResponseRouting::AsAsked);
         let tag = self.stateless_tag(unreadable.fields());
         let (status, phrase) = (malformed.fault.status(), malformed.fault.reason());

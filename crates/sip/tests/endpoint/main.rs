@@ -10,6 +10,7 @@ mod changes_of_ours;
 mod check;
 mod invite;
 mod loss;
+mod mutations;
 mod odd_peers;
 mod outgoing;
 mod pair;
