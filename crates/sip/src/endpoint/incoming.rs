@@ -15,6 +15,7 @@ use crate::dialog::Dialog;
 use crate::dialog::invite::{Farewell, Inviting, Session, Side, Stage, Success};
 use crate::dialog::refresh::{self, Agreed, Wishes};
 use crate::dialog::reliable::Reliable;
+use crate::flow::Flow;
 use crate::ids::{SessionId, TransactionId};
 use crate::message::{HeaderName, Method, Request, ResponseBuilder};
 use crate::transaction::key::ServerKey;
@@ -56,12 +57,30 @@ impl Endpoint {
             self.refuse_overloaded(flow, &request);
             return Err(NotAccepted::Overloaded);
         };
+        let session = self.callee(id, transaction, &request, flow, policy);
+        self.dialogs.insert(session.dialog.id().clone(), id);
+        self.sessions.insert(id, session);
+        let patience = expires(&request)
+            .map_or(self.config.limits.ringing, |expires| expires.min(self.config.limits.ringing));
+        self.timers.arm(TimerKey::Session(id), Reason::Ringing, now + patience);
+        Ok(id)
+    }
+
+    /// The session an admitted INVITE makes, its final response due.
+    fn callee(
+        &mut self,
+        id: SessionId,
+        transaction: TransactionId,
+        request: &Request,
+        flow: Flow,
+        policy: SessionPolicy,
+    ) -> Session {
         let tag = self.ids.tag();
-        let dialog = Dialog::at_callee(&request, tag, 0);
+        let dialog = Dialog::at_callee(request, tag, 0);
         let address = compose::advertised(&self.config, flow.local, Some(flow.remote.ip()));
-        let security = Security::asked_by(&request);
+        let security = Security::asked_by(request);
         let contact = compose::contact(&self.config.contact_user, flow.transport, address, security);
-        let reliable = self.wants_reliable(&request, &policy);
+        let reliable = self.wants_reliable(request, &policy);
         let inviting = Inviting {
             transaction,
             offered: session_description(request.fields()).is_some(),
@@ -71,7 +90,7 @@ impl Endpoint {
             last: None,
         };
         let index = dialog.id().clone();
-        let session = Session {
+        Session {
             id,
             side: Side::Callee,
             policy,
@@ -94,13 +113,7 @@ impl Endpoint {
             answerer: None,
             transactions: 1,
             indexed: vec![index.clone()],
-        };
-        self.sessions.insert(id, session);
-        self.dialogs.insert(index, id);
-        let patience = expires(&request)
-            .map_or(self.config.limits.ringing, |expires| expires.min(self.config.limits.ringing));
-        self.timers.arm(TimerKey::Session(id), Reason::Ringing, now + patience);
-        Ok(id)
+        }
     }
 
     /// Sends a provisional response, 101 to 199, with a session description or without.

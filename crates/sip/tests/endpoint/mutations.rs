@@ -204,7 +204,7 @@ fn one_seed(seed: u64) {
 #[test]
 fn bent_messages_in_the_midst_of_sessions_break_nothing_and_leave_nothing() {
     // SIP_SEEDS asks for more.
-    let seeds = std::env::var("SIP_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(150);
+    let seeds = std::env::var("SIP_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
     for seed in 1..=seeds {
         one_seed(seed);
     }

@@ -258,10 +258,8 @@ fn the_callee_hangs_up() {
     solo.take_sent();
     solo.take_events();
     let from = invite.header("From").unwrap();
-    let bye = Ask::new("BYE")
-        .call(invite.header("Call-ID").unwrap())
-        .from_whom("far")
-        .within(crate::solo::tag(from));
+    let bye =
+        Ask::new("BYE").call(invite.header("Call-ID").unwrap()).sender("far").within(crate::solo::tag(from));
     solo.feed(&bye);
     assert_eq!(solo.take_what(), ["200"]);
     assert!(matches!(solo.ended_by(), EndedBy::ByeReceived));

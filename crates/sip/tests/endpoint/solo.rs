@@ -215,7 +215,7 @@ impl Ask {
         self
     }
 
-    pub(crate) fn from_whom(mut self, tag: &str) -> Self {
+    pub(crate) fn sender(mut self, tag: &str) -> Self {
         self.from_tag = tag.to_owned();
         self
     }

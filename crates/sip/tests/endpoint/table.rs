@@ -134,7 +134,7 @@ impl Scene {
         let ask = Ask::new(method).branch("row").within(&self.tag).cseq(9);
         match &self.invite {
             Some(invite) if invite.header("CSeq") == Some("1 INVITE") && !self.is_callee() => {
-                ask.call(invite.header("Call-ID").unwrap()).from_whom("far")
+                ask.call(invite.header("Call-ID").unwrap()).sender("far")
             }
             _ => ask,
         }
