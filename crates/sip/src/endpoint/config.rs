@@ -82,6 +82,10 @@ pub struct EndpointLimits {
     pub server_transactions: usize,
     /// Client transactions at once; above, nothing new is sent. Default 100,000.
     pub client_transactions: usize,
+    /// How many requests a second for dialogs and INVITEs that are not there, or from addresses their session
+    /// does not trust, are answered (481, 403); the rest get silence. Default 200: a carrier's restart makes
+    /// some dozens, a scanner thousands.
+    pub stray_replies_per_second: u32,
     /// What 503 says in Retry-After. Default 10 s.
     pub retry_after: Duration,
     /// Stream connections at once. Default 4,096.
@@ -114,6 +118,7 @@ impl Default for EndpointLimits {
             sessions: 20_000,
             server_transactions: 100_000,
             client_transactions: 100_000,
+            stray_replies_per_second: 200,
             retry_after: Duration::from_secs(10),
             streams: 4096,
             streams_per_source: 64,

@@ -23,6 +23,8 @@ pub struct Counters {
     pub foreign_requests: u64,
     /// Requests for a dialog or INVITE that does not exist: 481.
     pub unknown_dialogs: u64,
+    /// Requests for what does not exist, or from foreign addresses, that got silence for being too many.
+    pub strays_unanswered: u64,
     /// Merged requests: 482.
     pub merged_requests: u64,
     /// Requests refused because a bound was reached: 503.

@@ -103,7 +103,7 @@ impl Endpoint {
         let found = cancelled.and_then(|id| Some((id, self.servers.get(&id)?)));
         let Some((cancelled, entry)) = found else {
             self.counters.unknown_dialogs += 1;
-            return self.refuse_statelessly(flow, &request, &Refusal::new(481));
+            return self.refuse_stray(now, flow, &request, &Refusal::new(481));
         };
         let session = entry.session.and_then(|session| self.sessions.get(&session));
         let is_trusted = entry.flow.remote.ip() == flow.remote.ip()
@@ -114,7 +114,7 @@ impl Endpoint {
         };
         if !is_trusted {
             self.counters.foreign_requests += 1;
-            return self.refuse_statelessly(flow, &request, &Refusal::new(403));
+            return self.refuse_stray(now, flow, &request, &Refusal::new(403));
         }
         let Some(transaction) = self.open_server(now, &request, flow, session) else {
             return self.refuse_overloaded(flow, &request);
@@ -136,11 +136,11 @@ impl Endpoint {
             // RFC 3261 12.2.2: "If the UAS wishes to reject the request because it does not wish to
             // recreate the dialog, it MUST respond to the request with a 481".
             self.counters.unknown_dialogs += 1;
-            return self.refuse_statelessly(flow, &request, &Refusal::new(481));
+            return self.refuse_stray(now, flow, &request, &Refusal::new(481));
         };
         if !session.trusts(flow.remote.ip()) {
             self.counters.foreign_requests += 1;
-            return self.refuse_statelessly(flow, &request, &Refusal::new(403));
+            return self.refuse_stray(now, flow, &request, &Refusal::new(403));
         }
         request.set_source(flow.remote, session.policy.routing);
         // RFC 3261 15: a BYE ends the dialog; what comes after finds none, but a BYE that crossed ours. "The

@@ -4,6 +4,7 @@
 //! request; the ACK of such a refusal matches nothing and is dropped. RFC 3261 8.2.7, 18.2.2.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,6 +14,26 @@ use super::event::{Incoming, Malformed, Refusal, Target};
 use super::{Endpoint, compose};
 use crate::flow::Flow;
 use crate::message::{Fields, HeaderName, Method, Request, ResponseBuilder, ResponseRouting, default_reason};
+
+/// How many answers are left for this second.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    since: Option<Instant>,
+    taken: u32,
+}
+
+impl Allowance {
+    /// Takes one, if `bound` were not taken in this second.
+    fn take(&mut self, now: Instant, bound: u32) -> bool {
+        let is_over = self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
+        if is_over {
+            *self = Self { since: Some(now), taken: 0 };
+        }
+        let may = self.taken < bound;
+        self.taken += u32::from(may);
+        may
+    }
+}
 
 impl Endpoint {
     /// Refuses a request outside of dialogs without keeping anything of it. The same request refused the
@@ -91,6 +112,16 @@ impl Endpoint {
         let builder = ResponseBuilder::with_reason(request, refusal.status, phrase, Some(&tag));
         let builder = compose::with_headers(self.with_product(builder), &refusal.headers);
         self.send_statelessly(flow, request.fields(), builder.finish());
+    }
+
+    /// Refuses what nobody asked the engine about: requests for dialogs and INVITEs that are not there, or are
+    /// another's. A flood of them is answered up to a bound a second, and then with silence.
+    pub(super) fn refuse_stray(&mut self, now: Instant, flow: Flow, request: &Request, refusal: &Refusal) {
+        if self.allowance.take(now, self.config.limits.stray_replies_per_second) {
+            self.refuse_statelessly(flow, request, refusal);
+        } else {
+            self.counters.strays_unanswered += 1;
+        }
     }
 
     /// RFC 3261 21.5.4: 503 with Retry-After, "The server is temporarily unable to process the request due

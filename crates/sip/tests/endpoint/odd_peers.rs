@@ -2,7 +2,7 @@
 
 use tandem_sip::{EndedBy, Event, Reach, Refusal, Target};
 
-use crate::solo::{Ask, Solo, peer, udp};
+use crate::solo::{Ask, Solo, peer, stranger, udp};
 
 const OLD_INVITE: &str = "INVITE sip:b@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060\r\n\
     From: sip:a@192.0.2.1\r\nTo: sip:b@192.0.2.9\r\nCall-ID: old@192.0.2.1\r\nCSeq: 1 INVITE\r\n\
@@ -141,4 +141,24 @@ fn a_flood_of_strangers_leaves_nothing() {
         solo.take_sent();
     }
     assert_eq!(solo.endpoint.census(), Default::default());
+}
+
+/// Scanners that guess at dialogs are answered up to a bound a second, then not at all; sessions are not touched.
+#[test]
+fn a_flood_of_strays_gets_silence_above_a_bound() {
+    let mut solo = Solo::new();
+    let (_, tag) = solo.established();
+    for number in 0..1000 {
+        let method = ["BYE", "CANCEL", "INVITE", "OPTIONS"][number % 4];
+        let ask = Ask::new(method).branch(&format!("s{number}")).within("guessed");
+        solo.feed_from(udp(stranger()), &ask.text());
+    }
+    assert_eq!(solo.take_sent().len(), 200);
+    assert_eq!(solo.endpoint.counters().strays_unanswered, 800);
+    // The peer of a session is not counted among them.
+    solo.feed(&Ask::new("BYE").within(&tag).cseq(2));
+    assert_eq!(solo.take_what(), ["200"]);
+    solo.advance_ms(1000);
+    solo.feed_from(udp(stranger()), &Ask::new("BYE").branch("later").within("guessed").text());
+    assert_eq!(solo.take_what(), ["481"]);
 }
