@@ -1,6 +1,10 @@
 //! A whole call, over either transport.
 
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use crate::{
     DID,
@@ -33,6 +37,38 @@ fn a_call_over_tcp_uses_its_connection_for_both_directions() {
     assert!(!phone.talk(rtp, Duration::from_millis(600)).is_empty());
     phone.hang_up();
     assert_eq!(text(&product.ended_calls(&provisioned.agent_id, 1)[0], "status"), "completed");
+}
+
+/// What was carried shows in the metrics, and so does how long it took through the process.
+#[test]
+fn a_call_leaves_its_mark_in_the_metrics() {
+    let (product, provisioned) = product_with(&Agent::echo(), "");
+    let mut phone = Phone::over_udp(product.sip, DID);
+    let rtp = phone.call();
+    phone.talk(rtp, Duration::from_secs(1));
+    phone.hang_up();
+    assert_eq!(product.ended_calls(&provisioned.agent_id, 1).len(), 1);
+    let page = metrics(product.api);
+    let total = |name: &str| -> f64 {
+        page.lines()
+            .filter(|line| line.starts_with(name))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    };
+    assert!(total("tandem_rtp_received_total") >= 45.0, "{page}");
+    assert!(total("tandem_rtp_sent_total") >= 45.0, "{page}");
+    assert!(total("tandem_agent_messages_sent_total") >= 45.0, "{page}");
+    assert!(total("tandem_added_delay_seconds_count") >= 60.0, "{page}");
+    assert!(total("tandem_call_setup_seconds_count") >= 1.0, "{page}");
+    assert!(!page.contains(&provisioned.agent_id), "no label names an agent or a call");
+}
+
+fn metrics(api: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(api).expect("the API listens");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("a page");
+    page
 }
 
 /// The port of a call that ended stays bound and deaf: the next call gets another one.

@@ -22,7 +22,7 @@ use tandem_sip::{Flow, TransmitId, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::{AbortHandle, JoinHandle},
     time::timeout,
 };
@@ -194,10 +194,11 @@ pub struct Outgoing {
 /// Signalling's end of one connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Where messages wait; `None` once the connection has been told to close.
+    /// Where messages wait. Dropping it closes the connection after the last of them.
     queue: mpsc::Sender<Outgoing>,
     waiting: Arc<AtomicUsize>,
     proven: Arc<AtomicBool>,
+    stalled: Arc<Notify>,
     abort: AbortHandle,
 }
 
@@ -290,7 +291,7 @@ impl Connection {
         let size = outgoing.payload.len();
         if self.waiting.load(Ordering::Relaxed) + size > WRITE_QUEUE_BYTES {
             counters.stalled.fetch_add(1, Ordering::Relaxed);
-            self.abort.abort();
+            self.stalled.notify_one();
             return Err(outgoing);
         }
         self.waiting.fetch_add(size, Ordering::Relaxed);
@@ -300,7 +301,7 @@ impl Connection {
             match refused {
                 mpsc::error::TrySendError::Full(outgoing) => {
                     counters.stalled.fetch_add(1, Ordering::Relaxed);
-                    self.abort.abort();
+                    self.stalled.notify_one();
                     outgoing
                 }
                 mpsc::error::TrySendError::Closed(outgoing) => outgoing,
@@ -314,11 +315,14 @@ impl Connection {
 struct Parts {
     waiting: Arc<AtomicUsize>,
     proven: Arc<AtomicBool>,
+    /// Told when the peer does not read: the connection ends, and its end is reported as any other.
+    stalled: Arc<Notify>,
 }
 
 impl Parts {
     fn connection(&self, queue: mpsc::Sender<Outgoing>, abort: AbortHandle) -> Connection {
-        Connection { queue, waiting: Arc::clone(&self.waiting), proven: Arc::clone(&self.proven), abort }
+        let Self { waiting, proven, stalled } = self.clone();
+        Connection { queue, waiting, proven, stalled, abort }
     }
 }
 
@@ -405,6 +409,7 @@ async fn serve(
     tokio::select! {
         () = read(shared, reader, flow, parts) => {}
         () = write(shared, writer, inbox, parts) => {}
+        () = parts.stalled.notified() => {}
     }
 }
 
