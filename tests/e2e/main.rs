@@ -6,6 +6,7 @@ mod calls;
 mod phone;
 mod starting;
 mod stopping;
+mod strangers;
 mod transport;
 
 use serde_json::Value;
