@@ -504,5 +504,10 @@ fn steps(dice: &mut Dice, features: &Features) -> Vec<Step> {
             _ => {}
         }
     }
+    // A caller that vanishes while it is on hold is missed by nobody but its session timer.
+    let vanishes = steps.iter().any(|step| matches!(step.act, Act::Forget | Act::Reset));
+    if vanishes {
+        steps.retain(|step| !matches!(step.act, Act::Reinvite(_) | Act::Update(_)));
+    }
     steps
 }

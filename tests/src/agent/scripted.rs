@@ -104,11 +104,13 @@ impl ScriptedAgent {
             // Bolna's stream may start without a word: its first audio is the start.
             Said::Linear(_) if !self.started => self.start(now),
             Said::Coded { audio, .. } if self.plan.mode == Mode::Echo && !self.paused_by_xoff => {
-                let meaning = Meaning::Audio { millis: audio.len() as u32 / 8, last_place: None };
+                let meaning =
+                    Meaning::Audio { millis: audio.len() as u32 / 8, last_place: None, is_echo: true };
                 deeds.push(AgentDeed::Send(wire::say_coded(self.plan.speech, &self.stream, audio, meaning)));
             }
             Said::Linear(samples) if self.plan.mode == Mode::Echo => {
-                let meaning = Meaning::Audio { millis: samples.len() as u32 / 16, last_place: None };
+                let meaning =
+                    Meaning::Audio { millis: samples.len() as u32 / 16, last_place: None, is_echo: true };
                 deeds.push(AgentDeed::Send(wire::say_linear(samples, 16_000, meaning)));
             }
             Said::Xoff => self.paused_by_xoff = true,
@@ -193,7 +195,7 @@ impl ScriptedAgent {
             while left > 0 {
                 let part = left.min(160);
                 let samples: Vec<i16> = (0..part * 24).map(|_| self.tone.sample()).collect();
-                let meaning = Meaning::Audio { millis: part, last_place: None };
+                let meaning = Meaning::Audio { millis: part, last_place: None, is_echo: false };
                 deeds.push(AgentDeed::Send(wire::say_linear(&samples, 24_000, meaning)));
                 left -= part;
             }
@@ -205,7 +207,7 @@ impl ScriptedAgent {
             let mut audio = Vec::with_capacity(part);
             self.coded.speak(&self.alphabet, part, &mut audio);
             let last_place = Some(self.coded.place().wrapping_sub(1) & 0x00ff_ffff);
-            let meaning = Meaning::Audio { millis: part as u32 / 8, last_place };
+            let meaning = Meaning::Audio { millis: part as u32 / 8, last_place, is_echo: false };
             deeds.push(AgentDeed::Send(wire::say_coded(self.plan.speech, &self.stream, &audio, meaning)));
             left -= part;
         }

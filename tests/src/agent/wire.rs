@@ -171,6 +171,8 @@ pub enum Meaning {
         millis: u32,
         /// Last whole block of the agent's coded voice; `None` for echoes and tones.
         last_place: Option<u32>,
+        /// It is what the agent heard.
+        is_echo: bool,
     },
     /// A mark.
     Mark(String),

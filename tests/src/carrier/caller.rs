@@ -28,7 +28,9 @@ const RINGING_MAX: Duration = Duration::from_secs(75);
 /// The addresses of one caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
-    /// The caller's own SIP address: Contact.
+    /// The caller's own SIP address.
+    pub local: SocketAddr,
+    /// What it names as Contact.
     pub contact: SocketAddr,
     /// The proxy's address, if one record-routes.
     pub proxy: Option<SocketAddr>,
@@ -41,7 +43,7 @@ pub struct Place {
 impl Place {
     /// The address SIP comes from.
     pub fn source(&self) -> SocketAddr {
-        self.proxy.unwrap_or(self.contact)
+        self.proxy.unwrap_or(self.local)
     }
 }
 
@@ -165,6 +167,8 @@ pub struct Caller {
     sdp_version: u64,
     cancelled: bool,
     forgot: bool,
+    /// BYE is out: no new request follows it.
+    is_leaving: bool,
     branches: u32,
 }
 
@@ -215,6 +219,7 @@ impl Caller {
             sdp_version: 1,
             cancelled: false,
             forgot: false,
+            is_leaving: false,
             branches: 0,
         }
     }
@@ -358,7 +363,7 @@ impl Caller {
 
     fn act(&mut self, now: Instant, act: Act, deeds: &mut Vec<Deed>) {
         let answered = self.outcome.answered_at.is_some();
-        let over = self.is_over();
+        let over = self.is_over() || self.is_leaving;
         match act {
             Act::Cancel if !answered && !over => {
                 self.cancelled = true;
@@ -550,6 +555,7 @@ impl Caller {
         purpose: Purpose,
         deeds: &mut Vec<Deed>,
     ) {
+        self.is_leaving |= method == "BYE";
         self.cseq += 1;
         let (bytes, branch) = self.in_dialog(method, self.cseq, lines, body);
         self.send(now, method, bytes, branch, purpose, deeds);
@@ -610,10 +616,11 @@ impl Caller {
         match self.place.proxy {
             Some(proxy) => {
                 lines.push(Line("Via", format!("SIP/2.0/{name} {proxy};branch={branch};rport")));
-                lines.push(Line("Via", format!("SIP/2.0/UDP {};branch={branch}u", self.place.contact)));
+                lines.push(Line("Via", format!("SIP/2.0/UDP {};branch={branch}u", self.place.local)));
             }
-            None => lines
-                .push(Line("Via", format!("SIP/2.0/{name} {};branch={branch};rport", self.place.contact))),
+            None => {
+                lines.push(Line("Via", format!("SIP/2.0/{name} {};branch={branch};rport", self.place.local)))
+            }
         }
         lines.push(Line("Max-Forwards", self.plan.max_forwards.to_string()));
         lines.push(Line(

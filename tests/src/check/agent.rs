@@ -54,6 +54,7 @@ pub struct Ingress {
     spoken_since_flush: bool,
     /// Some of its audio has no places, so its end cannot be told.
     is_unplaced: bool,
+    is_echo: bool,
     paused_for_good: bool,
 }
 
@@ -94,6 +95,7 @@ impl Ingress {
             spoken_ms: 0,
             spoken_since_flush: false,
             is_unplaced: false,
+            is_echo: false,
             paused_for_good: false,
         }
     }
@@ -162,10 +164,11 @@ impl Ingress {
     /// The agent's frame reached the bridge.
     pub fn meant(&mut self, now: Instant, meaning: &Meaning, egress: &mut Egress) {
         match meaning {
-            Meaning::Audio { millis, last_place } => {
+            Meaning::Audio { millis, last_place, is_echo } => {
+                self.is_echo |= is_echo;
                 self.spoken = last_place.or(self.spoken);
                 self.spoken_ms += u64::from(*millis);
-                self.spoken_since_flush = true;
+                self.spoken_since_flush |= last_place.is_some();
                 self.is_unplaced |= last_place.is_none();
                 egress.agent_spoke();
             }
@@ -317,6 +320,7 @@ impl Ingress {
         call: &str,
         findings: &mut Findings,
     ) {
+        let tick = egress.packet_time();
         self.marks_reported.push(name.to_owned());
         if self.forgotten.iter().any(|forgotten| forgotten == name) {
             findings.note("mark", now, call, format!("{name} was dropped by a flush and is reported"));
@@ -332,7 +336,7 @@ impl Ingress {
             findings.note("mark", now, call, format!("{name} is reported as cleared={cleared}"));
         }
         if let Some(flushed_at) = mark.flushed_at {
-            if now > flushed_at + TICK * 2 {
+            if now > flushed_at + tick * 2 {
                 findings.note(
                     "mark",
                     now,
@@ -350,11 +354,14 @@ impl Ingress {
                 findings.note("mark", now, call, format!("{name} is reported before block {place} has left"));
                 return;
             }
-            Some(place) => egress.heard_at(place).map_or(mark.set_at, |at| at + TICK),
+            Some(place) => egress.heard_at(place).map_or(mark.set_at, |at| at + tick),
             None => mark.set_at,
         };
         if self.speech == Speech::Bolna {
-            if egress.sounding_ms + 60 < mark.spoken_ms.saturating_sub(self.lost_to_flush(mark.spoken_ms)) {
+            if !self.is_echo
+                && !egress.was_held
+                && egress.sounding_ms + 60 < mark.spoken_ms.saturating_sub(self.lost_to_flush(mark.spoken_ms))
+            {
                 let detail =
                     format!("{name} is reported after {} of {} ms", egress.sounding_ms, mark.spoken_ms);
                 findings.note("mark", now, call, detail);
@@ -365,7 +372,7 @@ impl Ingress {
         if mark.after.is_some() && now + TRIM < played_at {
             findings.note("mark", now, call, format!("{name} is reported {:?} early", played_at - now));
         }
-        if now > due + TICK + TRIM && !self.paused_for_good && !self.is_unplaced {
+        if now > due + tick + TRIM && !self.paused_for_good && !self.is_unplaced {
             findings.note("mark", now, call, format!("{name} is reported {:?} late", now - due));
         }
     }
@@ -379,8 +386,6 @@ impl Ingress {
         }
     }
 }
-
-const TICK: Duration = Duration::from_millis(20);
 
 /// What a trimmed clock may be off in a tick.
 const TRIM: Duration = Duration::from_micros(20);

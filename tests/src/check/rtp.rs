@@ -55,7 +55,7 @@ pub struct Egress {
     /// When each block of the agent's voice left, the last ones.
     places: VecDeque<(u32, Instant)>,
     interrupted: bool,
-    /// The caller asked for silence at some time, so marks cannot be held against packets.
+    /// Packets were left out for a hold or a key at some time, so marks cannot be held against them.
     pub was_held: bool,
     floor: Option<u32>,
     silence_wanted_since: Option<Instant>,
@@ -96,6 +96,11 @@ impl Egress {
             sounding_ms: 0,
             agent_blocks: 0,
         }
+    }
+
+    /// The packet time of what leaves.
+    pub fn packet_time(&self) -> Duration {
+        Duration::from_micros(u64::from(self.samples.max(80)) * 125)
     }
 
     /// When the block at `place` of the agent's voice, or a later one, left.
@@ -183,7 +188,8 @@ impl Egress {
         let timestamp = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
         let ssrc = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
         let is_digit = !matches!(payload_type, 0 | 8);
-        let samples = if is_digit { 160 } else { bytes.len() as u32 - 12 };
+        // Packets of a digit come at the packet time of the audio they stand for.
+        let samples = if is_digit { self.samples.max(80) } else { bytes.len() as u32 - 12 };
         let Some(before) = self.ssrc.replace(ssrc) else {
             if !marker {
                 findings.note("rtp-marker", now, call, "no marker on the first packet");
@@ -216,6 +222,7 @@ impl Egress {
         if is_digit {
             // Audio that was due while a key was sent is not heard.
             self.last_place.clear();
+            self.was_held = true;
         }
         let progress = timestamp.wrapping_sub(self.timestamp);
         if !within_digit {

@@ -177,6 +177,11 @@ impl SipChecks {
             request: text.clone(),
         });
         served.last_arrival = now;
+        let dialog_key = (text.call_id().to_owned(), text.from_tag().to_owned(), text.to_tag().to_owned());
+        if let (true, Some(dialog)) = (path.trusted, self.dialogs.get_mut(&dialog_key)) {
+            // The product may turn to the address a moment before its answer is out.
+            dialog.learn_caller(now, &sdp::sections(&text.body));
+        }
     }
 
     fn arrive_ack(&mut self, now: Instant, text: &SipText) {
@@ -428,6 +433,9 @@ impl Served {
             return;
         }
         let tag = text.to_tag();
+        if text.cseq().1 == "CANCEL" && text.status == 481 {
+            return;
+        }
         if tag.is_empty() {
             findings.note("to-tag", now, &self.call_id, format!("{} without a To tag", text.status));
         } else if self.to_tag.is_empty() {
@@ -445,7 +453,8 @@ impl Served {
             }
             return;
         };
-        if text.status != *status {
+        // Where INVITE and CANCEL overtake each other, the CANCEL is unknown first and known when it comes again.
+        if text.status != *status && !(method == "CANCEL" && *status == 481) {
             findings.note("two-finals", now, &self.call_id, format!("{} after {status}", text.status));
             return;
         }

@@ -234,7 +234,7 @@ impl World {
             let contact = SocketAddr::new(ip, 5062 + 2 * index as u16);
             let proxied = call.proxied.then(|| SocketAddr::new(ip, 5060));
             let rtp = SocketAddr::new(ip, 12_000 + 2 * index as u16);
-            let place = Place { contact, proxy: proxied, rtp, tandem: TANDEM_SIP };
+            let place = Place { local: contact, contact, proxy: proxied, rtp, tandem: TANDEM_SIP };
             let (sip_profile, rtp_profile) = (carrier.sip.clone(), carrier.rtp.clone());
             let start = self.start + call.start;
             let caller = Caller::new(index, call, place, Rc::clone(&self.alphabet), dice.fork());
