@@ -1,6 +1,7 @@
 //! Simulates calls by the hundred thousand: `cargo run -p tandem-tests --release --bin campaign -- --calls 100000`.
 //!
-//! `--seed N` is the first seed (0 by default), `--threads N` how many run at once. Prints calls, rate, violations and
+//! `--seed N` is the first seed (0 by default), `--threads N` how many run at once,
+//! `--plan` prints what the first seed means. Prints calls, rate, violations and
 //! one hash over all runs, the same for the same seeds however many threads there are. The exit code is 1 if any
 //! invariant was violated; each failing seed is printed with its ladder.
 
@@ -79,6 +80,9 @@ fn main() -> ExitCode {
     let first = option("--seed", 0);
     let threads =
         option("--threads", std::thread::available_parallelism().map_or(1, |count| count.get() as u64));
+    if std::env::args().any(|argument| argument == "--plan") {
+        println!("{:#?}", Plan::from_seed(first));
+    }
     let seeds = seeds_for(calls, first);
     let totals = Mutex::new(Totals::default());
     let next = AtomicU64::new(first);

@@ -65,6 +65,8 @@ pub struct Expected<'a> {
     pub call_id: &'a str,
     /// The caller's audio comes whole and unchanged.
     pub clean: bool,
+    /// Packets are changed on their way, so that even their order may lie.
+    pub corrupt: bool,
     /// The law the caller speaks.
     pub law: Option<Law>,
 }
@@ -300,7 +302,7 @@ impl Ingress {
                         format!("block {} was changed on its way", heard.place),
                     );
                 }
-            } else if heard.place <= last && last - heard.place > CONCEALED_MAX {
+            } else if heard.place <= last && last - heard.place > CONCEALED_MAX && !expected.corrupt {
                 findings.note(
                     "audio-order",
                     now,
@@ -388,4 +390,4 @@ impl Ingress {
 }
 
 /// What a trimmed clock may be off in a tick.
-const TRIM: Duration = Duration::from_micros(20);
+const TRIM: Duration = Duration::from_micros(50);

@@ -26,6 +26,8 @@ pub struct Agreed<'a> {
     pub targets: &'a [SocketAddr],
     /// The caller's audio travels clean in both directions, so echoes are exact.
     pub clean: bool,
+    /// Packets are changed on their way, so that even their order may lie.
+    pub corrupt: bool,
 }
 
 /// Blocks whose time of leaving is remembered: ten seconds of them.
@@ -309,7 +311,8 @@ impl Egress {
         }
         if heard.place <= last {
             // Concealment of a loss may say the last frame again, where the caller's own voice comes back.
-            if is_agent || agreed.clean || last - heard.place > CONCEALED_MAX {
+            let is_concealment = !agreed.clean && (agreed.corrupt || last - heard.place <= CONCEALED_MAX);
+            if is_agent || !is_concealment {
                 findings.note(
                     "audio-order",
                     now,

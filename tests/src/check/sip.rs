@@ -121,6 +121,10 @@ impl SipChecks {
         bytes: &Bytes,
         findings: &mut Findings,
     ) {
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            // A keep-alive (RFC 5626 3.5.1).
+            return;
+        }
         self.messages += 1;
         let Some(text) = SipText::parse(bytes) else {
             findings.note("malformed", now, "", String::from_utf8_lossy(bytes));
@@ -433,7 +437,7 @@ impl Served {
             return;
         }
         let tag = text.to_tag();
-        if text.cseq().1 == "CANCEL" && text.status == 481 {
+        if text.status == 481 && text.cseq().1 != "INVITE" {
             return;
         }
         if tag.is_empty() {
@@ -454,7 +458,14 @@ impl Served {
             return;
         };
         // Where INVITE and CANCEL overtake each other, the CANCEL is unknown first and known when it comes again.
-        if text.status != *status && !(method == "CANCEL" && *status == 481) {
+        if method == "CANCEL" && *status == 481 {
+            return;
+        }
+        // A refusal within a dialog is kept nowhere; once the dialog is gone there is none to refuse in.
+        if method != "INVITE" && *status >= 400 && text.status == 481 {
+            return;
+        }
+        if text.status != *status {
             findings.note("two-finals", now, &self.call_id, format!("{} after {status}", text.status));
             return;
         }

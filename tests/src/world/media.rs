@@ -64,6 +64,7 @@ impl World {
             ingress: Ingress::new(speech, voice),
             egress: Egress::new(voice, agent_voice(voice), speech == Speech::Bolna),
             last_packet: None,
+            renegotiated_at: None,
         };
         self.slots.insert(call, slot);
         self.check_limits();
@@ -156,6 +157,7 @@ impl World {
             self.trace.note(self.now, &slot.call_id, format!("bridge: {}", name_of(&command)));
             if let BridgeCommand::Media(media) = &command {
                 slot.egress.renegotiated(media.direction.sends());
+                slot.renegotiated_at = Some(self.now);
             }
         }
         self.with_bridge(call, |bridge, now| bridge.handle_command(now, command));
@@ -220,6 +222,7 @@ impl World {
             formats: &formats,
             targets: &targets,
             clean: false,
+            corrupt: false,
         };
         egress.packet(self.now, &self.alphabet, to, bytes, &agreed, &mut self.findings);
         debug_assert!(port.port() >= FIRST_PORT, "a media port");
@@ -237,7 +240,13 @@ impl World {
     }
 
     pub(super) fn arrive_rtp(&mut self, to: SocketAddr, source: SocketAddr, payload: &Bytes) {
-        let Some(call) = self.by_port.get(&to).copied() else { return };
+        let Some(call) = self.by_port.get(&to).copied() else {
+            // A port rests until nobody talks to it any more: a caller who missed the end is not to be heard next.
+            if let Some(until) = self.ports.resting.get_mut(&to.port()) {
+                *until = self.now + self.ports.rest;
+            }
+            return;
+        };
         self.rtp_in += 1;
         self.trace.mix(self.now, 2, payload);
         self.sabotage.rtp_arrives(source);
@@ -344,7 +353,7 @@ impl World {
                 Meaning::Mark(name) if self.sabotage.is_early() => {
                     let said = Said::Mark { name: name.clone(), cleared: false };
                     let name = slot.call_id.clone();
-                    let expected = Expected { call_id: &name, clean: false, law: None };
+                    let expected = Expected { call_id: &name, clean: false, corrupt: false, law: None };
                     slot.ingress.said(now, &said, &self.alphabet, expected, &slot.egress, &mut self.findings);
                 }
                 _ => {}
@@ -398,10 +407,12 @@ impl World {
             call_id: &slot.call_id,
             negotiated: dialog.is_some_and(|dialog| dialog.negotiated_at.is_some()),
             ended_at: dialog.and_then(|dialog| dialog.ended_at),
-            may_send: dialog.is_some_and(|dialog| dialog.may_send),
+            // The bridge is told a moment before the answer is out.
+            may_send: slot.renegotiated_at == Some(self.now) || dialog.is_some_and(|dialog| dialog.may_send),
             formats: dialog.map_or(&[], |dialog| &dialog.formats),
             targets: &targets,
-            clean: self.plan.is_clean(call_plan),
+            clean: self.plan.is_clean(call_plan) && !caller.caller.is_over(),
+            corrupt: self.plan.carriers[call_plan.carrier].rtp.corrupt > 0,
         };
         slot.egress.packet(self.now, &self.alphabet, to, bytes, &agreed, &mut self.findings);
         slot.last_packet = Some((to, bytes.to_vec()));
@@ -422,7 +433,12 @@ impl World {
         let call_plan = &self.plan.calls[slot.caller];
         let law = self.callers[slot.caller].caller.law();
         let call_id = slot.call_id.clone();
-        let expected = Expected { call_id: &call_id, clean: self.plan.is_clean(call_plan), law };
+        let expected = Expected {
+            call_id: &call_id,
+            clean: self.plan.is_clean(call_plan) && !self.callers[slot.caller].caller.is_over(),
+            corrupt: self.plan.carriers[call_plan.carrier].rtp.corrupt > 0,
+            law,
+        };
         slot.ingress.said(self.now, &said, &self.alphabet, expected, &slot.egress, &mut self.findings);
         let resumes = slot.reads_from.filter(|until| *until > self.now);
         if resumes.is_some() {

@@ -126,6 +126,7 @@ struct Slot {
     ingress: Ingress,
     egress: Egress,
     last_packet: Option<(SocketAddr, Vec<u8>)>,
+    renegotiated_at: Option<Instant>,
 }
 
 /// The ports of the stand-in shell.
