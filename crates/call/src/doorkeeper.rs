@@ -5,10 +5,10 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use tandem_sip::Request;
+use tandem_sip::{Refusal, Request};
 
 /// Slots of each table.
 const SLOTS: usize = 4096;
@@ -23,7 +23,18 @@ const REPEATS: Duration = Duration::from_secs(32);
 pub(crate) struct Doorkeeper {
     seed: u64,
     proven: Vec<Option<(IpAddr, Instant)>>,
-    refused: Vec<Option<(u64, Instant)>>,
+    refused: Vec<Option<Refused>>,
+}
+
+/// A refusal lately given.
+#[derive(Clone, Debug)]
+struct Refused {
+    name: u64,
+    when: Instant,
+    /// What was said, unless it was a challenge, which is made anew each time.
+    refusal: Option<Box<Refusal>>,
+    /// It went to where the INVITE came from, whatever its Via asked for.
+    to_source: bool,
 }
 
 impl Doorkeeper {
@@ -45,15 +56,41 @@ impl Doorkeeper {
 
     /// Notes a refusal of this INVITE. Returns whether it repeats one lately given: the endpoint refuses without state, so
     /// a retransmission comes here again.
-    pub(crate) fn is_repeat(&mut self, invite: &Request, source: std::net::SocketAddr, now: Instant) -> bool {
-        let name = self.hash((source, invite.via().branch(), invite.call_id(), invite.cseq().number));
+    pub(crate) fn is_repeat(
+        &mut self,
+        invite: &Request,
+        source: SocketAddr,
+        refusal: &Refusal,
+        to_source: bool,
+        now: Instant,
+    ) -> bool {
+        let name = self.name(invite, source);
         let slot = &mut self.refused[slot(name)];
-        let is_repeat =
-            slot.is_some_and(|(known, when)| known == name && now.saturating_duration_since(when) < REPEATS);
+        let is_repeat = slot.as_ref().is_some_and(|refused| refused.is(name, now));
         if !is_repeat {
-            *slot = Some((name, now));
+            let is_challenge = matches!(refusal.status, 401 | 407);
+            let refusal = (!is_challenge).then(|| Box::new(refusal.clone()));
+            *slot = Some(Refused { name, when: now, refusal, to_source });
         }
         is_repeat
+    }
+
+    /// What this INVITE was refused with, and whether that went to its source. A repeat must not be decided anew, though
+    /// there may be room by now: its sender may have got the first refusal meanwhile (RFC 3261 17.2.1: a server
+    /// transaction has one final response).
+    pub(crate) fn refusal_of(
+        &self,
+        invite: &Request,
+        source: SocketAddr,
+        now: Instant,
+    ) -> Option<(Refusal, bool)> {
+        let name = self.name(invite, source);
+        let refused = self.refused[slot(name)].as_ref().filter(|refused| refused.is(name, now))?;
+        refused.refusal.as_deref().map(|refusal| (refusal.clone(), refused.to_source))
+    }
+
+    fn name(&self, invite: &Request, source: SocketAddr) -> u64 {
+        self.hash((source, invite.via().branch(), invite.call_id(), invite.cseq().number))
     }
 
     fn hash(&self, value: impl Hash) -> u64 {
@@ -61,6 +98,12 @@ impl Doorkeeper {
         self.seed.hash(&mut hasher);
         value.hash(&mut hasher);
         hasher.finish()
+    }
+}
+
+impl Refused {
+    fn is(&self, name: u64, now: Instant) -> bool {
+        self.name == name && now.saturating_duration_since(self.when) < REPEATS
     }
 }
 

@@ -76,6 +76,12 @@ impl Engine {
     }
 
     fn invite(&mut self, incoming: Incoming, now: Instant) {
+        if let Some((refusal, to_source)) =
+            self.doorkeeper.refusal_of(incoming.request(), incoming.source(), now)
+        {
+            self.node.counters.repeated_refusals += 1;
+            return self.send_refusal(incoming, &refusal, to_source);
+        }
         let table = Arc::clone(&self.node.table);
         let (summary, offer) = read_offer(incoming.request().fields().body_bytes());
         let request = incoming.request();
@@ -189,13 +195,18 @@ impl Engine {
         now: Instant,
     ) {
         debug_assert_eq!(refusal.status, verdict.status, "the verdict tells the status sent");
-        if self.doorkeeper.is_repeat(incoming.request(), incoming.source(), now) {
+        let trunk = verdict.trunk.as_ref().and_then(|trunk| self.node.table.trunk(trunk));
+        let to_source = trunk.is_some_and(|trunk| trunk.force_rport);
+        if self.doorkeeper.is_repeat(incoming.request(), incoming.source(), refusal, to_source, now) {
             self.node.counters.repeated_refusals += 1;
         } else {
-            self.node.emit_verdict(verdict.clone(), now);
+            self.node.emit_verdict(verdict, now);
         }
-        let trunk = verdict.trunk.as_ref().and_then(|trunk| self.node.table.trunk(trunk));
-        if trunk.is_some_and(|trunk| trunk.force_rport) {
+        self.send_refusal(incoming, refusal, to_source);
+    }
+
+    fn send_refusal(&mut self, incoming: Incoming, refusal: &Refusal, to_source: bool) {
+        if to_source {
             self.node.endpoint.refuse_to_source(incoming, refusal);
         } else {
             self.node.endpoint.refuse(incoming, refusal);

@@ -36,8 +36,8 @@ const PLACES_MAX: usize = 4000;
 /// The egress clock may be trimmed by so many millionths to follow a real-time agent's.
 const TRIM_PPM: u64 = 500;
 
-/// Blocks that concealment may repeat: 80 ms of them.
-pub const CONCEALED_MAX: u32 = 32;
+/// Blocks that concealment may repeat: 160 ms of them, two packets of 60 ms and the pitch periods before.
+pub const CONCEALED_MAX: u32 = 64;
 
 /// The egress of one call.
 #[derive(Debug)]

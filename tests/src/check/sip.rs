@@ -462,7 +462,7 @@ impl Served {
             return;
         }
         // A refusal within a dialog is kept nowhere; once the dialog is gone there is none to refuse in.
-        if method != "INVITE" && *status >= 400 && text.status == 481 {
+        if !self.request.to_tag().is_empty() && *status >= 400 && text.status == 481 {
             return;
         }
         if text.status != *status {
