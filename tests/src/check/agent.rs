@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tandem_media::Law;
 
 use super::Findings;
-use super::rtp::{CONCEALED_MAX, Egress};
+use super::rtp::{Egress, Recent};
 use crate::agent::plan::Speech;
 use crate::agent::wire::{Meaning, Said, law_of};
 use crate::audio::{Alphabet, Heard, Reader};
@@ -34,6 +34,7 @@ pub struct Ingress {
     law: Option<Law>,
     reader: Reader,
     last_place: Option<u32>,
+    recent: Recent,
     numbers: Option<(u64, u64, u64)>,
     sequence: u64,
     first_audio_at: Option<Instant>,
@@ -83,6 +84,7 @@ impl Ingress {
             law: None,
             reader: Reader::default(),
             last_place: None,
+            recent: Recent::default(),
             numbers: None,
             sequence: 0,
             first_audio_at: None,
@@ -277,6 +279,7 @@ impl Ingress {
                 findings.note("cross-talk", now, call, format!("the agent hears voice {:#x}", heard.voice));
                 continue;
             }
+            let is_recent = self.recent.note(heard.place);
             let last = self.last_place.replace(heard.place);
             let Some(last) = last else { continue };
             let next = heard.place == last + 1;
@@ -302,7 +305,7 @@ impl Ingress {
                         format!("block {} was changed on its way", heard.place),
                     );
                 }
-            } else if heard.place <= last && last - heard.place > CONCEALED_MAX && !expected.corrupt {
+            } else if heard.place <= last && !is_recent && !expected.corrupt {
                 findings.note(
                     "audio-order",
                     now,

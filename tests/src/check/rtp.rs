@@ -36,8 +36,24 @@ const PLACES_MAX: usize = 4000;
 /// The egress clock may be trimmed by so many millionths to follow a real-time agent's.
 const TRIM_PPM: u64 = 500;
 
-/// Blocks that concealment may repeat: 160 ms of them, two packets of 60 ms and the pitch periods before.
-pub const CONCEALED_MAX: u32 = 64;
+/// Blocks that concealment may repeat: 160 ms of what was heard last, whenever that was said.
+const CONCEALED_MAX: usize = 64;
+
+/// The blocks heard last.
+#[derive(Debug, Default)]
+pub struct Recent(VecDeque<u32>);
+
+impl Recent {
+    /// Notes a block; whether it is among those heard last, as when concealment says it again.
+    pub fn note(&mut self, place: u32) -> bool {
+        let is_recent = self.0.contains(&place);
+        if self.0.len() == CONCEALED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(place);
+        is_recent
+    }
+}
 
 /// The egress of one call.
 #[derive(Debug)]
@@ -54,6 +70,7 @@ pub struct Egress {
     reader: Reader,
     law: Law,
     last_place: BTreeMap<u16, u32>,
+    recent: Recent,
     /// When each block of the agent's voice left, the last ones.
     places: VecDeque<(u32, Instant)>,
     interrupted: bool,
@@ -87,6 +104,7 @@ impl Egress {
             reader: Reader::default(),
             law: Law::Mulaw,
             last_place: BTreeMap::new(),
+            recent: Recent::default(),
             places: VecDeque::new(),
             interrupted: false,
             was_held: false,
@@ -303,6 +321,7 @@ impl Egress {
                 findings.note("flushed-audio", now, call, format!("block {} after the flush", heard.place));
             }
         }
+        let is_recent = self.recent.note(heard.place);
         let last = self.last_place.insert(heard.voice, heard.place);
         let Some(last) = last else { return };
         let was_flushed = is_agent && self.floor.is_some_and(|floor| last < floor && heard.place >= floor);
@@ -311,7 +330,7 @@ impl Egress {
         }
         if heard.place <= last {
             // Concealment of a loss may say the last frame again, where the caller's own voice comes back.
-            let is_concealment = !agreed.clean && (agreed.corrupt || last - heard.place <= CONCEALED_MAX);
+            let is_concealment = !agreed.clean && (agreed.corrupt || is_recent);
             if is_agent || !is_concealment {
                 findings.note(
                     "audio-order",
