@@ -13,7 +13,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use mio::{Interest, Registry, Token, net::TcpStream};
 use rustls::{ClientConnection, StreamOwned};
-use tandem_agent::FrameKind;
+use tandem_agent::{FrameKind, MAX_MESSAGE_BYTES};
 use tungstenite::{
     Error, Message, Utf8Bytes,
     protocol::{CloseFrame, Role, WebSocket, WebSocketConfig, frame::coding::CloseCode},
@@ -24,8 +24,6 @@ use crate::net::ws_connect::{AgentStream, Connected};
 /// Read buffer of a connection. The library's default of 128 KiB would be most of a call's memory, and
 /// clearing it most of a message's cost.
 const READ_BUFFER_BYTES: usize = 4_096;
-/// Largest message taken: a minute of 16 kHz linear audio in base64 fits.
-const MESSAGE_BYTES: usize = 4 << 20;
 /// Caller audio waiting beyond this is dropped: four seconds of G.711, so that an agent which reads again
 /// does not hear the distant past.
 const DROPPABLE_PENDING_BYTES: usize = 32 * 1024;
@@ -104,8 +102,8 @@ impl AgentSocket {
             .write_buffer_size(0)
             // Twice our own bound, so that ours decides.
             .max_write_buffer_size(PENDING_BYTES * 2)
-            .max_message_size(Some(MESSAGE_BYTES))
-            .max_frame_size(Some(MESSAGE_BYTES));
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let counted = Counted { stream, written: 0, blocked: false, is_drained: false, is_ending: false };
         Self {
             socket: WebSocket::from_partially_read(counted, connected.leftover, Role::Client, Some(config)),
