@@ -149,7 +149,16 @@ impl AgentSocket {
             }
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Received::Blocked,
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => Received::Control,
-            Err(error) => Received::Broken(error.to_string()),
+            Err(error) => {
+                // RFC 6455 section 7.4.1: the agent is told what was wrong, as far as it still listens.
+                match &error {
+                    Error::Capacity(_) => drop(self.close(1009)),
+                    Error::Utf8(_) => drop(self.close(1007)),
+                    Error::Protocol(_) => drop(self.close(1002)),
+                    _ => {}
+                }
+                Received::Broken(error.to_string())
+            }
         }
     }
 
@@ -345,6 +354,11 @@ mod tests {
         agent.write_all(&[0x82, 0x7F, 0, 0, 0, 0xFF, 0, 0, 0, 0]).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         assert!(matches!(socket.receive(), Received::Broken(_)));
+        // RFC 6455 section 7.4.1: 1009, "a message that is too big for it to process".
+        let mut close = [0; 8];
+        agent.read_exact(&mut close).unwrap();
+        assert_eq!(close[..2], [0x88, 0x82]);
+        assert_eq!([close[6] ^ close[2], close[7] ^ close[3]], 1009_u16.to_be_bytes());
     }
 
     /// The library wants shared bytes for what is sent and hands out shared bytes for what was received; with
