@@ -56,13 +56,21 @@ impl Talk {
         let payload = base64_simd::STANDARD.encode_to_string([0x55; 160]);
         let reply = if dialect == "twilio" {
             let sid = stream_sid(call);
-            let text = format!(r#"{{"event":"media","streamSid":"{sid}","media":{{"payload":"{payload}"}}}}"#);
+            let text =
+                format!(r#"{{"event":"media","streamSid":"{sid}","media":{{"payload":"{payload}"}}}}"#);
             (FrameKind::Text, text.into_bytes())
         } else {
             (FrameKind::Binary, vec![0x55; 160])
         };
-        let mut talk =
-            Self { bridge, now, tick: 0, packet: [0x55; 172], buffer: Vec::with_capacity(4_096), reply, rtp_sent: 0 };
+        let mut talk = Self {
+            bridge,
+            now,
+            tick: 0,
+            packet: [0x55; 172],
+            buffer: Vec::with_capacity(4_096),
+            reply,
+            rtp_sent: 0,
+        };
         // Past the prebuffer and the growth of every reused buffer.
         for _ in 0..500 {
             talk.tick();

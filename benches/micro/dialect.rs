@@ -46,7 +46,8 @@ fn decode_20_ms(bencher: Bencher, name: &str) {
         "asterisk" => (FrameKind::Binary, vec![0x55; 160]),
         "twilio" => {
             let sid = stream_sid(CALL);
-            let text = format!(r#"{{"event":"media","streamSid":"{sid}","media":{{"payload":"{payload}"}}}}"#);
+            let text =
+                format!(r#"{{"event":"media","streamSid":"{sid}","media":{{"payload":"{payload}"}}}}"#);
             (FrameKind::Text, text.into_bytes())
         }
         _ => {

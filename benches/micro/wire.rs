@@ -74,6 +74,6 @@ fn print_200_to_invite(bencher: Bencher) {
     bencher.bench(|| {
         ResponseBuilder::new(black_box(&request), 200, Some(b"t4gg3d"))
             .header(HeaderName::Contact, b"<sip:tandem@192.0.2.1:5060>")
-            .finish_with_body(b"application/sdp", &[b'x'; 200])
+            .finish_with_body(b"application/sdp", [b'x'; 200])
     });
 }

@@ -18,7 +18,7 @@ pub fn linear(law: Law, byte: u8) -> i32 {
         Law::Mulaw => {
             let code = !byte;
             let exponent = u32::from(code >> 4 & 7);
-            let magnitude = ((i32::from(code & 0x0f) << 3) + 0x84 << exponent) - 0x84;
+            let magnitude = (((i32::from(code & 0x0f) << 3) + 0x84) << exponent) - 0x84;
             if code & 0x80 == 0 { magnitude } else { -magnitude }
         }
         Law::Alaw => {

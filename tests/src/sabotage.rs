@@ -316,7 +316,7 @@ impl Sabotage {
     }
 
     /// An RTP packet that the product sends: how many times it leaves, and changed how.
-    pub fn rtp(&mut self, call: CallId, to: &mut SocketAddr, bytes: &mut Vec<u8>) -> usize {
+    pub fn rtp(&mut self, call: CallId, to: &mut SocketAddr, bytes: &mut [u8]) -> usize {
         let Some(planted) = self.planted else { return 1 };
         self.packets += 1;
         if bytes.len() < 172 {

@@ -11,7 +11,9 @@ use tandem_sip::{Endpoint, EndpointConfig, Event, Flow, HeaderName, Method, Sess
 
 /// File, the status answered and a header that must be with it. 100 stands for an INVITE that is taken;
 /// `None` for what is not answered.
-const EXPECTED: &[(&str, Option<(u16, Option<HeaderName>)>)] = &[
+type Expected = (&'static str, Option<(u16, Option<HeaderName>)>);
+
+const EXPECTED: &[Expected] = &[
     // It has a To tag, so it is of a dialog that does not exist (RFC 3261 section 12.2.2).
     ("wsinv", Some((481, None))),
     // "Endpoints will generate a 501 listing the methods they understand in an Allow header field."

@@ -196,12 +196,12 @@ impl SipChecks {
             served.acked = true;
         }
         let dialog_key = (text.call_id().to_owned(), text.from_tag().to_owned(), text.to_tag().to_owned());
-        if let Some(dialog) = self.dialogs.get_mut(&dialog_key) {
-            if let Some(answered) = dialog.invites.get_mut(&cseq) {
-                answered.acked = true;
-                dialog.acked_at.get_or_insert(now);
-                dialog.learn_caller(now, &sdp::sections(&text.body));
-            }
+        if let Some(dialog) = self.dialogs.get_mut(&dialog_key)
+            && let Some(answered) = dialog.invites.get_mut(&cseq)
+        {
+            answered.acked = true;
+            dialog.acked_at.get_or_insert(now);
+            dialog.learn_caller(now, &sdp::sections(&text.body));
         }
     }
 

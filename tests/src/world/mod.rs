@@ -183,7 +183,7 @@ impl World {
     /// A world in which nothing has happened yet.
     pub fn new(plan: Plan, planted: Option<Planted>) -> Self {
         let start = Instant::now();
-        let mut dice = Dice::new(plan.seed ^ 0x5eed_0f_7a2d_e5);
+        let mut dice = Dice::new(plan.seed ^ 0x5eed_0f7a_2de5);
         let mut config = EngineConfig::default();
         if let Some(most) = plan.calls_max {
             config.admission.max_calls = most as u32;

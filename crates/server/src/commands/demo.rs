@@ -261,10 +261,16 @@ fn report(path: &Path, played: &[i16], outcome: &Outcome) -> anyhow::Result<bool
 fn print_comparison(comparison: &Comparison) {
     let grown = comparison.delay_last_ms - comparison.delay_ms;
     let later = if grown > 1.0 { format!(" ({grown:.0} ms more at the end)") } else { String::new() };
-    say("delay", format_args!("{:.0} ms, mouth to ear and back through the agent{later}", comparison.delay_ms));
+    say(
+        "delay",
+        format_args!("{:.0} ms, mouth to ear and back through the agent{later}", comparison.delay_ms),
+    );
     say(
         "level",
-        format_args!("{:.1} dBFS, {:+.2} dB of what was played", comparison.heard_level_dbfs, comparison.level_change_db),
+        format_args!(
+            "{:.1} dBFS, {:+.2} dB of what was played",
+            comparison.heard_level_dbfs, comparison.level_change_db
+        ),
     );
     say(
         "loss",
@@ -275,7 +281,13 @@ fn print_comparison(comparison: &Comparison) {
             comparison.played_frames
         ),
     );
-    say("noise", format_args!("{:.0} dB below the signal (G.711 itself allows about 38)", comparison.signal_to_noise_db));
+    say(
+        "noise",
+        format_args!(
+            "{:.0} dB below the signal (G.711 itself allows about 38)",
+            comparison.signal_to_noise_db
+        ),
+    );
 }
 
 /// What an echo over loopback must reach, also on a machine that is busy with other things: next to no

@@ -135,7 +135,9 @@ fn follow_delay(stretch: &[i16], heard: &[i16], start: usize, delay: usize) -> u
     };
     let stays = likeness(delay);
     let moves = (1..=DELAY_STEP_FRAMES)
-        .flat_map(|frames| [delay.checked_add(frames * FRAME_SAMPLES), delay.checked_sub(frames * FRAME_SAMPLES)])
+        .flat_map(|frames| {
+            [delay.checked_add(frames * FRAME_SAMPLES), delay.checked_sub(frames * FRAME_SAMPLES)]
+        })
         .flatten()
         .map(|delay| (delay, likeness(delay)))
         .max_by(|a, b| a.1.total_cmp(&b.1));
