@@ -362,7 +362,7 @@ impl World {
         true
     }
 
-    fn take_from_bridge(&mut self, call: CallId, transmit: BridgeTransmit, buffer: &mut Vec<u8>) {
+    fn take_from_bridge(&mut self, call: CallId, transmit: BridgeTransmit, buffer: &mut [u8]) {
         match transmit {
             BridgeTransmit::Rtp { to } => {
                 let mut target = to;
@@ -372,7 +372,7 @@ impl World {
             }
             BridgeTransmit::Rtcp { .. } => self.trace.mix(self.now, 4, buffer),
             BridgeTransmit::Agent { kind, droppable } => {
-                for altered in self.sabotage.frame(call, kind, buffer.clone(), droppable) {
+                for altered in self.sabotage.frame(call, kind, buffer.to_vec(), droppable) {
                     if altered.delay.is_zero() {
                         self.leave_to_agent(call, altered.kind, altered.bytes, droppable);
                     } else {
