@@ -408,7 +408,10 @@ impl Caller {
             Act::Mute => self.speaker.iter_mut().for_each(|speaker| speaker.muted = true),
             Act::Speak => self.speaker.iter_mut().for_each(|speaker| speaker.muted = false),
             Act::Forget => self.forget(now),
-            Act::RepeatInvite => deeds.push(Deed::Sip(self.invite.clone())),
+            // Nobody repeats a request on a stream.
+            Act::RepeatInvite if self.plan.transport == Transport::Udp => {
+                deeds.push(Deed::Sip(self.invite.clone()))
+            }
             Act::RepeatAck => deeds.extend(self.acks.values().next().cloned().map(Deed::Sip)),
             Act::Merge => self.merge(now, deeds),
             Act::ReplayDigest => self.replay_digest(now, deeds),

@@ -18,6 +18,8 @@ pub struct Agreed<'a> {
     pub negotiated: bool,
     /// The call is over since then.
     pub ended_at: Option<Instant>,
+    /// The bridge was told of a change a moment ago, before the answer is out.
+    pub renegotiating: bool,
     /// Tandem may send.
     pub may_send: bool,
     /// Payload types in answers so far.
@@ -46,7 +48,9 @@ pub struct Recent(VecDeque<u32>);
 impl Recent {
     /// Notes a block; whether it is among those heard last, as when concealment says it again.
     pub fn note(&mut self, place: u32) -> bool {
-        let is_recent = self.0.contains(&place);
+        // Near in place or near in time: what was heard in part is concealed too.
+        let last = self.0.back().copied().unwrap_or(place);
+        let is_recent = last.saturating_sub(place) <= CONCEALED_MAX as u32 || self.0.contains(&place);
         if self.0.len() == CONCEALED_MAX {
             self.0.pop_front();
         }
@@ -179,14 +183,15 @@ impl Egress {
         if agreed.ended_at.is_some_and(|ended| now > ended) {
             findings.note("rtp-late", now, call, "RTP after BYE");
         }
-        if !agreed.may_send {
+        if !agreed.may_send && !agreed.renegotiating {
             findings.note("rtp-late", now, call, "RTP while the caller asked for none");
         }
         if !agreed.targets.contains(&to) {
             findings.note("rtp-target", now, call, format!("RTP to {to}, agreed are {:?}", agreed.targets));
         }
         let payload_type = bytes[1] & 0x7f;
-        if !agreed.formats.iter().any(|format| *format == payload_type.to_string()) {
+        let is_agreed = agreed.formats.iter().any(|format| *format == payload_type.to_string());
+        if !is_agreed && !agreed.renegotiating {
             findings.note(
                 "rtp-format",
                 now,

@@ -201,7 +201,10 @@ impl SipChecks {
         {
             answered.acked = true;
             dialog.acked_at.get_or_insert(now);
-            dialog.learn_caller(now, &sdp::sections(&text.body));
+            let answer = sdp::sections(&text.body);
+            // RFC 3264 6.1: an answer may number its formats its own way, and is to be sent them so.
+            dialog.formats.extend(answer.iter().flat_map(|section| section.formats.iter().cloned()));
+            dialog.learn_caller(now, &answer);
         }
     }
 

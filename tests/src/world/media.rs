@@ -217,6 +217,7 @@ impl World {
         let agreed = Agreed {
             call_id,
             negotiated: true,
+            renegotiating: false,
             ended_at,
             may_send: true,
             formats: &formats,
@@ -268,6 +269,12 @@ impl World {
         }
         slot.wake = None;
         self.with_bridge(call, |bridge, now| bridge.handle_timeout(now));
+        let Some(slot) = self.slots.get(&call) else { return };
+        let deadline = slot.bridge.as_ref().and_then(Bridge::poll_timeout);
+        if deadline.is_some_and(|at| at <= self.now) {
+            self.findings.note("panic", self.now, &slot.call_id, "a bridge's deadline does not move");
+            self.broken = true;
+        }
     }
 
     fn with_bridge(&mut self, call: CallId, act: impl FnOnce(&mut Bridge, std::time::Instant)) {
@@ -304,10 +311,7 @@ impl World {
         self.buffer = buffer;
         let Some(slot) = self.slots.get_mut(&call) else { return };
         let Some(at) = slot.bridge.as_ref().and_then(Bridge::poll_timeout) else { return };
-        if at <= self.now {
-            self.findings.note("panic", self.now, &slot.call_id, "a bridge's deadline does not move");
-            self.broken = true;
-        } else if slot.wake.is_none_or(|wake| at < wake || wake <= self.now) {
+        if slot.wake.is_none_or(|wake| at < wake || wake <= self.now) {
             slot.wake = Some(at);
             self.at(at, Event::BridgeWake(call));
         }
@@ -407,8 +411,8 @@ impl World {
             call_id: &slot.call_id,
             negotiated: dialog.is_some_and(|dialog| dialog.negotiated_at.is_some()),
             ended_at: dialog.and_then(|dialog| dialog.ended_at),
-            // The bridge is told a moment before the answer is out.
-            may_send: slot.renegotiated_at == Some(self.now) || dialog.is_some_and(|dialog| dialog.may_send),
+            renegotiating: slot.renegotiated_at == Some(self.now),
+            may_send: dialog.is_some_and(|dialog| dialog.may_send),
             formats: dialog.map_or(&[], |dialog| &dialog.formats),
             targets: &targets,
             clean: self.plan.is_clean(call_plan) && !caller.caller.is_over(),

@@ -79,6 +79,10 @@ impl World {
             return;
         }
         let now = self.now;
+        let is_stream = self.callers[caller].caller.plan.transport != Transport::Udp;
+        if is_stream && self.callers[caller].connection.is_none() {
+            self.connect(caller);
+        }
         let slot = &mut self.callers[caller];
         let mut arrivals = Vec::new();
         match slot.connection {
@@ -213,6 +217,8 @@ impl World {
         {
             let caller = connection.caller;
             self.callers[caller].connection = None;
+            let call_id = self.callers[caller].caller.call_id.clone();
+            self.trace.note(self.now, &call_id, "Tandem closes the connection".into());
             self.at(self.now, Event::StreamClosed(flow));
         }
     }
