@@ -13,7 +13,7 @@ use tandem_call::bridge::{
 use tandem_call::{AgentFailure, BridgeFailure, CallId, Input};
 
 use super::{Event, FIRST_PORT, Piece, Slot, World};
-use crate::agent::plan::{Connect, Speech, Turn};
+use crate::agent::plan::{AgentPlan, Connect, Speech, Turn};
 use crate::agent::scripted::{AgentDeed, ScriptedAgent};
 use crate::agent::wire::{self, Meaning, Said};
 use crate::check::agent::{Expected, Ingress};
@@ -200,8 +200,7 @@ impl World {
 
     /// An agent that does not read is told less than was said.
     fn is_hard_to_hear(&self, slot: &Slot) -> bool {
-        let turns = &self.plan.agents[slot.agent_index].turns;
-        turns.iter().any(|(_, turn)| matches!(turn, Turn::StopReading(_)))
+        stops_reading(&self.plan.agents[slot.agent_index])
             || matches!(self.sabotage.planted(), Some(Planted::LosesAgentAudio | Planted::RepeatsAgentAudio))
     }
 
@@ -415,7 +414,9 @@ impl World {
             may_send: dialog.is_some_and(|dialog| dialog.may_send),
             formats: dialog.map_or(&[], |dialog| &dialog.formats),
             targets: &targets,
-            clean: self.plan.is_clean(call_plan) && !caller.caller.is_over(),
+            clean: self.plan.is_clean(call_plan)
+                && !caller.caller.is_over()
+                && !stops_reading(&self.plan.agents[slot.agent_index]),
             corrupt: self.plan.carriers[call_plan.carrier].rtp.corrupt > 0,
         };
         slot.egress.packet(self.now, &self.alphabet, to, bytes, &agreed, &mut self.findings);
@@ -521,6 +522,10 @@ impl World {
         slot.inbox.push_back(piece);
         self.drain(call);
     }
+}
+
+fn stops_reading(plan: &AgentPlan) -> bool {
+    plan.turns.iter().any(|(_, turn)| matches!(turn, Turn::StopReading(_)))
 }
 
 fn name_of(command: &BridgeCommand) -> String {

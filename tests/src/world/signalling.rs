@@ -247,7 +247,8 @@ impl World {
 
     fn is_lost_on_purpose(&mut self, caller: usize, to_tandem: bool, payload: &Bytes) -> bool {
         let slot = &mut self.callers[caller];
-        if slot.caller.plan.lose.is_empty() {
+        // Streams lose nothing.
+        if slot.caller.plan.lose.is_empty() || slot.caller.plan.transport != Transport::Udp {
             return false;
         }
         let Some(text) = SipText::parse(payload) else { return false };
