@@ -74,7 +74,7 @@ pub struct Egress {
     reader: Reader,
     law: Law,
     last_place: BTreeMap<u16, u32>,
-    recent: Recent,
+    recent: BTreeMap<u16, Recent>,
     /// When each block of the agent's voice left, the last ones.
     places: VecDeque<(u32, Instant)>,
     interrupted: bool,
@@ -108,7 +108,7 @@ impl Egress {
             reader: Reader::default(),
             law: Law::Mulaw,
             last_place: BTreeMap::new(),
-            recent: Recent::default(),
+            recent: BTreeMap::new(),
             places: VecDeque::new(),
             interrupted: false,
             was_held: false,
@@ -326,7 +326,7 @@ impl Egress {
                 findings.note("flushed-audio", now, call, format!("block {} after the flush", heard.place));
             }
         }
-        let is_recent = self.recent.note(heard.place);
+        let is_recent = self.recent.entry(heard.voice).or_default().note(heard.place);
         let last = self.last_place.insert(heard.voice, heard.place);
         let Some(last) = last else { return };
         let was_flushed = is_agent && self.floor.is_some_and(|floor| last < floor && heard.place >= floor);
