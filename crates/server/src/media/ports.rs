@@ -2,8 +2,9 @@
 //!
 //! RTP takes the even port and RTCP the odd one above it (RFC 3550 section 11). A pair that was used is
 //! not handed out again at once: it stays bound for a while, so that packets of the old call which are
-//! still on their way reach nobody, neither the next caller nor a stranger's program. Least recently used
-//! pairs are handed out first. A port that another program holds is skipped and counted.
+//! still on their way reach nobody, neither the next caller nor a stranger's program. A caller that missed
+//! the end of its call may go on sending for long; its pair rests anew until it is quiet, within a bound.
+//! Least recently used pairs are handed out first. A port that another program holds is skipped and counted.
 //!
 //! Refuses to know calls or packets: it hands out sockets and takes them back.
 
@@ -25,6 +26,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 const ATTEMPTS_PER_LEASE: usize = 64;
 /// Kernel buffer asked for on each side of a socket: about a second of G.711 packets.
 const SOCKET_BUFFER_BYTES: usize = 32 * 1024;
+/// How often a pair that is still being sent to rests anew before it is handed out all the same: an hour and
+/// more at the usual rest, so that no sender can hold ports for good.
+const RESTS_MAX: u32 = 256;
+/// Datagrams read away from one resting socket at a time.
+const DATAGRAMS_MAX: usize = 512;
 /// Expedited forwarding, as the differentiated-services byte (RFC 3246).
 const EXPEDITED_FORWARDING: u32 = 0xB8;
 
@@ -67,6 +73,26 @@ pub(super) struct PortPair {
     pub(super) address: SocketAddr,
 }
 
+impl PortPair {
+    /// Reads away what has come and tells whether there was anything. A socket holds a second of audio at
+    /// most, so this ends.
+    fn is_sent_to(&self) -> bool {
+        let mut datagram = [0; 1];
+        let mut is_sent_to = false;
+        for socket in [&self.rtp, &self.rtcp] {
+            for _ in 0..DATAGRAMS_MAX {
+                match socket.recv_from(&mut datagram) {
+                    Ok(_) => is_sent_to = true,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // An error of an earlier send says nothing of what was received.
+                    Err(_) => {}
+                }
+            }
+        }
+        is_sent_to
+    }
+}
+
 /// What the pool holds and what befell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortCounts {
@@ -86,9 +112,17 @@ pub struct PortCounts {
 struct Pool {
     /// Even ports not bound by us, least recently used first.
     free: VecDeque<u16>,
-    /// Bound pairs with the instant their rest ends, in that order.
-    resting: VecDeque<(Instant, PortPair)>,
+    /// Bound pairs, in the order in which their rest ends.
+    resting: VecDeque<Resting>,
     leased: usize,
+}
+
+/// A pair that was used and is heard by nobody.
+#[derive(Debug)]
+struct Resting {
+    until: Instant,
+    rests: u32,
+    pair: PortPair,
 }
 
 /// The ports of a process, shared by its media threads. The lock is taken when a call opens or closes,
@@ -128,7 +162,7 @@ impl Ports {
     /// [`PortError`] when the range is used up, other programs hold it, or the system refuses.
     pub(super) fn lease(&self, ip: IpAddr, now: Instant) -> Result<PortPair, PortError> {
         let mut pool = self.lock();
-        wake_rested(&mut pool, now);
+        self.wake_rested(&mut pool, now);
         let attempts = pool.free.len().min(ATTEMPTS_PER_LEASE);
         if attempts == 0 {
             self.exhausted.fetch_add(1, Ordering::Relaxed);
@@ -158,13 +192,15 @@ impl Ports {
     pub(super) fn rest(&self, pair: PortPair, now: Instant) {
         let mut pool = self.lock();
         pool.leased = pool.leased.saturating_sub(1);
-        pool.resting.push_back((now + self.rest, pair));
-        wake_rested(&mut pool, now);
+        // What came before the end of the call is no sign that its caller goes on.
+        pair.is_sent_to();
+        pool.resting.push_back(Resting { until: now + self.rest, rests: 1, pair });
+        self.wake_rested(&mut pool, now);
     }
 
     /// Frees the pairs whose rest is over; to be called now and then when no call opens or closes.
     pub fn expire(&self, now: Instant) {
-        wake_rested(&mut self.lock(), now);
+        self.wake_rested(&mut self.lock(), now);
     }
 
     /// How the pool stands.
@@ -180,17 +216,20 @@ impl Ports {
         }
     }
 
+    fn wake_rested(&self, pool: &mut Pool, now: Instant) {
+        while pool.resting.front().is_some_and(|resting| resting.until <= now) {
+            let Some(Resting { rests, pair, .. }) = pool.resting.pop_front() else { return };
+            if rests < RESTS_MAX && !self.rest.is_zero() && pair.is_sent_to() {
+                pool.resting.push_back(Resting { until: now + self.rest, rests: rests + 1, pair });
+            } else {
+                pool.free.push_back(pair.address.port());
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pool> {
         // A panic while holding the lock leaves a list of ports, which is still a list of ports.
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn wake_rested(pool: &mut Pool, now: Instant) {
-    while pool.resting.front().is_some_and(|(until, _)| *until <= now) {
-        if let Some((_, pair)) = pool.resting.pop_front() {
-            pool.free.push_back(pair.address.port());
-        }
     }
 }
 
@@ -227,8 +266,8 @@ mod tests {
 
     #[test]
     fn rtp_is_even_and_rtcp_the_next() {
-        let ports = Ports::new(42_001, 42_010, Duration::from_secs(1));
-        assert_eq!(ports.counts().pairs, 4, "42002 to 42009");
+        let ports = Ports::new(31_501, 31_510, Duration::from_secs(1));
+        assert_eq!(ports.counts().pairs, 4, "31502 to 31509");
         let pair = ports.lease(LOOPBACK, crate::clock::now()).unwrap();
         assert_eq!(pair.address.port() % 2, 0);
         assert_eq!(pair.rtcp.local_addr().unwrap().port(), pair.address.port() + 1);
@@ -236,11 +275,11 @@ mod tests {
 
     #[test]
     fn a_used_pair_rests_before_it_is_leased_again() {
-        let ports = Ports::new(42_020, 42_021, Duration::from_secs(5));
+        let ports = Ports::new(31_520, 31_521, Duration::from_secs(5));
         let now = crate::clock::now();
         let pair = ports.lease(LOOPBACK, now).unwrap();
         ports.rest(pair, now);
-        assert!(std::net::UdpSocket::bind((LOOPBACK, 42_020)).is_err(), "it stays bound while it rests");
+        assert!(std::net::UdpSocket::bind((LOOPBACK, 31_520)).is_err(), "it stays bound while it rests");
         let refused = ports.lease(LOOPBACK, now + Duration::from_millis(4_999)).unwrap_err();
         assert!(matches!(refused, PortError::Exhausted { pairs: 1, resting: 1 }));
         assert_eq!(ports.counts().exhausted, 1);
@@ -248,22 +287,35 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_that_is_still_sent_to_rests_anew() {
+        let rest = Duration::from_secs(5);
+        let ports = Ports::new(31_550, 31_551, rest);
+        let now = crate::clock::now();
+        let pair = ports.lease(LOOPBACK, now).unwrap();
+        ports.rest(pair, now);
+        let caller = std::net::UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        caller.send_to(&[0x80; 172], (LOOPBACK, 31_550)).unwrap();
+        assert!(ports.lease(LOOPBACK, now + rest).is_err(), "the old caller is still there");
+        assert!(ports.lease(LOOPBACK, now + 2 * rest).is_ok(), "it has gone");
+    }
+
+    #[test]
     fn a_port_of_another_program_is_skipped_and_counted() {
-        let foreign = std::net::UdpSocket::bind((LOOPBACK, 42_031)).unwrap();
-        let ports = Ports::new(42_030, 42_033, Duration::from_secs(5));
+        let foreign = std::net::UdpSocket::bind((LOOPBACK, 31_531)).unwrap();
+        let ports = Ports::new(31_530, 31_533, Duration::from_secs(5));
         let pair = ports.lease(LOOPBACK, crate::clock::now()).unwrap();
-        assert_eq!(pair.address.port(), 42_032);
+        assert_eq!(pair.address.port(), 31_532);
         assert_eq!(ports.counts().occupied, 1);
         drop(foreign);
     }
 
     #[test]
     fn the_least_recently_used_pair_comes_first() {
-        let ports = Ports::new(42_040, 42_045, Duration::ZERO);
+        let ports = Ports::new(31_540, 31_545, Duration::ZERO);
         let now = crate::clock::now();
         let first = ports.lease(LOOPBACK, now).unwrap();
-        assert_eq!(first.address.port(), 42_040);
+        assert_eq!(first.address.port(), 31_540);
         ports.rest(first, now);
-        assert_eq!(ports.lease(LOOPBACK, now).unwrap().address.port(), 42_042);
+        assert_eq!(ports.lease(LOOPBACK, now).unwrap().address.port(), 31_542);
     }
 }

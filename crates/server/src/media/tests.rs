@@ -120,7 +120,7 @@ fn echoed(caller: &UdpSocket, rtp: SocketAddr) -> usize {
 /// What a caller says comes back from an echoing agent unchanged, at the frame clock.
 #[test]
 fn what_the_caller_says_comes_back_from_an_echoing_agent() {
-    let (mut media, mut events) = Media::start(1, Ports::new(43_000, 43_019, Duration::ZERO)).unwrap();
+    let (mut media, mut events) = Media::start(1, Ports::new(31_600, 31_619, Duration::ZERO)).unwrap();
     let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
     let plan = plan(caller.local_addr().unwrap());
     let call = plan.call;
@@ -150,7 +150,7 @@ fn what_the_caller_says_comes_back_from_an_echoing_agent() {
 #[test]
 fn when_the_range_is_used_up_the_next_call_is_told_so() {
     let (mut media, mut events) =
-        Media::start(1, Ports::new(43_020, 43_021, Duration::from_secs(9))).unwrap();
+        Media::start(1, Ports::new(31_620, 31_621, Duration::from_secs(9))).unwrap();
     let caller = SocketAddr::from((LOOPBACK, 9));
     let first = plan(caller);
     let call = first.call;
@@ -164,7 +164,7 @@ fn when_the_range_is_used_up_the_next_call_is_told_so() {
 
 #[test]
 fn a_call_that_failed_to_open_still_reports_its_end() {
-    let (mut media, mut events) = Media::start(1, Ports::new(43_030, 43_030, Duration::ZERO)).unwrap();
+    let (mut media, mut events) = Media::start(1, Ports::new(31_630, 31_630, Duration::ZERO)).unwrap();
     let plan = plan(SocketAddr::from((LOOPBACK, 9)));
     let call = plan.call;
     media.open(plan, LOOPBACK, LOOPBACK, 7);
@@ -176,7 +176,7 @@ fn a_call_that_failed_to_open_still_reports_its_end() {
 /// A thousand messages in one burst and a fault in the framing end one call; the other's clock runs on.
 #[test]
 fn an_agent_that_sends_rubbish_ends_its_own_call_alone() {
-    let (mut media, mut events) = Media::start(1, Ports::new(43_040, 43_059, Duration::ZERO)).unwrap();
+    let (mut media, mut events) = Media::start(1, Ports::new(31_640, 31_659, Duration::ZERO)).unwrap();
     let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
     let bad = plan(caller.local_addr().unwrap());
     let good = plan(caller.local_addr().unwrap());
@@ -250,7 +250,7 @@ fn dial(extra: &[CertificateDer<'static>], port: u16) -> Result<Connected, DialE
 
 #[test]
 fn an_agent_behind_tls_is_heard_when_its_authority_is_trusted() {
-    let (mut media, mut events) = Media::start(1, Ports::new(43_060, 43_079, Duration::ZERO)).unwrap();
+    let (mut media, mut events) = Media::start(1, Ports::new(31_660, 31_679, Duration::ZERO)).unwrap();
     let authority =
         CertificateDer::from_pem_slice(include_bytes!("../../tests/certificates/authority.pem")).unwrap();
     let connected = dial(&[authority], agent_behind_tls()).unwrap();
