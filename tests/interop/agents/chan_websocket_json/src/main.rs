@@ -1,6 +1,6 @@
 //! Echoes the caller with the public client library `asterisk-rs-ari` in JSON control format, and
 //! does what the telephone's keys ask for: 1 plays a second of tone followed by a mark, 2 flushes,
-//! 3 asks for the status, 9 asks to be told when the queue is drained and then hangs up.
+//! 3 asks for the status, 9 falls silent, asks to be told when the queue is drained and then hangs up.
 //! What happens is printed, one line each.
 
 use std::time::Duration;
@@ -27,6 +27,7 @@ async fn main() -> Result<(), Failure> {
 
 async fn talk(mut channel: MediaChannel) -> Result<(), Failure> {
     let mut heard = 0_u64;
+    let mut is_echoing = true;
     loop {
         // The library lends its channel to one reader at a time: audio comes each 20 ms, and
         // between two frames the events that have gathered are taken.
@@ -36,7 +37,9 @@ async fn talk(mut channel: MediaChannel) -> Result<(), Failure> {
                 if heard == 1 {
                     println!("audio {}", audio.len());
                 }
-                channel.send_audio(audio).await?;
+                if is_echoing {
+                    channel.send_audio(audio).await?;
+                }
             }
             Ok(None) => return Ok(()),
             Err(_) => {}
@@ -44,6 +47,7 @@ async fn talk(mut channel: MediaChannel) -> Result<(), Failure> {
         while let Ok(event) = timeout(Duration::ZERO, channel.recv_event()).await {
             let Some(event) = event else { return Ok(()) };
             println!("event {event:?}");
+            is_echoing &= !matches!(&event, MediaEvent::DtmfEnd { digit, .. } if digit == "9");
             act(&channel, event).await?;
         }
     }
