@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, App, DEFAULT_ACCOUNT, Phase, Readiness, ShortKey},
+    api::{self, App, DEFAULT_ACCOUNT, Phase, Readiness},
     clock,
     config::{AgentNetworks, Config, DigestAlgorithm},
     journal::Journal,
@@ -68,9 +68,6 @@ pub enum StartError {
     /// The key for stored secrets cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The environment's key is too easily guessed.
-    #[error(transparent)]
-    Key(#[from] ShortKey),
     /// Routing cannot be read.
     #[error(transparent)]
     Routing(#[from] PublishError),
@@ -143,7 +140,12 @@ impl Server {
         if config.sip.udp.is_empty() && config.sip.tcp.is_empty() {
             return Err(StartError::NoListener);
         }
-        let environment_key = secrets.api_key.as_deref().map(App::key_hash).transpose()?;
+        let environment_key = secrets.api_key.as_deref().map(App::key_hash);
+        if secrets.api_key.as_ref().is_some_and(|key| key.len() < api::EASILY_GUESSED_KEY) {
+            tracing::warn!(
+                "TANDEM_API_KEY is short and easily guessed: take what `openssl rand -hex 24` prints"
+            );
+        }
         // Ports first: they are what is most often in the way, and nothing has to be undone for them.
         let udp = UdpListeners::bind(&config.sip.udp)?;
         let tcp = TcpListeners::bind(&config.sip.tcp)?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Finding, Given};
+use crate::api::EASILY_GUESSED_KEY;
 use crate::config::Config;
 use crate::secrets::{Sealer, Secret};
 use crate::store::{Place, Store, without_password};
@@ -10,9 +11,9 @@ use crate::store::{Place, Store, without_password};
 /// The API key and the secret key.
 pub(super) fn keys(config: &Config, given: &Given, findings: &mut Vec<Finding>) {
     match given.api_key_length {
-        Some(length) if length < 16 => findings.push(Finding::fault(
+        Some(length) if length < EASILY_GUESSED_KEY => findings.push(Finding::warning(
             "API key",
-            format!("TANDEM_API_KEY has {length} characters"),
+            format!("TANDEM_API_KEY has {length} characters and is easily guessed"),
             "give at least 16, as `openssl rand -hex 24` prints them",
         )),
         Some(_) => findings.push(Finding::good("API key", "TANDEM_API_KEY opens the account default")),

@@ -84,7 +84,7 @@ impl Server {
             commands: commander,
             readiness: readiness.clone(),
             metrics: Arc::new(|| "tandem_calls 0\n".to_owned()),
-            environment_key: Some(App::key_hash(ENVIRONMENT_KEY).unwrap()),
+            environment_key: Some(App::key_hash(ENVIRONMENT_KEY)),
         });
         Self {
             router: router(app),
