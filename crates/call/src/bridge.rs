@@ -172,8 +172,8 @@ impl Bridge {
         }
         let queued_ms = u32::try_from(self.speech.queue.queued_ms()).unwrap_or(u32::MAX);
         self.speech.report(BridgeEvent::AgentClosed { code, queued_ms });
-        let is_drained =
-            self.speech.queue.is_empty() || !self.caller.has_media() || self.state == State::Start;
+        let is_said = self.speech.queue.is_empty() && !self.caller.is_sending_digits();
+        let is_drained = is_said || !self.caller.has_media() || self.state == State::Start;
         match self.on_close {
             OnClose::Drain if !is_drained => {
                 self.state = State::Drained { deadline: now + self.limits.drain, cause };
@@ -399,7 +399,12 @@ impl Bridge {
     fn run_tick(&mut self, now: Instant, tick: Tick, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
         let mut frame = [0; FRAME_BYTES_MAX];
         let frame = &mut frame[..tick.frame_bytes];
-        let audio_bytes = self.speech.tick(tick.due, frame);
+        let audio_bytes = if self.caller.sends_digit_next() {
+            self.speech.wait_tick(frame);
+            0
+        } else {
+            self.speech.tick(tick.due, frame)
+        };
         let to = self.caller.send(now, self.speech.queue.law(), frame, buffer);
         if audio_bytes > 0 {
             if to.is_some() {
@@ -414,7 +419,7 @@ impl Bridge {
             if let Some(trim) = trim {
                 self.caller.set_trim(trim);
             }
-        } else if self.speech.queue.is_empty() {
+        } else if self.speech.queue.is_empty() && !self.caller.is_sending_digits() {
             self.caller.set_trim(0);
             if let State::Drained { cause, .. } = self.state {
                 self.end_by_agent(cause);

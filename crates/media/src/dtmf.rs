@@ -220,6 +220,11 @@ impl DtmfSender {
         self.sending.is_some() || !self.waiting.is_empty()
     }
 
+    /// Whether the next tick is a digit's: [`DtmfSender::tick`] will send an event and no audio.
+    pub fn takes_next_tick(&self) -> bool {
+        self.sending.is_some() || (self.pause_samples == 0 && !self.waiting.is_empty())
+    }
+
     /// At a tick of `samples`: appends the event packet that takes the audio's place, if any, and lets the
     /// media clock run. Returns whether it did.
     ///

@@ -28,6 +28,11 @@ impl Law {
         }
     }
 
+    /// Whether a byte stands for silence: either of the two codes nearest to zero.
+    pub const fn is_silence(self, code: u8) -> bool {
+        code | 0x80 == self.silence() | 0x80
+    }
+
     /// The static payload type of RFC 3551 table 4.
     pub const fn payload_type(self) -> u8 {
         match self {

@@ -127,6 +127,8 @@ pub struct PlayoutCounters {
     pub played_bytes: u64,
     /// Bytes that flushes took away.
     pub flushed_bytes: u64,
+    /// Bytes of silence that were left out to make up for a wait.
+    pub skipped_bytes: u64,
     /// Bytes refused because the queue was full.
     pub refused_bytes: u64,
     /// Markers refused because too many were pending.
@@ -326,13 +328,27 @@ impl Playout {
         TickResult::Audio { bytes: take }
     }
 
-    /// A tick of the RTP clock that takes no audio because its start is held back: markers with nothing left
-    /// before them fire, `frame` is silence.
+    /// A tick of the RTP clock that takes no audio because its start is held back, or because its packet carries a
+    /// digit: markers with nothing left before them fire, `frame` is silence.
     pub fn hold_tick(&mut self, frame: &mut [u8]) {
         if !self.paused {
             self.fire_played();
         }
         frame.fill(self.law.silence());
+    }
+
+    /// Leaves `bytes` of silence out, if at least twice as many lie next: the way back for a queue that had to wait.
+    /// What is left out counts as played, for nothing was to be heard. Returns whether it did.
+    pub fn skip_silence(&mut self, bytes: usize) -> bool {
+        let next = self.audio.iter().take(2 * bytes);
+        let is_silent = next.len() == 2 * bytes && next.copied().all(|code| self.law.is_silence(code));
+        if self.paused || !is_silent {
+            return false;
+        }
+        self.audio.drain(..bytes);
+        self.position += bytes as u64;
+        self.counters.skipped_bytes += bytes as u64;
+        true
     }
 
     /// The next marker whose time has come, in order.

@@ -12,12 +12,13 @@
 //!
 //! RFC 3550; RFC 3551; RFC 4733; RFC 5761 section 4.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::dtmf::{Digit, DtmfReceiver, DtmfSender};
 use crate::g711::{self, Law};
-use crate::jitter::JitterBuffer;
+use crate::jitter::{self, JitterBuffer};
 use crate::latch::{Admission, Latch, LatchPolicy};
 use crate::rtp::packet::{self, HEADER_BYTES, Packet};
 use crate::rtp::receive::{Receiver, Reception};
@@ -31,6 +32,11 @@ use crate::{FRAME_BYTES, SAMPLE_RATE_HZ};
 const COMFORT_NOISE: u8 = 13;
 /// Largest payload that is converted and taken, in bytes: 200 ms.
 const PAYLOAD_MAX: usize = 1_600;
+/// Audio kept that came before the stream began, in bytes and packets: 2 s, in which an ACK that was lost twice is
+/// there. Of more the oldest is let go.
+const EARLY_BYTES_MAX: usize = 16_000;
+const EARLY_PACKETS_MAX: usize = 200;
+
 /// What a session is made of.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
@@ -93,6 +99,8 @@ pub struct RtpStatistics {
     pub out_of_order: u64,
     /// Packets that came twice.
     pub duplicates: u64,
+    /// Packets that came before the stream began, more than are kept until then.
+    pub early_dropped: u64,
     /// Packets that came after their place had been made up.
     pub late: u64,
     /// Frames towards the agent of which some part was made up.
@@ -142,6 +150,9 @@ pub struct Session {
     receiver: Receiver,
     /// There from the start of the stream towards the agent.
     timeline: Option<JitterBuffer>,
+    /// What the peer said before that: it is told first, so that a first word is whole.
+    early: VecDeque<Early>,
+    early_bytes: usize,
     dtmf: DtmfReceiver,
     sender: Sender,
     dtmf_sender: DtmfSender,
@@ -149,6 +160,8 @@ pub struct Session {
     /// Where the peer's reports come from.
     rtcp_source: Option<SocketAddr>,
     last_received: Option<Instant>,
+    /// When the stream towards the agent began.
+    started_us: i64,
     /// One packet's audio while it is converted to the owner's law.
     converted: Vec<u8>,
     statistics: RtpStatistics,
@@ -166,21 +179,28 @@ impl Session {
             parameters,
             receiver: Receiver::default(),
             timeline: None,
+            early: VecDeque::new(),
+            early_bytes: 0,
             dtmf: DtmfReceiver::default(),
             sender: Sender::new(ssrc, first_sequence, first_timestamp),
             dtmf_sender: DtmfSender::default(),
             reports: Reports::new(seed, now),
             rtcp_source: None,
             last_received: None,
+            started_us: 0,
             converted: Vec::new(),
             statistics: RtpStatistics::default(),
         }
     }
 
-    /// Begins the stream towards the agent, with a frame for every 20 ms from here on, and the reports.
+    /// Begins the stream towards the agent, with a frame for every 20 ms from here on, and the reports. What
+    /// the peer has said since it had our answer comes first, at once, with the time it came at.
     pub fn start(&mut self, now: Instant) {
         if self.timeline.is_none() {
-            self.timeline = Some(JitterBuffer::new(self.law, self.microseconds(now)));
+            let begin_us =
+                self.early.front().map_or_else(|| self.microseconds(now), |early| early.arrival_us);
+            self.timeline = Some(JitterBuffer::new(self.law, begin_us));
+            self.started_us = self.microseconds(now);
             self.reports.schedule(now);
         }
     }
@@ -224,6 +244,9 @@ impl Session {
                 if let Some(timeline) = &mut self.timeline {
                     timeline.restart();
                 }
+                // Another source, or the same begun anew: the numbers of what is kept mean something else.
+                self.early.clear();
+                self.early_bytes = 0;
                 extended
             }
             Reception::Duplicate | Reception::Unconfirmed => {
@@ -254,8 +277,12 @@ impl Session {
     pub fn poll_ingress(&mut self, now: Instant) -> Option<IngressFrame> {
         let now_us = self.microseconds(now);
         self.dtmf.expire(now_us);
-        let frame = self.timeline.as_mut()?.poll(now_us)?;
-        let arrived = frame.arrival_us.map(|at_us| self.epoch + Duration::from_micros(at_us.max(0) as u64));
+        let frame = self.poll_timeline(now_us)?;
+        // How long early audio waited for the start says nothing of the delay that is added here.
+        let arrived = frame
+            .arrival_us
+            .filter(|at_us| *at_us >= self.started_us)
+            .map(|at_us| self.epoch + Duration::from_micros(at_us.max(0) as u64));
         let timestamp_ms = frame.index * 20;
         Some(IngressFrame { audio: frame.audio, timestamp_ms, concealed: frame.concealed, arrived })
     }
@@ -316,9 +343,18 @@ impl Session {
         self.parameters.telephone_event.is_some() && self.dtmf_sender.push(digit, duration_ms)
     }
 
-    /// Whether digits are being sent or wait to be: audio given to [`Session::send_frame`] may be lost.
+    /// Whether digits are being sent or wait to be; [`Session::sends_digit_next`] tells whose turn it is.
     pub fn is_sending_dtmf(&self) -> bool {
         self.parameters.telephone_event.is_some() && self.dtmf_sender.is_active()
+    }
+
+    /// Whether the next [`Session::send_frame`] will send a digit and let its audio go: who has audio that can
+    /// wait keeps it for the tick after.
+    pub fn sends_digit_next(&self) -> bool {
+        self.parameters.telephone_event.is_some()
+            && self.parameters.direction.sends()
+            && self.latch.destination().is_some()
+            && self.dtmf_sender.takes_next_tick()
     }
 
     /// A report that is due. Appends it to `out` and says where it goes. With
@@ -413,8 +449,39 @@ impl Session {
             }
             Content::Nothing => {}
         }
-        if let Some(timeline) = &mut self.timeline {
-            timeline.push(extended, header.timestamp, &self.converted, arrival_us);
+        match &mut self.timeline {
+            Some(timeline) if self.early.is_empty() => {
+                timeline.push(extended, header.timestamp, &self.converted, arrival_us);
+            }
+            Some(_) | None => self.keep_early(extended, header.timestamp, arrival_us),
+        }
+    }
+
+    fn keep_early(&mut self, extended: u64, timestamp: u32, arrival_us: i64) {
+        let audio = self.converted.clone();
+        self.early_bytes += audio.len();
+        self.early.push_back(Early { extended, timestamp, arrival_us, audio });
+        while self.early_bytes > EARLY_BYTES_MAX || self.early.len() > EARLY_PACKETS_MAX {
+            let Some(oldest) = self.early.pop_front() else { break };
+            self.early_bytes -= oldest.audio.len();
+            self.statistics.early_dropped += 1;
+        }
+    }
+
+    /// Early packets enter the timeline each at the moment it came, as if the stream had begun with the first.
+    fn poll_timeline(&mut self, now_us: i64) -> Option<jitter::Frame> {
+        let timeline = self.timeline.as_mut()?;
+        loop {
+            let until_us = self.early.front().map_or(now_us, |early| early.arrival_us);
+            if let Some(frame) = timeline.poll(until_us) {
+                return Some(frame);
+            }
+            let early = self.early.pop_front()?;
+            self.early_bytes -= early.audio.len();
+            timeline.push(early.extended, early.timestamp, &early.audio, early.arrival_us);
+            if self.early.is_empty() {
+                self.early = VecDeque::new();
+            }
         }
     }
 
@@ -450,6 +517,15 @@ impl Session {
     fn microseconds(&self, now: Instant) -> i64 {
         now.saturating_duration_since(self.epoch).as_micros() as i64
     }
+}
+
+/// A packet's audio that came before the stream began.
+#[derive(Debug)]
+struct Early {
+    extended: u64,
+    timestamp: u32,
+    arrival_us: i64,
+    audio: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]

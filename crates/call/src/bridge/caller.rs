@@ -139,6 +139,16 @@ impl Caller {
         session.send_frame(now, audio, buffer)
     }
 
+    /// Whether the packet of the next tick carries a digit instead of audio.
+    pub(super) fn sends_digit_next(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::sends_digit_next)
+    }
+
+    /// Whether digits are being sent or wait to be.
+    pub(super) fn is_sending_digits(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_sending_dtmf)
+    }
+
     pub(super) fn send_digit(&mut self, digit: char, duration_ms: u32) -> bool {
         self.session
             .as_mut()

@@ -281,7 +281,7 @@ pub struct BridgeStatistics {
     pub marks_played: u64,
     /// Frames of the agent that were not understood.
     pub protocol_errors: u32,
-    /// Agent audio lost to a full queue, in milliseconds.
+    /// Agent audio lost to a full queue, or to more digits than speech waits for, in milliseconds.
     pub overflow_ms: u64,
     /// Egress ticks that were run late enough to be skipped (the driver was away for longer than the catch-up
     /// bound).

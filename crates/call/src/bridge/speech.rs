@@ -34,6 +34,10 @@ const MARGIN_STEP: Duration = Duration::from_millis(20);
 /// Audio that comes this soon after the queue ran dry was meant to be in time.
 const LATE: Duration = Duration::from_millis(60);
 
+/// How long speech may wait, in all, while digits are sent in its place: more than a card number takes. It is caught up
+/// with in the silences of an agent that never stops sending; what comes beyond is let go, and counted.
+const DIGITS_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// More than this at once is a burst and need not be waited with.
 const BURST_MS: u64 = 60;
 
@@ -94,6 +98,10 @@ pub(super) struct Speech {
     pacing: Pacing,
     pushed_bytes: u64,
     played_bytes: u64,
+    /// By how much speech is late because it waited for digits, and whether it has waited as long as it may.
+    waited_bytes: usize,
+    is_let_go: bool,
+    is_skip_due: bool,
     pub(super) flushes: u64,
     pub(super) marks_played: u64,
     pub(super) overflow_bytes: u64,
@@ -126,6 +134,9 @@ impl Speech {
             pacing: Pacing::default(),
             pushed_bytes: 0,
             played_bytes: 0,
+            waited_bytes: 0,
+            is_let_go: false,
+            is_skip_due: false,
             flushes: 0,
             marks_played: 0,
             overflow_bytes: 0,
@@ -156,6 +167,7 @@ impl Speech {
             self.collect_fired();
             return 0;
         }
+        self.catch_up(frame.len());
         let result = self.queue.tick(frame);
         self.collect_fired();
         self.check_watermarks();
@@ -167,6 +179,9 @@ impl Speech {
                 bytes
             }
             TickResult::Silence => {
+                if self.queue.is_empty() {
+                    self.waited_bytes = 0;
+                }
                 if self.flow == Flow::Playing && self.queue.is_empty() {
                     self.flow = Flow::Waiting;
                     self.dry_at = Some(due);
@@ -176,6 +191,25 @@ impl Speech {
                 0
             }
         }
+    }
+
+    /// A tick whose packet carries a digit: what is queued waits for the next, up to the bound, so that nothing of it is
+    /// lost; marks whose audio has left are told.
+    pub(super) fn wait_tick(&mut self, frame: &mut [u8]) {
+        let may_wait = self.waited_bytes + frame.len() <= bytes_of(DIGITS_WAIT_MAX);
+        if may_wait || self.queue.is_paused() {
+            self.queue.hold_tick(frame);
+            self.waited_bytes +=
+                if self.queue.is_empty() || self.queue.is_paused() { 0 } else { frame.len() };
+        } else if let TickResult::Audio { bytes } = self.queue.tick(frame) {
+            self.played_bytes += bytes as u64;
+            self.overflow_bytes += bytes as u64;
+            if !std::mem::replace(&mut self.is_let_go, true) {
+                let dropped_ms = u32::try_from(bytes / BYTES_PER_MS).unwrap_or(u32::MAX);
+                self.report(BridgeEvent::QueueOverflow { dropped_ms });
+            }
+        }
+        self.collect_fired();
     }
 
     /// What the tick due at `due`, which carried `bytes` of audio, tells of the agent's pace.
@@ -198,6 +232,7 @@ impl Speech {
         self.flow = Flow::Waiting;
         self.waiting_since = None;
         self.dry_at = None;
+        self.waited_bytes = 0;
         self.flushes += 1;
         self.collect_fired();
         self.names.clear();
@@ -315,6 +350,19 @@ impl Speech {
         self.next_mark += 1;
         self.names.push_back((id, name.map(Box::from)));
         Ok(())
+    }
+
+    /// Speech that waited for digits leaves out every second frame of the agent's silence until it is in time again.
+    fn catch_up(&mut self, frame_bytes: usize) {
+        self.is_let_go = false;
+        if self.waited_bytes < frame_bytes {
+            return;
+        }
+        self.is_skip_due = !self.is_skip_due;
+        if self.is_skip_due && self.queue.skip_silence(frame_bytes) {
+            self.waited_bytes -= frame_bytes;
+            self.played_bytes += frame_bytes as u64;
+        }
     }
 
     /// Speech of a paced agent starts a little after its first audio came, so that the next may come a little late.

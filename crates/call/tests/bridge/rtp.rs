@@ -6,7 +6,7 @@ use tandem_agent::FrameKind;
 use tandem_call::bridge::{BridgeCommand, BridgeEvent};
 use tandem_media::{Direction, Law, MediaParameters, g711};
 
-use crate::agents::asterisk_echo;
+use crate::agents::{asterisk_echo, twilio_mark, twilio_media};
 use crate::world::{MS, World, plan, silent};
 
 const ASTERISK: &str = r#"{"dialect":"asterisk"}"#;
@@ -40,6 +40,44 @@ fn the_start_messages_come_first_and_audio_follows_without_waiting_for_rtp() {
         assert!(text.contains(&format!(r#""chunk":"{}","timestamp":"{}""#, index + 1, index * 20)), "{text}");
     }
     assert!(texts.len() >= 2 + 4, "{}", texts.len());
+}
+
+/// What the agent has been told of the caller, in order.
+fn told_audio(world: &World) -> Vec<u8> {
+    let frames = world.agent_got.iter().filter(|frame| frame.1 == FrameKind::Binary);
+    frames.flat_map(|frame| frame.2.iter().copied()).collect()
+}
+
+/// A caller speaks from the 200 on; the ACK comes when it comes. Nothing is told before, and the first word is whole.
+#[test]
+fn what_the_caller_says_before_the_start_is_told_whole_and_at_once() {
+    for late_ms in [10, 30, 200, 1500] {
+        let mut world = World::new(plan(ASTERISK, Law::Mulaw), silent());
+        world.run(MS * late_ms);
+        assert!(world.agent_got.is_empty());
+        world.command(BridgeCommand::Start);
+        let at_once = told_audio(&world).len() / 160;
+        assert_eq!(at_once, (late_ms as usize + 13) / 20, "{late_ms} ms: all that had come");
+        world.run(Duration::from_secs(2));
+        let told = told_audio(&world);
+        assert!(told[..] == world.peer.spoken[..told.len()], "{late_ms} ms: from the first sample on");
+        assert!(world.peer.spoken.len() - told.len() <= 160);
+        let statistics = world.bridge.statistics();
+        assert!(statistics.inbound_delay.max() <= MS, "the wait for the ACK is no delay of ours");
+    }
+}
+
+/// Two seconds are kept: in that time an ACK that was lost twice is there.
+#[test]
+fn of_a_long_wait_the_last_two_seconds_are_told() {
+    let mut world = World::new(plan(ASTERISK, Law::Mulaw), silent());
+    world.run(Duration::from_secs(7));
+    let spoken = world.peer.spoken.len();
+    world.command(BridgeCommand::Start);
+    assert!(told_audio(&world)[..] == world.peer.spoken[spoken - 16_000..]);
+    assert_eq!(world.bridge.statistics().rtp.early_dropped, 250);
+    world.run(Duration::from_secs(1));
+    assert!(told_audio(&world)[..] == world.peer.spoken[spoken - 16_000..]);
 }
 
 #[test]
@@ -253,6 +291,76 @@ fn digits_asked_for_by_the_agent_or_the_engine_leave_as_events() {
     }
     assert_eq!(ended.iter().map(|(_, event)| *event).collect::<Vec<_>>(), [1, 11, 9]);
     assert!(world.heard.windows(2).all(|pair| pair[1].sequence == pair[0].sequence.wrapping_add(1)));
+}
+
+/// The audio that was due while digits were sent comes after them, sample by sample; marks are told when theirs has left.
+#[test]
+fn agent_audio_waits_for_digits_and_loses_nothing() {
+    let mut world = World::started(TWILIO, Law::Mulaw, silent());
+    world.peer.is_sending = false;
+    world.run(1010 * MS);
+    let speech: Vec<u8> = (0..8000_u32).map(|at| (at * 37 % 120) as u8 + 1).collect();
+    world.say_text(&twilio_media(&speech));
+    world.say_text(&twilio_mark("end"));
+    world.run(300 * MS);
+    world.command(BridgeCommand::SendDtmf { digits: "15".into(), duration_ms: 100 });
+    world.run(3000 * MS);
+    let digits = world.heard.iter().filter(|packet| packet.payload_type == 101).count();
+    // Each digit lasts five packets, of which the last comes three times.
+    assert_eq!(digits, 14);
+    let audio: Vec<u8> = world
+        .heard
+        .iter()
+        .filter(|packet| packet.payload_type == 0)
+        .flat_map(|packet| packet.payload.iter().copied())
+        .filter(|byte| *byte != Law::Mulaw.silence())
+        .collect();
+    assert!(audio == speech, "{} of {} samples", audio.len(), speech.len());
+    let last = world.heard.iter().rposition(|packet| packet.payload.contains(&speech[7999])).unwrap();
+    let mark =
+        world.texts().into_iter().find(|(_, text)| text.contains("\"end\"")).expect("the mark is told").0;
+    assert_eq!(mark, world.heard[last].at - world.start + 20 * MS);
+    assert_eq!(world.bridge.statistics().heard_ms, 1000);
+}
+
+/// An agent that never stops sending is late by what its audio waited, and catches up where it is silent.
+#[test]
+fn the_wait_for_digits_is_made_up_in_silence_and_bounded() {
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.peer.is_sending = false;
+    for frame in 0..1500_u32 {
+        let is_pause = frame % 50 >= 25;
+        let audio = [if is_pause { 0xff } else { 0x12 }; 160];
+        world.post(world.start + MS * (20 * frame + 3), FrameKind::Binary, audio.to_vec());
+    }
+    world.run(Duration::from_secs(1));
+    world.command(BridgeCommand::SendDtmf { digits: "12345".into(), duration_ms: 160 });
+    world.run(Duration::from_secs(3));
+    let queued = |world: &World| world.bridge.statistics().queue_peak_ms;
+    assert!((1000..1150).contains(&queued(&world)), "five times 200 ms: {}", queued(&world));
+    world.run(Duration::from_secs(27));
+    let words = played_words(&world);
+    assert_eq!(words, 30 * 25 * 160, "no word is lost");
+    let last = world.heard.iter().rposition(|packet| packet.payload.contains(&0x12)).unwrap();
+    let ended = world.heard[last].at - world.start;
+    assert!(ended < Duration::from_millis(29_500 + 120), "in time again: {ended:?}");
+
+    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    world.peer.is_sending = false;
+    world.say(FrameKind::Binary, &[0x12; 160_000]);
+    world.run(Duration::from_secs(1));
+    world.command(BridgeCommand::SendDtmf { digits: "9".repeat(3), duration_ms: 4000 });
+    world.run(Duration::from_secs(30));
+    let statistics = world.bridge.statistics();
+    assert!((7_000..7_200).contains(&statistics.overflow_ms), "{}", statistics.overflow_ms);
+    assert_eq!(played_words(&world) as u64 / 8 + statistics.overflow_ms, 20_000);
+    let overflows = world.events.iter().filter(|event| matches!(event.1, BridgeEvent::QueueOverflow { .. }));
+    assert!(overflows.count() >= 1, "and it is said");
+}
+
+fn played_words(world: &World) -> usize {
+    let audio = world.heard.iter().filter(|packet| packet.payload_type == 0);
+    audio.flat_map(|packet| &packet.payload).filter(|byte| **byte == 0x12).count()
 }
 
 #[test]
