@@ -7,26 +7,24 @@
 //!
 //! Refuses to decide anything about a call: no SIP status and no media address is chosen here.
 
+mod handle;
+mod media_path;
+mod sending;
+
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tandem_call::{
-    AgentFailure, BridgeFailure, CallId, Census, Command, Engine, HangUpCommand, Input, Output,
-    bridge::{AgentPlan, BridgePlan},
-};
-use tandem_sip::{Flow, Target, Transmit, TransmitId, Transport};
+use tandem_call::{CallId, Command, Engine, HangUpCommand, Input, Output};
+use tandem_sip::{Flow, TransmitId};
 use tokio::{
     sync::mpsc,
-    task::{AbortHandle, JoinHandle},
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep_until},
 };
 
@@ -38,13 +36,19 @@ use crate::{
     media::{Media, MediaEvent},
     net::{
         local_address::LocalAddresses,
-        resolve,
-        tcp::{Connection, Connections, Outgoing},
+        tcp::{Connection, Connections},
         udp::UdpListeners,
-        ws_connect::{Connected, DialError, DialRequest, Dialler},
+        ws_connect::Dialler,
     },
     routing::TableUpdate,
     telemetry,
+};
+
+pub use self::handle::{Ended, EngineCounts, Gauges, SignallingHandle};
+use self::{
+    handle::Control,
+    media_path::{Call, Dialled},
+    sending::Resolved,
 };
 
 /// Messages from the network that may wait.
@@ -55,12 +59,6 @@ const NETWORK_BATCH: usize = 64;
 const CONTROL_QUEUE: usize = 256;
 /// Finished dials and look-ups that may wait; each is announced by a task of its own, which waits.
 const RESULT_QUEUE: usize = 256;
-/// Names looked up at once.
-const LOOKUPS: usize = 64;
-/// How long a look-up may take.
-const LOOKUP_TIME: Duration = Duration::from_secs(3);
-/// How long an answer of the resolver is used, and how many are kept.
-const LOOKUP_KEPT: (Duration, usize) = (Duration::from_secs(30), 1_024);
 /// How often queues and ports are looked after.
 const ATTENDANCE: Duration = Duration::from_millis(100);
 
@@ -100,94 +98,6 @@ pub enum NetInput {
     },
 }
 
-/// What the rest of the process asks of signalling.
-#[derive(Debug)]
-enum Control {
-    Drain { until: Instant },
-    Stop,
-}
-
-/// Signalling has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server is shutting down")]
-pub struct Ended;
-
-/// Speaks to the signalling task. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct SignallingHandle {
-    control: mpsc::Sender<Control>,
-    gauges: Arc<Gauges>,
-}
-
-impl SignallingHandle {
-    /// Refuses new calls from now on and ends those that remain at `until`.
-    ///
-    /// # Errors
-    /// [`Ended`].
-    pub async fn drain(&self, until: Instant) -> Result<(), Ended> {
-        self.control.send(Control::Drain { until }).await.map_err(|_| Ended)
-    }
-
-    /// Ends the task.
-    pub async fn stop(&self) {
-        let _ = self.control.send(Control::Stop).await;
-    }
-
-    /// Calls open at this moment.
-    #[must_use]
-    pub fn calls(&self) -> usize {
-        self.gauges.calls.load(Ordering::Relaxed)
-    }
-
-    /// Whether new calls are refused.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.gauges.is_draining.load(Ordering::Relaxed)
-    }
-
-    /// What signalling counts.
-    #[must_use]
-    pub fn gauges(&self) -> Arc<Gauges> {
-        Arc::clone(&self.gauges)
-    }
-}
-
-/// A copy of what the engine counted and holds.
-#[derive(Debug, Clone, Default)]
-pub struct EngineCounts {
-    /// The engine.
-    pub calls: tandem_call::Counters,
-    /// Its SIP endpoint.
-    pub sip: tandem_sip::Counters,
-    /// What both hold.
-    pub held: Census,
-}
-
-/// What signalling counts for others to read.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    /// Calls open now, those included whose record is not written yet.
-    pub calls: AtomicUsize,
-    /// Calls whose agent is being dialled.
-    pub dialling: AtomicUsize,
-    /// Inputs handed to the engine.
-    pub inputs: AtomicU64,
-    /// Inputs whose working ended in a fault of ours.
-    pub panics: AtomicU64,
-    /// Messages that could not be sent.
-    pub transmit_failures: AtomicU64,
-    /// Calls that ended, each with its record.
-    pub records: AtomicU64,
-    /// Verdicts given.
-    pub verdicts: AtomicU64,
-    /// Longest time one turn of the task took, in microseconds.
-    pub longest_turn_us: AtomicU64,
-    /// What the engine counted and holds; copied now and then.
-    pub engine: Mutex<EngineCounts>,
-    /// New calls are refused.
-    pub is_draining: AtomicBool,
-}
-
 /// What signalling is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -217,26 +127,6 @@ pub struct Parts {
     pub media_address: Option<IpAddr>,
     /// For the bridges' random numbers.
     pub seed: u64,
-}
-
-struct Dialled {
-    call: CallId,
-    outcome: Result<Connected, DialError>,
-}
-
-struct Resolved {
-    transport: Transport,
-    name: (String, u16),
-    addresses: Vec<SocketAddr>,
-    waiting: Outgoing,
-}
-
-/// What signalling keeps of a call.
-struct Call {
-    /// Dialled when the ports are bound.
-    agent: Option<AgentPlan>,
-    dial: Option<AbortHandle>,
-    span: tracing::Span,
 }
 
 struct Signalling {
@@ -348,58 +238,6 @@ impl Signalling {
         }
     }
 
-    fn media(&mut self, event: MediaEvent) {
-        match event {
-            MediaEvent::Opened { call, rtp } => {
-                self.engine(Input::BridgeOpened { call, rtp });
-                self.dial(call);
-            }
-            MediaEvent::Failed { call, cause } => self.engine(Input::BridgeFailed { call, cause }),
-            MediaEvent::Bridge { call, event } => self.engine(Input::Bridge { call, event }),
-            MediaEvent::Closed { call, statistics } => {
-                telemetry::measure_bridge(&statistics);
-                self.engine(Input::BridgeClosed { call, statistics });
-            }
-        }
-    }
-
-    fn dialled(&mut self, dialled: Dialled) {
-        let Dialled { call, outcome } = dialled;
-        self.gauges.dialling.fetch_sub(1, Ordering::Relaxed);
-        let Some(known) = self.calls.get_mut(&call) else {
-            return;
-        };
-        known.dial = None;
-        match outcome {
-            Ok(connected) => {
-                tracing::debug!(parent: &known.span, peer = %connected.peer, "the agent is connected");
-                // The media thread takes commands in order, so it holds the socket before it is told to start.
-                self.parts.media.attach(call, connected);
-                self.engine(Input::AgentConnected { call });
-            }
-            Err(error) => {
-                tracing::info!(parent: &known.span, %error, "the agent was not reached");
-                self.engine(Input::AgentRefused { call, cause: failure_of(&error) });
-            }
-        }
-    }
-
-    fn resolved(&mut self, resolved: Resolved) {
-        let Resolved { transport, name, addresses, waiting } = resolved;
-        self.lookups -= 1;
-        let first = addresses.first().copied();
-        if !addresses.is_empty() {
-            if self.names.len() >= LOOKUP_KEPT.1 {
-                self.names.clear();
-            }
-            self.names.insert(name, (clock::now() + LOOKUP_KEPT.0, addresses));
-        }
-        match first {
-            Some(remote) => self.send_to(transport, None, remote, waiting),
-            None => self.transmit_failed(waiting.id),
-        }
-    }
-
     fn attend(&mut self) {
         self.parts.media.attend(clock::now());
         let engine = &self.parts.engine;
@@ -463,141 +301,6 @@ impl Signalling {
             Output::Ladder { call, account, rungs } => self.parts.ladders.keep(call, account, rungs),
         }
     }
-
-    fn open(&mut self, call: CallId, plan: BridgePlan) {
-        let span = tracing::info_span!("call", execution_id = %call, account = %plan.account);
-        tracing::info!(parent: &span, "call begins");
-        let agent = Some(plan.agent.clone());
-        self.calls.insert(call, Call { agent, dial: None, span });
-        self.gauges.calls.store(self.calls.len(), Ordering::Relaxed);
-        let peer = plan.media.as_ref().map_or(plan.peer, |media| media.remote.ip());
-        // On hold the peer may name 0.0.0.0 (RFC 3264 section 8.4); its signalling address tells the way.
-        let peer = if peer.is_unspecified() { plan.peer } else { peer };
-        let wildcard: IpAddr =
-            if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let public = self.parts.media_address.filter(|public| public.is_ipv4() == peer.is_ipv4());
-        let advertised = match public {
-            Some(public) => Ok(public),
-            None => self
-                .locals
-                .towards(SocketAddr::new(wildcard, 0), peer, clock::now())
-                .map(|address| address.ip()),
-        };
-        match advertised {
-            Ok(advertised) => {
-                self.seeds = self.seeds.wrapping_add(0x9E37_79B9_7F4A_7C15);
-                let seed = self.seeds;
-                self.parts.media.open(plan, wildcard, advertised, seed);
-            }
-            Err(error) => {
-                tracing::warn!(execution_id = %call, %peer, %error, "there is no route to the caller's media");
-                self.engine(Input::BridgeFailed { call, cause: BridgeFailure::System });
-            }
-        }
-    }
-
-    fn close(&mut self, call: CallId) {
-        if let Some(known) = self.calls.get_mut(&call) {
-            known.agent = None;
-            if let Some(dial) = known.dial.take() {
-                dial.abort();
-                self.gauges.dialling.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        if self.parts.media.holds(call) {
-            self.parts.media.close(call);
-        } else {
-            self.engine(Input::BridgeClosed { call, statistics: Box::default() });
-        }
-    }
-
-    /// Dials the call's agent, and its fallback if the first cannot be reached.
-    fn dial(&mut self, call: CallId) {
-        let Some(known) = self.calls.get_mut(&call) else {
-            return;
-        };
-        let Some(agent) = known.agent.take() else {
-            return;
-        };
-        let dialler = self.parts.dialler.clone();
-        let results = self.dialled.0.clone();
-        self.gauges.dialling.fetch_add(1, Ordering::Relaxed);
-        let task = tokio::spawn(async move {
-            let mut request =
-                DialRequest { url: agent.url, headers: agent.headers, subprotocol: agent.subprotocol };
-            let mut outcome = dialler.dial(&request).await;
-            if let (Err(error), Some(fallback)) = (&outcome, agent.fallback_url) {
-                tracing::debug!(execution_id = %call, %error, "the agent's fallback is tried");
-                request.url = fallback;
-                outcome = dialler.dial(&request).await;
-            }
-            let _ = results.send(Dialled { call, outcome }).await;
-        });
-        known.dial = Some(task.abort_handle());
-    }
-
-    fn transmit(&mut self, transmit: Transmit) {
-        let Transmit { id, target, payload } = transmit;
-        let outgoing = Outgoing { id, payload };
-        match target {
-            Target::Flow(flow) if flow.connection != 0 => {
-                if self.parts.connections.send(flow, outgoing).is_err() {
-                    self.transmit_failed(id);
-                }
-            }
-            Target::Flow(flow) => self.send_to(flow.transport, Some(flow.local), flow.remote, outgoing),
-            Target::Address { transport, local, remote } => self.send_to(transport, local, remote, outgoing),
-            Target::Name { transport, host, port } => {
-                let port = port.unwrap_or_else(|| transport.default_port());
-                self.send_to_name(transport, (host, port), outgoing);
-            }
-            Target::Close(flow) => self.parts.connections.close(flow),
-        }
-    }
-
-    fn send_to(
-        &mut self,
-        transport: Transport,
-        local: Option<SocketAddr>,
-        remote: SocketAddr,
-        outgoing: Outgoing,
-    ) {
-        let id = outgoing.id;
-        let sent = match transport {
-            Transport::Udp => self.parts.udp.send(local, remote, &outgoing.payload).is_ok(),
-            Transport::Tcp => self.parts.connections.send_to(remote, outgoing).is_ok(),
-            // No TLS connection is ever opened; one that a peer opened is addressed by its flow.
-            Transport::Tls => false,
-        };
-        if !sent {
-            self.transmit_failed(id);
-        }
-    }
-
-    fn send_to_name(&mut self, transport: Transport, name: (String, u16), outgoing: Outgoing) {
-        if let Some((until, addresses)) = self.names.get(&name)
-            && *until > clock::now()
-            && let Some(remote) = addresses.first().copied()
-        {
-            self.send_to(transport, None, remote, outgoing);
-            return;
-        }
-        if self.lookups >= LOOKUPS {
-            self.transmit_failed(outgoing.id);
-            return;
-        }
-        self.lookups += 1;
-        let results = self.resolved.0.clone();
-        tokio::spawn(async move {
-            let addresses = resolve::lookup(&name.0, name.1, LOOKUP_TIME).await.unwrap_or_default();
-            let _ = results.send(Resolved { transport, name, addresses, waiting: outgoing }).await;
-        });
-    }
-
-    fn transmit_failed(&mut self, id: TransmitId) {
-        self.gauges.transmit_failures.fetch_add(1, Ordering::Relaxed);
-        self.engine(Input::TransmitFailed { transmit: id });
-    }
 }
 
 /// The engine's word for what the API wants.
@@ -605,19 +308,5 @@ fn command_of(command: CallCommand) -> Command {
     match command {
         CallCommand::HangUp(call) => Command::HangUp { call, as_what: HangUpCommand::Stop },
         CallCommand::Complete(call) => Command::HangUp { call, as_what: HangUpCommand::Complete },
-    }
-}
-
-/// The engine's word for a failed dial.
-fn failure_of(error: &DialError) -> AgentFailure {
-    match error {
-        DialError::Url(_) | DialError::Header(_) => AgentFailure::BadUrl,
-        DialError::Resolve { .. } => AgentFailure::NameUnknown,
-        DialError::Fenced { .. } => AgentFailure::Forbidden,
-        DialError::Connect { .. } | DialError::Dropped { .. } => AgentFailure::Unreachable,
-        DialError::Tls { .. } => AgentFailure::Tls,
-        DialError::Status { status, .. } => AgentFailure::Status(*status),
-        DialError::Upgrade(_) => AgentFailure::NotWebSocket,
-        DialError::Timeout(_) => AgentFailure::Timeout,
     }
 }

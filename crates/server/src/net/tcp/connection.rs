@@ -1,0 +1,290 @@
+//! One task per connection, and signalling's end of each.
+//!
+//! Bounded: bytes waiting to be written, the time a new connection may take until it has deserved an answer,
+//! idle time, and the time a write may take. Refuses to look into the bytes: framing is the core's.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use bytes::{Bytes, BytesMut};
+use tandem_sip::{Flow, TransmitId, Transport};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    sync::{Notify, mpsc},
+    task::AbortHandle,
+    time::timeout,
+};
+
+use super::bounds::{Place, TcpCounters, TcpShared};
+use crate::signalling::NetInput;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 16 * 1024;
+/// Messages waiting to be written on one connection.
+pub(super) const WRITE_QUEUE: usize = 256;
+/// Bytes waiting to be written on one connection: four of the largest messages.
+const WRITE_QUEUE_BYTES: usize = 256 * 1024;
+
+/// A message to be written, and how to name it if that fails.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The transmission, for a report of failure.
+    pub id: TransmitId,
+    /// The bytes.
+    pub payload: Bytes,
+}
+
+/// Signalling's end of one connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where messages wait. Dropping it closes the connection after the last of them.
+    queue: mpsc::Sender<Outgoing>,
+    waiting: Arc<AtomicUsize>,
+    proven: Arc<AtomicBool>,
+    stalled: Arc<Notify>,
+    abort: AbortHandle,
+}
+
+/// The connections, as the signalling task holds them.
+#[derive(Debug)]
+pub struct Connections {
+    shared: Arc<TcpShared>,
+    open: BTreeMap<u64, (SocketAddr, Connection)>,
+    by_remote: BTreeMap<SocketAddr, u64>,
+}
+
+impl Connections {
+    /// No connection yet.
+    #[must_use]
+    pub fn new(shared: Arc<TcpShared>) -> Self {
+        Self { shared, open: BTreeMap::new(), by_remote: BTreeMap::new() }
+    }
+
+    /// Takes over signalling's end of an accepted connection.
+    pub fn opened(&mut self, flow: Flow, connection: Connection) {
+        self.by_remote.insert(flow.remote, flow.connection);
+        self.open.insert(flow.connection, (flow.remote, connection));
+    }
+
+    /// Forgets a connection.
+    pub fn closed(&mut self, flow: Flow) {
+        self.forget(flow.connection);
+    }
+
+    /// Sends on an open connection; hands the message back if that is gone or does not keep up.
+    ///
+    /// # Errors
+    /// The message, unsent.
+    pub fn send(&mut self, flow: Flow, outgoing: Outgoing) -> Result<(), Outgoing> {
+        match self.open.get(&flow.connection) {
+            Some((_, connection)) => connection.send(outgoing, &self.shared.counters),
+            None => Err(outgoing),
+        }
+    }
+
+    /// Sends to an address: on an open connection to it if there is one (RFC 3261 section 18.1.1), else on a
+    /// new one.
+    ///
+    /// # Errors
+    /// The message, unsent, when a bound is reached.
+    pub fn send_to(&mut self, remote: SocketAddr, outgoing: Outgoing) -> Result<(), Outgoing> {
+        if let Some((_, connection)) = self.by_remote.get(&remote).and_then(|id| self.open.get(id)) {
+            return connection.send(outgoing, &self.shared.counters);
+        }
+        let Some(place) = self.shared.admit(None) else {
+            return Err(outgoing);
+        };
+        let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let (queue, inbox) = mpsc::channel(WRITE_QUEUE);
+        let parts = Parts::default();
+        let task = tokio::spawn(dial(place, id, remote, inbox, parts.clone()));
+        let connection = parts.connection(queue, task.abort_handle());
+        let sent = connection.send(outgoing, &self.shared.counters);
+        self.by_remote.insert(remote, id);
+        self.open.insert(id, (remote, connection));
+        sent
+    }
+
+    /// Closes a connection once what waits on it has been written.
+    pub fn close(&mut self, flow: Flow) {
+        // Dropping the queue's sender ends the writer after the last message.
+        self.forget(flow.connection);
+    }
+
+    /// Closes everything at once.
+    pub fn abort_all(&mut self) {
+        for (_, connection) in self.open.values() {
+            connection.abort.abort();
+        }
+        self.open.clear();
+        self.by_remote.clear();
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Some((remote, _)) = self.open.remove(&id)
+            && self.by_remote.get(&remote) == Some(&id)
+        {
+            self.by_remote.remove(&remote);
+        }
+    }
+}
+
+impl Connection {
+    fn send(&self, outgoing: Outgoing, counters: &TcpCounters) -> Result<(), Outgoing> {
+        let size = outgoing.payload.len();
+        if self.waiting.load(Ordering::Relaxed) + size > WRITE_QUEUE_BYTES {
+            counters.stalled.fetch_add(1, Ordering::Relaxed);
+            self.stalled.notify_one();
+            return Err(outgoing);
+        }
+        self.waiting.fetch_add(size, Ordering::Relaxed);
+        self.proven.store(true, Ordering::Relaxed);
+        self.queue.try_send(outgoing).map_err(|refused| {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            match refused {
+                mpsc::error::TrySendError::Full(outgoing) => {
+                    counters.stalled.fetch_add(1, Ordering::Relaxed);
+                    self.stalled.notify_one();
+                    outgoing
+                }
+                mpsc::error::TrySendError::Closed(outgoing) => outgoing,
+            }
+        })
+    }
+}
+
+/// What both ends of a connection look at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parts {
+    waiting: Arc<AtomicUsize>,
+    proven: Arc<AtomicBool>,
+    /// Told when the peer does not read: the connection ends, and its end is reported as any other.
+    stalled: Arc<Notify>,
+}
+
+impl Parts {
+    pub(super) fn connection(&self, queue: mpsc::Sender<Outgoing>, abort: AbortHandle) -> Connection {
+        let Self { waiting, proven, stalled } = self.clone();
+        Connection { queue, waiting, proven, stalled, abort }
+    }
+}
+
+/// Opens an outbound connection and serves it. The flow's connection number is given; its local address is
+/// known once the connection stands.
+async fn dial(place: Place, id: u64, remote: SocketAddr, mut inbox: mpsc::Receiver<Outgoing>, parts: Parts) {
+    let shared = Arc::clone(&place.shared);
+    let connected = timeout(shared.limits.patience, TcpStream::connect(remote)).await;
+    let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let wildcard: SocketAddr =
+        if remote.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let mut flow = Flow { transport: Transport::Tcp, local: wildcard, remote, connection: id };
+    match connected.and_then(|stream| stream.local_addr().map(|local| (stream, local))) {
+        Ok((stream, local)) => {
+            flow.local = local;
+            if shared.inputs.send(NetInput::StreamOpened { flow, connection: None }).await.is_err() {
+                return;
+            }
+            serve(&shared, stream, flow, inbox, &parts).await;
+        }
+        Err(error) => {
+            shared.counters.failed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%remote, %error, "an outbound connection failed");
+            inbox.close();
+            while let Some(outgoing) = inbox.recv().await {
+                let _ = shared.inputs.send(NetInput::TransmitFailed { id: outgoing.id }).await;
+            }
+        }
+    }
+    let _ = shared.inputs.send(NetInput::StreamClosed { flow }).await;
+}
+
+pub(super) async fn serve(
+    shared: &TcpShared,
+    stream: TcpStream,
+    flow: Flow,
+    inbox: mpsc::Receiver<Outgoing>,
+    parts: &Parts,
+) {
+    // Messages are small and someone waits for each.
+    let _ = stream.set_nodelay(true);
+    let (reader, writer) = stream.into_split();
+    tokio::select! {
+        () = read(shared, reader, flow, parts) => {}
+        () = write(shared, writer, inbox, parts) => {}
+        () = parts.stalled.notified() => {}
+    }
+}
+
+async fn read(shared: &TcpShared, mut reader: OwnedReadHalf, flow: Flow, parts: &Parts) {
+    let opened = tokio::time::Instant::now();
+    let mut buffer = BytesMut::new();
+    loop {
+        let patience = if parts.proven.load(Ordering::Relaxed) {
+            shared.limits.idle
+        } else {
+            let left = shared.limits.unproven.saturating_sub(opened.elapsed());
+            // Checked here too: a read that is always ready never runs into its time limit.
+            if left.is_zero() {
+                shared.counters.unproven.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            left
+        };
+        buffer.reserve(READ_BYTES);
+        match timeout(patience, reader.read_buf(&mut buffer)).await {
+            Ok(Ok(0) | Err(_)) => return,
+            Ok(Ok(_)) => {
+                let payload = buffer.split().freeze();
+                // Waiting here is TCP's own back-pressure.
+                if shared.inputs.send(NetInput::StreamData { flow, payload }).await.is_err() {
+                    return;
+                }
+            }
+            Err(_) if parts.proven.load(Ordering::Relaxed) => {
+                // Proven while we waited: the idle time starts over.
+                if patience >= shared.limits.idle {
+                    shared.counters.idle.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+            }
+            Err(_) => {
+                shared.counters.unproven.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+async fn write(
+    shared: &TcpShared,
+    mut writer: OwnedWriteHalf,
+    mut inbox: mpsc::Receiver<Outgoing>,
+    parts: &Parts,
+) {
+    while let Some(outgoing) = inbox.recv().await {
+        let written = timeout(shared.limits.patience, writer.write_all(&outgoing.payload)).await;
+        parts.waiting.fetch_sub(outgoing.payload.len(), Ordering::Relaxed);
+        if matches!(written, Ok(Ok(()))) {
+            continue;
+        }
+        if written.is_err() {
+            shared.counters.stalled.fetch_add(1, Ordering::Relaxed);
+        }
+        inbox.close();
+        let mut unsent = Some(outgoing);
+        while let Some(outgoing) = unsent {
+            let _ = shared.inputs.send(NetInput::TransmitFailed { id: outgoing.id }).await;
+            unsent = inbox.recv().await;
+        }
+        return;
+    }
+    let _ = writer.shutdown().await;
+}

@@ -1,0 +1,160 @@
+//! Signalling's side of a call's media: its ports, and its agent, dialled once the ports are bound.
+//!
+//! Refuses to touch audio: media threads own the sockets that are made here.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::atomic::Ordering,
+};
+
+use tandem_call::{
+    AgentFailure, BridgeFailure, CallId, Input,
+    bridge::{AgentPlan, BridgePlan},
+};
+use tokio::task::AbortHandle;
+
+use super::Signalling;
+use crate::{
+    clock,
+    media::MediaEvent,
+    net::ws_connect::{Connected, DialError, DialRequest},
+    telemetry,
+};
+
+/// A dial that is over.
+pub(super) struct Dialled {
+    call: CallId,
+    outcome: Result<Connected, DialError>,
+}
+
+/// What signalling keeps of a call.
+pub(super) struct Call {
+    /// Dialled when the ports are bound.
+    agent: Option<AgentPlan>,
+    dial: Option<AbortHandle>,
+    pub(super) span: tracing::Span,
+}
+
+impl Signalling {
+    pub(super) fn media(&mut self, event: MediaEvent) {
+        match event {
+            MediaEvent::Opened { call, rtp } => {
+                self.engine(Input::BridgeOpened { call, rtp });
+                self.dial(call);
+            }
+            MediaEvent::Failed { call, cause } => self.engine(Input::BridgeFailed { call, cause }),
+            MediaEvent::Bridge { call, event } => self.engine(Input::Bridge { call, event }),
+            MediaEvent::Closed { call, statistics } => {
+                telemetry::measure_bridge(&statistics);
+                self.engine(Input::BridgeClosed { call, statistics });
+            }
+        }
+    }
+
+    pub(super) fn dialled(&mut self, dialled: Dialled) {
+        let Dialled { call, outcome } = dialled;
+        self.gauges.dialling.fetch_sub(1, Ordering::Relaxed);
+        let Some(known) = self.calls.get_mut(&call) else {
+            return;
+        };
+        known.dial = None;
+        match outcome {
+            Ok(connected) => {
+                tracing::debug!(parent: &known.span, peer = %connected.peer, "the agent is connected");
+                // The media thread takes commands in order, so it holds the socket before it is told to start.
+                self.parts.media.attach(call, connected);
+                self.engine(Input::AgentConnected { call });
+            }
+            Err(error) => {
+                tracing::info!(parent: &known.span, %error, "the agent was not reached");
+                self.engine(Input::AgentRefused { call, cause: failure_of(&error) });
+            }
+        }
+    }
+
+    pub(super) fn open(&mut self, call: CallId, plan: BridgePlan) {
+        let span = tracing::info_span!("call", execution_id = %call, account = %plan.account);
+        tracing::info!(parent: &span, "call begins");
+        let agent = Some(plan.agent.clone());
+        self.calls.insert(call, Call { agent, dial: None, span });
+        self.gauges.calls.store(self.calls.len(), Ordering::Relaxed);
+        let peer = plan.media.as_ref().map_or(plan.peer, |media| media.remote.ip());
+        // On hold the peer may name 0.0.0.0 (RFC 3264 section 8.4); its signalling address tells the way.
+        let peer = if peer.is_unspecified() { plan.peer } else { peer };
+        let wildcard: IpAddr =
+            if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let public = self.parts.media_address.filter(|public| public.is_ipv4() == peer.is_ipv4());
+        let advertised = match public {
+            Some(public) => Ok(public),
+            None => self
+                .locals
+                .towards(SocketAddr::new(wildcard, 0), peer, clock::now())
+                .map(|address| address.ip()),
+        };
+        match advertised {
+            Ok(advertised) => {
+                self.seeds = self.seeds.wrapping_add(0x9E37_79B9_7F4A_7C15);
+                let seed = self.seeds;
+                self.parts.media.open(plan, wildcard, advertised, seed);
+            }
+            Err(error) => {
+                tracing::warn!(execution_id = %call, %peer, %error, "there is no route to the caller's media");
+                self.engine(Input::BridgeFailed { call, cause: BridgeFailure::System });
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, call: CallId) {
+        if let Some(known) = self.calls.get_mut(&call) {
+            known.agent = None;
+            if let Some(dial) = known.dial.take() {
+                dial.abort();
+                self.gauges.dialling.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        if self.parts.media.holds(call) {
+            self.parts.media.close(call);
+        } else {
+            self.engine(Input::BridgeClosed { call, statistics: Box::default() });
+        }
+    }
+
+    /// Dials the call's agent, and its fallback if the first cannot be reached.
+    fn dial(&mut self, call: CallId) {
+        let Some(known) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let Some(agent) = known.agent.take() else {
+            return;
+        };
+        let dialler = self.parts.dialler.clone();
+        let results = self.dialled.0.clone();
+        self.gauges.dialling.fetch_add(1, Ordering::Relaxed);
+        let task = tokio::spawn(async move {
+            let mut request =
+                DialRequest { url: agent.url, headers: agent.headers, subprotocol: agent.subprotocol };
+            let mut outcome = dialler.dial(&request).await;
+            if let (Err(error), Some(fallback)) = (&outcome, agent.fallback_url) {
+                tracing::debug!(execution_id = %call, %error, "the agent's fallback is tried");
+                request.url = fallback;
+                outcome = dialler.dial(&request).await;
+            }
+            let _ = results.send(Dialled { call, outcome }).await;
+        });
+        known.dial = Some(task.abort_handle());
+    }
+}
+
+/// The engine's word for a failed dial.
+fn failure_of(error: &DialError) -> AgentFailure {
+    match error {
+        DialError::Url(_) | DialError::Header(_) => AgentFailure::BadUrl,
+        DialError::Resolve { .. } => AgentFailure::NameUnknown,
+        DialError::Fenced { .. } => AgentFailure::Forbidden,
+        DialError::Connect { .. } | DialError::Dropped { .. } => AgentFailure::Unreachable,
+        DialError::Tls { .. } => AgentFailure::Tls,
+        DialError::Status { status, .. } => AgentFailure::Status(*status),
+        DialError::Upgrade(_) => AgentFailure::NotWebSocket,
+        DialError::Timeout(_) => AgentFailure::Timeout,
+    }
+}
