@@ -7,7 +7,8 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::fields::Problem;
 use crate::routing::PublishError;
@@ -99,20 +100,97 @@ impl From<PublishError> for ApiError {
     }
 }
 
+/// The body of every error.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    /// The HTTP status again.
+    #[schema(minimum = 400, maximum = 599, example = 400)]
+    error: u16,
+    /// What went wrong; texts of the vendor's documentation are word for word its own.
+    #[schema(example = "Trunk name is required")]
+    message: String,
+    /// The same text, where other clients look for it.
+    detail: String,
+    /// Field by field, what was given and what would do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldError>,
+}
+
+/// What is wrong with one field.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FieldError {
+    /// The field, such as `gateways[0].port`.
+    #[schema(example = "name")]
+    loc: String,
+    /// What was given and what would do.
+    #[schema(example = "is missing")]
+    msg: String,
+}
+
+/// The refusals that every endpoint with a key may answer: said once, for the description of the API.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "read by the derive alone")]
+pub(super) enum Refusals {
+    /// A field, a parameter or the body is at fault.
+    #[response(status = 400)]
+    BadRequest(#[to_schema] ErrorBody),
+    /// The key is missing, unknown or revoked, where `api.auth_failure_status` asks for 401.
+    #[response(status = 401)]
+    Unauthorized(#[to_schema] ErrorBody),
+    /// The key is missing, unknown, revoked, or lacks the scope.
+    #[response(status = 403)]
+    Forbidden(#[to_schema] ErrorBody),
+    /// More requests than the limits allow; `Retry-After` says when to come again.
+    #[response(status = 429)]
+    TooMany(#[to_schema] ErrorBody),
+    /// The store or the node cannot serve it now; `Retry-After` says when to come again.
+    #[response(status = 503)]
+    Unavailable(#[to_schema] ErrorBody),
+}
+
+/// What an endpoint that names a resource may answer besides: none of this account has the identifier.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "read by the derive alone")]
+pub(super) enum Missing {
+    /// Nothing of this account has the identifier.
+    #[response(status = 404)]
+    NotFound(#[to_schema] ErrorBody),
+}
+
+/// What an endpoint that reads a body may answer besides.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "read by the derive alone")]
+pub(super) enum BadBody {
+    /// The body did not come in time.
+    #[response(status = 408)]
+    Timeout(#[to_schema] ErrorBody),
+    /// It contradicts what stands: a name or a number that is taken, an `If-Match` that is out of date (412).
+    #[response(status = 409)]
+    Conflict(#[to_schema] ErrorBody),
+    /// The body is longer than `limits.api_body_bytes`.
+    #[response(status = 413)]
+    TooLarge(#[to_schema] ErrorBody),
+    /// The body is no JSON by its `Content-Type`.
+    #[response(status = 415)]
+    WrongType(#[to_schema] ErrorBody),
+    /// Fields that contradict each other.
+    #[response(status = 422)]
+    Contradiction(#[to_schema] ErrorBody),
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = json!({
-            "error": self.status.as_u16(),
-            "message": self.message,
-            "detail": self.message,
-        });
-        if !self.errors.is_empty() {
-            body["errors"] = self
+        let body = ErrorBody {
+            error: self.status.as_u16(),
+            message: self.message.clone(),
+            detail: self.message,
+            errors: self
                 .errors
-                .iter()
-                .map(|problem| json!({"loc": problem.location, "msg": problem.message}))
-                .collect();
-        }
+                .into_iter()
+                .map(|problem| FieldError { loc: problem.location, msg: problem.message })
+                .collect(),
+        };
         let mut response = (self.status, Json(body)).into_response();
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);

@@ -1,24 +1,20 @@
-//! The HTTP API: Bolna's trunk, number, mapping, agent and execution endpoints, Tandem's own `/v1`, and the open
-//! `/health`, `/ready`, `/metrics`.
+//! The HTTP API: Bolna's and Exotel's families, Tandem's own `/v1`, and the open `/health`, `/ready`, `/metrics`,
+//! `/openapi.json`. Each family is a folder; what they share (errors, bodies, callers, parameters) stands here.
 //!
 //! Handlers read the body, ask the store, and shape the answer. A change goes through [`App::change`]: it is
 //! carried through even when the client goes away, and routing has it before the answer is sent. Nothing here
 //! decides about calls, and no secret is ever part of an answer.
 
-mod agent_body;
-mod agents;
 mod auth;
 mod body;
+mod bolna;
 mod error;
-mod executions;
+mod exotel;
 mod fields;
-mod inbound;
 mod native;
-mod numbers;
 mod open;
-mod shapes;
-mod trunk_body;
-mod trunks;
+mod openapi;
+mod query;
 mod twilio;
 
 use std::sync::Arc;
@@ -26,15 +22,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use tandem_call::CallId;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use auth::{Caller, DEFAULT_ACCOUNT, SCOPES};
 pub use error::{ApiError, ApiResult};
@@ -184,33 +179,16 @@ impl App {
 
 /// Every endpoint.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/sip-trunks/trunks", post(trunks::create).get(trunks::list))
-        .route(
-            "/sip-trunks/trunks/{trunk_id}",
-            get(trunks::show).patch(trunks::change).delete(trunks::delete),
-        )
-        .route("/sip-trunks/trunks/{trunk_id}/numbers", post(numbers::add).get(numbers::list))
-        .route("/sip-trunks/trunks/{trunk_id}/numbers/{phone_number_id}", delete(numbers::remove))
-        .route("/inbound/setup", post(inbound::setup))
-        .route("/inbound/unlink", post(inbound::unlink))
-        .route("/v2/agent", post(agents::create))
-        .route("/v2/agent/all", get(agents::list))
-        .route(
-            "/v2/agent/{agent_id}",
-            get(agents::show).put(agents::replace).patch(agents::change).delete(agents::delete),
-        )
-        .route("/v2/agent/{agent_id}/executions", get(executions::of_agent))
-        .route("/executions/{execution_id}", get(executions::show))
-        .route("/v1/calls", get(native::calls))
-        .route("/v1/calls/{call_id}", get(native::call))
-        .route("/v1/calls/{call_id}/hangup", post(native::hang_up))
-        .route("/v1/calls/{call_id}/ladder", get(native::ladder))
-        .route("/v1/verdicts", get(native::verdicts))
-        .route("/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}", post(twilio::change_call))
-        .route("/health", get(open::health))
-        .route("/ready", get(open::ready))
-        .route("/metrics", get(open::metrics))
+    let (router, description) = openapi::describe(
+        OpenApiRouter::new()
+            .merge(bolna::routes())
+            .merge(exotel::routes())
+            .merge(native::routes())
+            .merge(twilio::routes())
+            .merge(open::routes()),
+    );
+    router
+        .merge(openapi::routes(description))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), measure))
@@ -231,16 +209,7 @@ pub async fn serve(
 
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.
 pub fn read_any_body(bytes: &[u8]) {
-    let Ok(object) = body::parse_object(&Bytes::copy_from_slice(bytes), 32) else { return };
-    let mut faults = fields::Faults::default();
-    if let Some((mut settings, _)) = trunk_body::new_trunk(&object, &mut faults) {
-        assert!(faults.is_empty(), "a trunk is made of a body without faults alone");
-        trunk_body::change_trunk(&object, &mut settings, &mut faults);
-    }
-    trunk_body::new_number(&object, &mut faults);
-    agent_body::new_agent(&object, &mut faults);
-    inbound::mapping(&object, &mut faults);
-    drop(faults.finish());
+    bolna::read_any_body(bytes);
 }
 
 async fn unknown_path(method: Method, uri: Uri) -> ApiError {

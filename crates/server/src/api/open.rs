@@ -4,19 +4,61 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use subtle::ConstantTimeEq as _;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorBody};
 use super::{App, Phase};
 
-/// `GET /health`
-pub(super) async fn health() -> Response {
-    Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
+/// Every endpoint of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready)).routes(routes!(metrics))
 }
 
-/// `GET /ready`
-pub(super) async fn ready(State(app): State<App>) -> Response {
+/// The process lives.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// Always `ok`.
+    status: &'static str,
+    /// Version of the program.
+    version: &'static str,
+}
+
+/// Whether the node takes calls, and what keeps it.
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    /// `ok` or `unavailable`.
+    status: &'static str,
+    /// Part by part.
+    checks: Checks,
+    /// Version of the routing table that calls are routed by.
+    routing_version: u64,
+}
+
+/// The parts a node needs.
+#[derive(Serialize, ToSchema)]
+struct Checks {
+    /// `ok` or `failing`.
+    database: &'static str,
+    /// `starting`, `ok` or `draining`.
+    calls: &'static str,
+}
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/health", tag = "open", security(()), responses((status = 200, body = Health)))]
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Whether the node takes calls.
+#[utoipa::path(get, path = "/ready", tag = "open", security(()), responses(
+    (status = 200, description = "It takes calls.", body = Ready),
+    (status = 503, description = "It is starting, draining, or without its database.", body = Ready),
+))]
+async fn ready(State(app): State<App>) -> (StatusCode, Json<Ready>) {
     let database = app.store().ping().await.is_ok();
     let phase = app.0.readiness.phase();
     let is_ready = database && phase == Phase::Ready;
@@ -26,16 +68,20 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
         Phase::Ready => "ok",
         Phase::Draining => "draining",
     };
-    let body = json!({
-        "status": if is_ready { "ok" } else { "unavailable" },
-        "checks": {"database": if database { "ok" } else { "failing" }, "calls": calls},
-        "routing_version": app.0.routing.current().version(),
-    });
-    (status, Json(body)).into_response()
+    let body = Ready {
+        status: if is_ready { "ok" } else { "unavailable" },
+        checks: Checks { database: if database { "ok" } else { "failing" }, calls },
+        routing_version: app.0.routing.current().version(),
+    };
+    (status, Json(body))
 }
 
-/// `GET /metrics`: the Prometheus text format.
-pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
+/// Counters, gauges and histograms in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "open", security((), ("bearer" = [])), responses(
+    (status = 200, body = String, content_type = "text/plain"),
+    (status = 401, description = "A token is configured and was not sent.", body = ErrorBody),
+))]
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     if let Some(token) = &app.config().telemetry.metrics_token {
         let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         let wanted = format!("Bearer {token}");

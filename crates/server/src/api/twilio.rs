@@ -8,15 +8,17 @@ use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use base64_simd::STANDARD;
 use serde_json::json;
 use tandem_agent::{account_sid, call_sid, parse_call_sid};
 use tandem_call::CallId;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::auth::Caller;
 use super::body::Path;
 use super::error::{ApiError, ApiResult};
-use super::native::parameter;
+use super::query::parameter;
 use super::{App, CallCommand};
 
 /// Longest form: a status, or what would be TwiML.
@@ -48,8 +50,13 @@ impl IntoResponse for TwilioError {
     }
 }
 
+/// The family's endpoint.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().route("/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}", post(change_call))
+}
+
 /// `POST /2010-04-01/Accounts/{account_sid}/Calls/{call_sid}.json`
-pub(super) async fn change_call(
+async fn change_call(
     State(app): State<App>,
     Path((account, call)): Path<(String, String)>,
     request: Request,

@@ -192,11 +192,6 @@ fn telephony(record: &CallRecord, call_type: &str) -> Value {
     })
 }
 
-/// A call that is up, in Tandem's own shape.
-pub(super) fn live_call(record: &CallRecord) -> Value {
-    serde_json::to_value(record).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use tandem_call::CallId;
 use uuid::Uuid;
 
-use super::auth::Caller;
-use super::body::Path;
-use super::error::{ApiError, ApiResult};
-use super::{App, agents, native, shapes};
+use super::{agents, shapes};
+use crate::api::auth::Caller;
+use crate::api::body::Path;
+use crate::api::error::{ApiError, ApiResult};
+use crate::api::{App, query};
 use crate::ids::canonical_uuid;
 use crate::store::{StoreError, StoredExecution, now_ms};
 
@@ -40,11 +41,11 @@ pub(super) async fn of_agent(
     State(app): State<App>,
     caller: Caller,
     Path(agent): Path<String>,
-    RawQuery(query): RawQuery,
+    RawQuery(text): RawQuery,
 ) -> ApiResult<Json<Value>> {
     caller.may("calls:read")?;
-    let page = native::integer(query.as_deref(), "page_number", 1..=1_000_000)?.unwrap_or(1);
-    let size = native::integer(query.as_deref(), "page_size", 1..=50)?.unwrap_or(20);
+    let page = query::integer(text.as_deref(), "page_number", 1..=1_000_000)?.unwrap_or(1);
+    let size = query::integer(text.as_deref(), "page_size", 1..=50)?.unwrap_or(20);
     let agent = canonical_uuid(&agent);
     app.store().agent(&caller.account, &agent).await.map_err(agents::not_found)?;
     let (executions, total) =

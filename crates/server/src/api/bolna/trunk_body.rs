@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::fields::{Faults, Fields, Text, describe, wrong_word};
+use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
 use crate::routing;
 use crate::secrets::Secret;
 use crate::store::{

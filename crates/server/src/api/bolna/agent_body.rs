@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tandem_agent::{ConfigError, DialectConfig, DialectKind};
 use tandem_call::template;
 
-use super::fields::{Faults, Fields, Text, describe, wrong_word};
+use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
 use crate::store::{MASK, NewAgent};
 
 const BAD: StatusCode = StatusCode::BAD_REQUEST;

@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::auth::Caller;
-use super::body::{Body, Path};
-use super::error::{ApiError, ApiResult};
-use super::fields::Faults;
-use super::{App, agent_body, shapes};
+use super::{agent_body, shapes};
+use crate::api::App;
+use crate::api::auth::Caller;
+use crate::api::body::{Body, Path};
+use crate::api::error::{ApiError, ApiResult};
+use crate::api::fields::Faults;
 use crate::ids::canonical_uuid;
 use crate::store::StoreError;
 

@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::auth::Caller;
-use super::body::{Body, Path};
-use super::error::{ApiError, ApiResult};
-use super::fields::Faults;
 use super::trunks::not_found;
-use super::{App, shapes, trunk_body};
+use super::{shapes, trunk_body};
+use crate::api::App;
+use crate::api::auth::Caller;
+use crate::api::body::{Body, Path};
+use crate::api::error::{ApiError, ApiResult};
+use crate::api::fields::Faults;
 use crate::store::StoreError;
 
 /// `POST /sip-trunks/trunks/{trunk_id}/numbers`

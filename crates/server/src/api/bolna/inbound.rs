@@ -3,14 +3,18 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::App;
 use super::agent_body::set_telephony;
-use super::auth::Caller;
-use super::body::Body;
-use super::error::{ApiError, ApiResult};
-use super::fields::{Faults, Fields, Text};
+use crate::api::App;
+use crate::api::auth::Caller;
+use crate::api::body::Body;
+use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
+use crate::api::fields::{Faults, Fields, Text};
 use crate::ids::canonical_uuid;
 use crate::store::{Store, StoreError, StoredNumber};
 
@@ -19,6 +23,57 @@ use crate::store::{Store, StoreError, StoredNumber};
 pub(super) struct Mapping {
     agent: Option<String>,
     number: Option<String>,
+}
+
+/// Every endpoint of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(setup)).routes(routes!(unlink))
+}
+
+/// Which number an agent is to answer.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+struct MappingBody {
+    /// The agent; `/inbound/unlink` ignores it.
+    #[schema(max_length = 128)]
+    agent_id: String,
+    /// The number, by the identifier that adding it answered.
+    #[schema(max_length = 128)]
+    phone_number_id: String,
+}
+
+/// Which number an agent answers no more.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+struct UnlinkBody {
+    /// The number, by the identifier that adding it answered.
+    #[schema(max_length = 128)]
+    phone_number_id: String,
+}
+
+/// A mapping that stands.
+#[derive(Serialize, ToSchema)]
+struct Mapped {
+    /// A text of the vendor's own.
+    message: &'static str,
+    /// Where the vendor's server would be asked for the call.
+    url: String,
+    /// The number as its owner wrote it.
+    phone_number: String,
+    /// The number's identifier.
+    id: String,
+}
+
+/// A number without an agent.
+#[derive(Serialize, ToSchema)]
+struct Unlinked {
+    /// Always null.
+    #[schema(required)]
+    url: Option<String>,
+    /// The number as its owner wrote it.
+    phone_number: String,
+    /// The number's identifier.
+    id: String,
 }
 
 /// Reads a mapping. Identifiers are opaque texts; `allow_multiple` and `ivr_config` are another provider's.
@@ -37,12 +92,10 @@ fn missing(name: &str, faults: &mut Faults) {
     }
 }
 
-/// `POST /inbound/setup`
-pub(super) async fn setup(
-    State(app): State<App>,
-    caller: Caller,
-    Body(object): Body,
-) -> ApiResult<Json<Value>> {
+/// Has an agent answer a number. A number has one agent; mapping it again replaces it.
+#[utoipa::path(post, path = "/inbound/setup", tag = "inbound", request_body = MappingBody,
+    responses((status = 200, body = Mapped), Refusals, Missing, BadBody))]
+async fn setup(State(app): State<App>, caller: Caller, Body(object): Body) -> ApiResult<Json<Mapped>> {
     caller.may("trunks:write")?;
     let mut faults = Faults::default();
     let mapping = mapping(&object, &mut faults);
@@ -80,20 +133,18 @@ pub(super) async fn setup(
         agent.id,
         caller.account
     );
-    Ok(Json(json!({
-        "message": "SIP trunk number successfully mapped to agent",
-        "url": url,
-        "phone_number": number.number.phone_number,
-        "id": number.id,
-    })))
+    Ok(Json(Mapped {
+        message: "SIP trunk number successfully mapped to agent",
+        url,
+        phone_number: number.number.phone_number,
+        id: number.id,
+    }))
 }
 
-/// `POST /inbound/unlink`
-pub(super) async fn unlink(
-    State(app): State<App>,
-    caller: Caller,
-    Body(object): Body,
-) -> ApiResult<Json<Value>> {
+/// Leaves a number without an agent: its calls are refused.
+#[utoipa::path(post, path = "/inbound/unlink", tag = "inbound", request_body = UnlinkBody,
+    responses((status = 200, body = Unlinked), Refusals, Missing, BadBody))]
+async fn unlink(State(app): State<App>, caller: Caller, Body(object): Body) -> ApiResult<Json<Unlinked>> {
     caller.may("trunks:write")?;
     let mut faults = Faults::default();
     let mapping = mapping(&object, &mut faults);
@@ -108,7 +159,7 @@ pub(super) async fn unlink(
             store.map_number(&caller.account, &stored.id, None).await.map_err(no_number)
         })
         .await?;
-    Ok(Json(json!({"url": null, "phone_number": number.number.phone_number, "id": number.id})))
+    Ok(Json(Unlinked { url: None, phone_number: number.number.phone_number, id: number.id }))
 }
 
 /// A number of the account; the two texts for its absence are the API's own.

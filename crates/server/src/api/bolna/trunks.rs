@@ -5,11 +5,12 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::auth::Caller;
-use super::body::{Body, Path};
-use super::error::{ApiError, ApiResult};
-use super::fields::Faults;
-use super::{App, native, shapes, trunk_body};
+use super::{shapes, trunk_body};
+use crate::api::auth::Caller;
+use crate::api::body::{Body, Path};
+use crate::api::error::{ApiError, ApiResult};
+use crate::api::fields::Faults;
+use crate::api::{App, query};
 use crate::store::{StoreError, StoredNumber};
 
 /// `POST /sip-trunks/trunks`
@@ -33,10 +34,10 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
-    RawQuery(query): RawQuery,
+    RawQuery(text): RawQuery,
 ) -> ApiResult<Json<Value>> {
     caller.may("trunks:read")?;
-    let is_active = native::switch(query.as_deref(), "is_active")?;
+    let is_active = query::switch(text.as_deref(), "is_active")?;
     let trunks = app.store().trunks(&caller.account, is_active).await?;
     let mut numbers = numbers_by_trunk(app.store().numbers(&caller.account).await?);
     let list = trunks

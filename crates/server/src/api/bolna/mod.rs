@@ -1,0 +1,56 @@
+//! Bolna's API: trunks, numbers, mappings, agents, executions, in the vendor's shapes and error texts.
+//!
+//! Each file holds the endpoints of one resource, the bodies they read and the shapes they answer. Reading is by
+//! hand ([`super::fields`]), so that a fault names field, value and remedy; the schemas beside it describe what is
+//! read and answered.
+
+mod agent_body;
+mod agents;
+mod executions;
+mod inbound;
+mod numbers;
+mod shapes;
+mod trunk_body;
+mod trunks;
+
+use axum::body::Bytes;
+use axum::routing::{delete, get, post};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::fields::Faults;
+use super::{App, body};
+
+/// Every endpoint of the family.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(inbound::routes())
+        .route("/sip-trunks/trunks", post(trunks::create).get(trunks::list))
+        .route(
+            "/sip-trunks/trunks/{trunk_id}",
+            get(trunks::show).patch(trunks::change).delete(trunks::delete),
+        )
+        .route("/sip-trunks/trunks/{trunk_id}/numbers", post(numbers::add).get(numbers::list))
+        .route("/sip-trunks/trunks/{trunk_id}/numbers/{phone_number_id}", delete(numbers::remove))
+        .route("/v2/agent", post(agents::create))
+        .route("/v2/agent/all", get(agents::list))
+        .route(
+            "/v2/agent/{agent_id}",
+            get(agents::show).put(agents::replace).patch(agents::change).delete(agents::delete),
+        )
+        .route("/v2/agent/{agent_id}/executions", get(executions::of_agent))
+        .route("/executions/{execution_id}", get(executions::show))
+}
+
+/// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.
+pub(super) fn read_any_body(bytes: &[u8]) {
+    let Ok(object) = body::parse_object(&Bytes::copy_from_slice(bytes), 32) else { return };
+    let mut faults = Faults::default();
+    if let Some((mut settings, _)) = trunk_body::new_trunk(&object, &mut faults) {
+        assert!(faults.is_empty(), "a trunk is made of a body without faults alone");
+        trunk_body::change_trunk(&object, &mut settings, &mut faults);
+    }
+    trunk_body::new_number(&object, &mut faults);
+    agent_body::new_agent(&object, &mut faults);
+    inbound::mapping(&object, &mut faults);
+    drop(faults.finish());
+}

@@ -1,0 +1,50 @@
+//! The description of the API, OpenAPI 3.1, made from the handlers themselves and served at `/openapi.json`.
+//!
+//! What every endpoint has in common is said here once: title, keys, tags.
+
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::App;
+
+/// Parts the routes from their description and completes that.
+pub(super) fn describe(routes: OpenApiRouter<App>) -> (Router<App>, OpenApi) {
+    let common = OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("Tandem")
+                .version(env!("CARGO_PKG_VERSION"))
+                .description(Some(
+                    "SIP trunks, numbers, voice agents and calls. The endpoints of Bolna's and Exotel's trunk APIs \
+                     have their vendors' shapes; those under /v1 are Tandem's own.",
+                ))
+                .build(),
+        )
+        .components(Some(
+            ComponentsBuilder::new()
+                .security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)))
+                .security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)))
+                .build(),
+        ))
+        .security(Some([SecurityRequirement::new("bearer", Vec::<String>::new())]))
+        .build();
+    let (router, description) = OpenApiRouter::with_openapi(common).merge(routes).split_for_parts();
+    (router, description)
+}
+
+/// `/openapi.json`.
+pub(super) fn routes(description: OpenApi) -> Router<App> {
+    let description = Arc::new(description);
+    Router::new().route(
+        "/openapi.json",
+        get(move || {
+            let description = Arc::clone(&description);
+            async move { Json((*description).clone()) }
+        }),
+    )
+}
