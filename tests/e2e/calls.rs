@@ -27,6 +27,15 @@ fn a_caller_hears_the_agent_echo_what_it_says() {
     assert!(whole >= 63, "{whole} of 70 packets came back whole");
     let calls = product.ended_calls(&provisioned.agent_id, 1);
     assert_eq!(text(&calls[0], "status"), "completed", "{}", calls[0]);
+    // The delay that was added each way is told with the call, as a histogram.
+    let (_, call) = product.get(&format!("/executions/{}", text(&calls[0], "id")));
+    for way in ["to_agent_delay", "to_caller_delay"] {
+        let delay = &call["telephony_data"]["media"][way];
+        assert!(delay["count"].as_u64().is_some_and(|count| count >= 63), "{way}: {call}");
+        let counted =
+            delay["histogram"].as_array().into_iter().flatten().filter_map(|bucket| bucket[1].as_u64());
+        assert_eq!(Some(counted.sum()), delay["count"].as_u64(), "{way}: {delay}");
+    }
 }
 
 #[test]

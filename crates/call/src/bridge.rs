@@ -27,8 +27,8 @@ use tandem_media::{FRAME_BYTES_MAX, Law};
 
 pub use histogram::DelayHistogram;
 pub use plan::{
-    AgentHangUpCause, AgentPlan, AgentSocketEnd, BridgeCommand, BridgeEvent, BridgeLimits, BridgePlan,
-    BridgeStatistics, BridgeTransmit, OnClose,
+    AgentHangUpCause, AgentPlan, AgentSocketEnd, AgentWish, BridgeCommand, BridgeEvent, BridgeLimits,
+    BridgePlan, BridgeStatistics, BridgeTransmit, OnClose,
 };
 
 use caller::{Caller, Tick};
@@ -193,6 +193,7 @@ impl Bridge {
                 }
             }
             BridgeCommand::Digit { digit, duration_ms } => self.tell_digit(digit, u32::from(duration_ms)),
+            BridgeCommand::Refuse { wish } => self.speech.notify(Notice::Refused(wish.refusal())),
             BridgeCommand::HangUp => self.hang_up(),
         }
     }

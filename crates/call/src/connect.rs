@@ -16,11 +16,13 @@ use crate::engine::Engine;
 use crate::facts::CallFacts;
 use crate::ids::CallId;
 use crate::inbound::{Inbound, Parts};
+use crate::incident::Incidents;
 use crate::ladder::Heading;
+use crate::media_summary::MediaSummary;
 use crate::negotiation::Negotiation;
 use crate::output::Output;
 use crate::reach;
-use crate::record::{CallDirection, CallRecord, CallStatus, MediaSummary};
+use crate::record::{CallDirection, CallRecord, CallStatus};
 use crate::route::Route;
 use crate::table::Trunk;
 use crate::template;
@@ -168,6 +170,7 @@ impl Engine {
             error_message: None,
             sip_call_id: facts.sip_call_id.clone(),
             media: MediaSummary::default(),
+            incidents: Incidents::default(),
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Counters {
     pub agent_protocol_errors: u64,
     /// Times an agent's audio overflowed its queue.
     pub agent_overflows: u64,
-    /// Things agents asked for that are not done yet: transfer, hold.
+    /// Things agents asked of their call and were refused: transfer, hold.
     pub unsupported_wishes: u64,
     /// Inputs for a call that is over: races, mostly.
     pub late_inputs: u64,

@@ -24,8 +24,9 @@ use bytes::Bytes;
 use tandem_sip::{EndedBy, SessionId};
 
 use crate::admission::Permit;
-use crate::bridge::{BridgeCommand, BridgeEvent, BridgeStatistics};
+use crate::bridge::{AgentWish, BridgeCommand, BridgeEvent, BridgeStatistics};
 use crate::ids::CallId;
+use crate::incident::IncidentKind;
 use crate::input::{AgentFailure, BridgeFailure, HangUpCommand};
 use crate::ladder::{Ladder, Rung};
 use crate::negotiation::Negotiation;
@@ -303,15 +304,50 @@ impl Inbound {
             BridgeEvent::Digit { .. } => self.record.media.digits += 1,
             BridgeEvent::AgentHangUp { cause } => self.end_if_live(ending::agent_ended(cause), now, node),
             BridgeEvent::MediaTimeout => self.media_timed_out(now, node),
-            BridgeEvent::ProtocolError { .. } => node.counters.agent_protocol_errors += 1,
-            BridgeEvent::QueueOverflow { .. } => node.counters.agent_overflows += 1,
+            BridgeEvent::ProtocolError { error, .. } => {
+                node.counters.agent_protocol_errors += 1;
+                self.incident(IncidentKind::AgentProtocolError, error.to_string(), now, node);
+            }
+            BridgeEvent::QueueOverflow { dropped_ms } => {
+                node.counters.agent_overflows += 1;
+                let detail = format!("{dropped_ms} ms of the agent's audio were lost");
+                self.incident(IncidentKind::AgentOverflow, detail, now, node);
+            }
+            BridgeEvent::DigitRefused { digit } => {
+                let detail =
+                    format!("{digit} cannot be sent: no telephone-event was agreed on, or too many wait");
+                self.incident(IncidentKind::DigitRefused, detail, now, node);
+            }
             // News only: what the agent does with its own queue and socket changes nothing for the caller's leg.
             BridgeEvent::AgentClosed { .. }
-            | BridgeEvent::DigitRefused { .. }
             | BridgeEvent::MarkPlayed { .. }
             | BridgeEvent::Flushed { .. } => {}
-            BridgeEvent::Transfer { .. } | BridgeEvent::Hold { .. } => node.counters.unsupported_wishes += 1,
+            BridgeEvent::Transfer { .. } => self.refuse_wish(AgentWish::Transfer, now, node),
+            BridgeEvent::Hold { is_held: true } => self.refuse_wish(AgentWish::Hold, now, node),
+            BridgeEvent::Hold { is_held: false } => self.refuse_wish(AgentWish::Unhold, now, node),
         }
+    }
+
+    /// What the agent wishes of the call is not done, and it is told so.
+    fn refuse_wish(&mut self, wish: AgentWish, now: Instant, node: &mut Node) {
+        node.counters.unsupported_wishes += 1;
+        match self.awaits {
+            // Before the ACK the bridge keeps the word for the agent's stream.
+            Awaiting::Agent | Awaiting::Ack | Awaiting::End => {
+                let kind = match wish {
+                    AgentWish::Transfer => IncidentKind::TransferRefused,
+                    AgentWish::Hold | AgentWish::Unhold => IncidentKind::HoldRefused,
+                };
+                self.incident(kind, wish.refusal(), now, node);
+                node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Refuse { wish } });
+            }
+            Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
+            Awaiting::Bridge => node.counters.unexpected_inputs += 1,
+        }
+    }
+
+    fn incident(&mut self, kind: IncidentKind, detail: impl Into<String>, now: Instant, node: &Node) {
+        self.record.incidents.note(node.unix_ms(now), kind, detail);
     }
 
     fn media_timed_out(&mut self, now: Instant, node: &mut Node) {

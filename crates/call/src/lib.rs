@@ -15,9 +15,11 @@ pub mod engine;
 mod facts;
 pub mod ids;
 mod inbound;
+mod incident;
 pub mod input;
 mod invite;
 pub mod ladder;
+mod media_summary;
 mod near_miss;
 mod negotiation;
 mod node;
@@ -34,10 +36,12 @@ pub use config::{AgentFailureStatus, EngineConfig};
 pub use counters::{Census, Counters};
 pub use engine::Engine;
 pub use ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
+pub use incident::{Incident, IncidentKind, Incidents};
 pub use input::{AgentFailure, BridgeFailure, Command, HangUpCommand, Input};
 pub use ladder::Rung;
+pub use media_summary::{DelaySummary, MediaSummary};
 pub use output::Output;
-pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason, MediaSummary};
+pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
 pub use table::{
     Agent, AgentSocket, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth, TrunkLimits,
 };

@@ -3,11 +3,11 @@
 //! What it refuses to do: hold secrets, audio, or anything that is needed to run the call. The names of statuses, sides
 //! and reasons are Bolna's where Bolna has one, so that the API hands them out unchanged.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
+use crate::incident::Incidents;
+use crate::media_summary::MediaSummary;
 
 /// Who called whom, seen from the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,38 +191,6 @@ impl HangupReason {
     }
 }
 
-/// What the media path counted over the whole call. Zero everywhere when no media ran.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct MediaSummary {
-    /// Where the caller's audio came from, once latched.
-    pub remote: Option<SocketAddr>,
-    /// Our own RTP address.
-    pub local: Option<SocketAddr>,
-    /// `"PCMU"` or `"PCMA"`.
-    pub codec: Option<String>,
-    /// RTP packets taken from the caller.
-    pub packets_received: u64,
-    /// RTP packets sent to the caller.
-    pub packets_sent: u64,
-    /// RTP packets that should have come and did not.
-    pub packets_lost: u64,
-    /// Packets refused because they came from a stranger.
-    pub packets_from_strangers: u64,
-    /// Interarrival jitter at the end of the call (RFC 3550 6.4.1), in microseconds.
-    pub jitter_us: u64,
-    /// Round trip by RTCP, when the peer reported, in microseconds.
-    pub round_trip_us: Option<u64>,
-    /// Messages received from the agent.
-    pub agent_frames_received: u64,
-    /// Audio messages sent to the agent.
-    pub agent_frames_sent: u64,
-    /// Milliseconds of the agent's audio that truly left towards the caller.
-    pub heard_ms: u64,
-    /// DTMF digits heard from the caller.
-    pub digits: u32,
-}
-
 /// One call as it is stored and handed out by the API. Times are milliseconds since 1970-01-01 UTC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallRecord {
@@ -268,6 +236,9 @@ pub struct CallRecord {
     pub sip_call_id: String,
     /// What the media path counted.
     pub media: MediaSummary,
+    /// What went otherwise than a side wished, in order.
+    #[serde(default)]
+    pub incidents: Incidents,
 }
 
 impl CallRecord {

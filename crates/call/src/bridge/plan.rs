@@ -117,8 +117,36 @@ pub enum BridgeCommand {
         /// How long it was held, in milliseconds.
         duration_ms: u16,
     },
+    /// A wish of the agent is refused: tell it so, where its dialect has the words.
+    Refuse {
+        /// What it wished.
+        wish: AgentWish,
+    },
     /// The call is over: tell the agent in its dialect, then close its socket.
     HangUp,
+}
+
+/// What an agent may wish of the call itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AgentWish {
+    /// That the caller be sent elsewhere.
+    Transfer,
+    /// That the caller be put on hold.
+    Hold,
+    /// That the caller be taken off hold.
+    Unhold,
+}
+
+impl AgentWish {
+    /// The refusal in words.
+    #[must_use]
+    pub const fn refusal(self) -> &'static str {
+        match self {
+            Self::Transfer => "TRANSFER refused: this call cannot be transferred",
+            Self::Hold => "HOLD refused: this call cannot be put on hold",
+            Self::Unhold => "UNHOLD refused: this call is not on hold",
+        }
+    }
 }
 
 /// What a bridge wants sent. The bytes are in the buffer given to `poll_transmit`.

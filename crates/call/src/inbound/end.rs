@@ -15,9 +15,10 @@ use super::{Awaiting, BridgeLife, Inbound, LAST_MESSAGES};
 use crate::bridge::{BridgeCommand, BridgeStatistics};
 use crate::input::AgentFailure;
 use crate::ladder::Rung;
+use crate::media_summary::MediaSummary;
 use crate::node::Node;
 use crate::output::Output;
-use crate::record::{CallStatus, MediaSummary};
+use crate::record::CallStatus;
 use crate::verdict::{Check, StepOutcome, VerdictCode};
 
 impl Inbound {
@@ -164,22 +165,14 @@ impl Inbound {
     }
 
     pub(super) fn count_media(&mut self, statistics: &BridgeStatistics) {
-        let rtp = &statistics.rtp;
-        let law = self.negotiation.agreed().map(|media| media.law.encoding_name().to_owned());
+        let law = self.negotiation.agreed().map(|media| media.law);
+        let counted = MediaSummary::of(statistics).spoken_in(law);
+        let known = &self.record.media;
         self.record.media = MediaSummary {
-            remote: rtp.latched.or(self.record.media.remote),
+            remote: counted.remote.or(known.remote),
             local: self.negotiation.local(),
-            codec: law,
-            packets_received: rtp.packets_received,
-            packets_sent: rtp.packets_sent,
-            packets_lost: u64::try_from(rtp.packets_lost).unwrap_or(0),
-            packets_from_strangers: rtp.strangers,
-            jitter_us: rtp.jitter_us.into(),
-            round_trip_us: rtp.round_trip_us.map(u64::from),
-            agent_frames_received: statistics.agent_frames_received,
-            agent_frames_sent: statistics.agent_frames_sent,
-            heard_ms: statistics.heard_ms,
-            digits: self.record.media.digits,
+            digits: known.digits,
+            ..counted
         };
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tandem_agent::FrameKind;
-use tandem_call::bridge::{AgentHangUpCause, BridgeCommand, BridgeEvent};
+use tandem_call::bridge::{AgentHangUpCause, AgentWish, BridgeCommand, BridgeEvent};
 use tandem_media::Law;
 
 use crate::agents::{stream_audio, twilio_mark, twilio_media};
@@ -269,4 +269,27 @@ fn transfer_and_hold_leave_as_events() {
         BridgeEvent::Hold { is_held: true },
         BridgeEvent::Hold { is_held: false },
     ] if target == "sip:bob@example.com"));
+}
+
+/// A refusal is told in the dialect's words, and where it has none the agent hears nothing.
+#[test]
+fn a_refused_wish_is_told_where_the_dialect_has_the_word() {
+    let json = r#"{"dialect":"asterisk","control_format":"json"}"#;
+    for (config, form) in [(ASTERISK, "ERROR channel_id:"), (json, r#"{"event":"ERROR""#)] {
+        let mut world = quiet(config);
+        for (wish, word) in
+            [(AgentWish::Transfer, "TRANSFER"), (AgentWish::Hold, "HOLD"), (AgentWish::Unhold, "UNHOLD")]
+        {
+            world.command(BridgeCommand::Refuse { wish });
+            let last = world.texts().pop().unwrap().1;
+            assert!(last.starts_with(form) && last.contains(&format!("{word} refused")), "{last}");
+        }
+        assert_eq!(world.bridge.statistics().protocol_errors, 0, "a wish is no error");
+    }
+    for config in [TWILIO, BOLNA] {
+        let mut world = quiet(config);
+        let before = world.texts().len();
+        world.command(BridgeCommand::Refuse { wish: AgentWish::Transfer });
+        assert_eq!(world.texts().len(), before);
+    }
 }

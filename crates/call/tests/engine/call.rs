@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::desk::{AgentMood, Caller, Desk, OFFER, Ports};
-use tandem_call::bridge::{AgentHangUpCause, BridgeCommand, BridgeEvent};
+use tandem_call::bridge::{AgentHangUpCause, AgentWish, BridgeCommand, BridgeEvent};
 use tandem_call::{
     AgentFailure, AgentFailureStatus, BridgeFailure, CallStatus, Command, EngineConfig, HangUpCommand,
-    HangupBy, HangupReason, Input, VerdictCode,
+    HangupBy, HangupReason, IncidentKind, Input, VerdictCode,
 };
 use tandem_media::{Direction, Law};
 use tandem_sip::{Flow, Transport};
@@ -372,6 +372,37 @@ fn the_agents_hang_up_sends_bye_with_its_reason() {
         assert_eq!(record.error_message.as_deref(), error);
         desk.assert_empty();
     }
+}
+
+/// What is not done is refused aloud, and stands in the record.
+#[test]
+fn wishes_of_the_agent_are_refused_and_remembered() {
+    let mut desk = Desk::new();
+    Caller::new().set_up(&mut desk);
+    let call = desk.call();
+    let target = "sip:bob@example.com".to_owned();
+    let events = [
+        (
+            BridgeEvent::Transfer { target, mode: tandem_agent::TransferMode::Refer },
+            Some(AgentWish::Transfer),
+            IncidentKind::TransferRefused,
+        ),
+        (BridgeEvent::Hold { is_held: true }, Some(AgentWish::Hold), IncidentKind::HoldRefused),
+        (BridgeEvent::Hold { is_held: false }, Some(AgentWish::Unhold), IncidentKind::HoldRefused),
+        (BridgeEvent::DigitRefused { digit: '5' }, None, IncidentKind::DigitRefused),
+        (BridgeEvent::QueueOverflow { dropped_ms: 20 }, None, IncidentKind::AgentOverflow),
+    ];
+    for (event, wish, _) in events.clone() {
+        let before = desk.commands.len();
+        desk.input(Input::Bridge { call, event });
+        let refused = wish.map(|wish| BridgeCommand::Refuse { wish });
+        assert_eq!(desk.commands[before..].first(), refused.as_ref());
+    }
+    assert_eq!(desk.engine.counters().unsupported_wishes, 3);
+    desk.input(Input::Command(Command::HangUp { call, as_what: HangUpCommand::Complete }));
+    let kinds: Vec<_> = desk.record().incidents.entries.iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, events.map(|(_, _, kind)| kind));
+    assert_eq!(desk.record().status, CallStatus::Completed);
 }
 
 #[test]

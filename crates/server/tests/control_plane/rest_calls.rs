@@ -33,6 +33,7 @@ fn call(account: &str, agent: &str) -> CallRecord {
         error_message: None,
         sip_call_id: "abc@carrier".to_owned(),
         media: MediaSummary::default(),
+        incidents: Default::default(),
     }
 }
 

@@ -78,6 +78,7 @@ fn record(account: &str, node: &str, status: CallStatus) -> CallRecord {
         error_message: None,
         sip_call_id: "x@y".to_owned(),
         media: MediaSummary::default(),
+        incidents: Default::default(),
     }
 }
 

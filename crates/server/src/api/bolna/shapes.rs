@@ -189,6 +189,7 @@ fn telephony(record: &CallRecord, call_type: &str) -> Value {
         "phone_number_id": record.number,
         "node": record.node,
         "media": record.media,
+        "incidents": record.incidents,
     })
 }
 
