@@ -189,8 +189,8 @@ pub fn digest(data: &[u8]) {
     let refusal = ResponseBuilder::new(&request, 401, Some(b"t")).header(HeaderName::WwwAuthenticate, data);
     let Ok(Message::Response(response)) = Message::parse_datagram(refusal.finish()) else { return };
     if client.take_challenge(&response).is_ok() {
-        let (_, value) =
-            client.authorization(Method::Register, b"sip:a@b", b"", 1).expect("a challenge was taken");
+        let mut answers = client.authorizations(Method::Register, b"sip:a@b", b"", 1);
+        let (_, value) = answers.pop().expect("a challenge was taken");
         let answer = Credentials::parse(&value).unwrap_or_else(|| panic!("{}", value.escape_ascii()));
         assert_eq!(&*answer.username_plain(), b"us\"er");
     }
@@ -209,7 +209,7 @@ fn check_honest_exchange(server: &mut Authenticator, now: Instant, source: std::
         panic!("our own challenge is not understood");
     };
     client.take_challenge(&response).expect("our own challenge is supported");
-    let answer = client.authorization(Method::Register, b"sip:a@b", b"", 7).expect("a challenge was taken");
+    let answer = client.authorizations(Method::Register, b"sip:a@b", b"", 7).remove(0);
     let verdict =
         server.verify(now, source, "realm", Side::User, &request(answer.0, &answer.1), Some("password"));
     assert_eq!(verdict, tandem_sip::auth::Verification::Accepted);

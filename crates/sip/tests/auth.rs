@@ -86,8 +86,8 @@ impl World {
 
     fn answer(&mut self, mut sent: Sent) -> Sent {
         let method = Method::from_bytes(sent.method.as_bytes());
-        let answer = self.client.authorization(method, sent.uri.as_bytes(), sent.body.as_bytes(), 0xC0FFEE);
-        let (name, value) = answer.unwrap();
+        let answers = self.client.authorizations(method, sent.uri.as_bytes(), sent.body.as_bytes(), 0xC0FFEE);
+        let [(name, value)] = answers.try_into().unwrap();
         sent.credentials = format!("{name}: {}\r\n", String::from_utf8(value).unwrap());
         sent
     }
@@ -289,13 +289,13 @@ fn the_client_takes_the_first_challenge_it_supports() {
     ];
     let mut client = Answerer::new("u", "p");
     client.take_challenge(&response(407, &offered)).unwrap();
-    let (name, value) = client.authorization(Method::Bye, b"sip:a@b", b"", 1).unwrap();
+    let (name, value) = only(client.authorizations(Method::Bye, b"sip:a@b", b"", 1));
     assert_eq!(name, HeaderName::ProxyAuthorization);
     let credentials = Credentials::parse(&value).unwrap();
     assert_eq!((credentials.nonce, credentials.qop), (&b"3"[..], Some(Qop::Auth)));
     assert_eq!(credentials.opaque, Some(&br#"o\"p"#[..]));
     assert_eq!(credentials.count(), Some(1));
-    let (_, value) = client.authorization(Method::Bye, b"sip:a@b", b"", 1).unwrap();
+    let (_, value) = only(client.authorizations(Method::Bye, b"sip:a@b", b"", 1));
     assert_eq!(Credentials::parse(&value).unwrap().count(), Some(2));
 }
 
@@ -304,19 +304,73 @@ fn the_client_gives_up_rather_than_repeat_itself() {
     let fresh = ["Digest realm=\"r\", nonce=\"1\""];
     let stale = ["Digest realm=\"r\", nonce=\"2\", stale=true"];
     let mut client = Answerer::new("u", "p");
-    assert!(client.authorization(Method::Bye, b"sip:a@b", b"", 1).is_none(), "nothing was asked yet");
+    assert!(client.authorizations(Method::Bye, b"sip:a@b", b"", 1).is_empty(), "nothing was asked yet");
     assert_eq!(client.take_challenge(&response(401, &["Basic realm=\"r\""])), Err(Refused::NothingSupported));
     assert_eq!(client.take_challenge(&response(401, &[])), Err(Refused::NothingSupported));
     client.take_challenge(&response(401, &fresh)).unwrap();
-    client.authorization(Method::Bye, b"sip:a@b", b"", 1).unwrap();
+    only(client.authorizations(Method::Bye, b"sip:a@b", b"", 1));
     assert_eq!(client.take_challenge(&response(401, &fresh)), Err(Refused::NotAccepted));
     for _ in 0..3 {
         client.take_challenge(&response(401, &stale)).unwrap();
-        client.authorization(Method::Bye, b"sip:a@b", b"", 1).unwrap();
+        only(client.authorizations(Method::Bye, b"sip:a@b", b"", 1));
     }
     assert_eq!(client.take_challenge(&response(401, &stale)), Err(Refused::TooOften));
     client.accepted();
     client.take_challenge(&response(401, &fresh)).unwrap();
+}
+
+/// The one header that was made.
+fn only(mut answers: Vec<(HeaderName, Vec<u8>)>) -> (HeaderName, Vec<u8>) {
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.remove(0)
+}
+
+/// RFC 3261 section 22.3: each realm on the way is answered for itself, and goes on being answered.
+#[test]
+fn a_proxy_and_the_server_behind_it_are_both_answered() {
+    let mut client = Answerer::new("u", "p");
+    client.take_challenge(&response(407, &["Digest realm=\"proxy\", nonce=\"1\", qop=\"auth\""])).unwrap();
+    client.authorizations(Method::Invite, b"sip:a@b", b"", 1);
+    client.take_challenge(&response(401, &["Digest realm=\"server\", nonce=\"2\", qop=\"auth\""])).unwrap();
+    let answers = client.authorizations(Method::Invite, b"sip:a@b", b"", 1);
+    let told: Vec<_> = answers
+        .iter()
+        .map(|(name, value)| (*name, Credentials::parse(value).unwrap()))
+        .map(|(name, told)| (name, told.realm.to_vec(), told.nonce.to_vec(), told.count()))
+        .collect();
+    let expected = [
+        (HeaderName::ProxyAuthorization, b"proxy".to_vec(), b"1".to_vec(), Some(2)),
+        (HeaderName::Authorization, b"server".to_vec(), b"2".to_vec(), Some(1)),
+    ];
+    assert_eq!(told, expected);
+    let again = ["Digest realm=\"proxy\", nonce=\"3\", qop=\"auth\""];
+    assert_eq!(client.take_challenge(&response(407, &again)), Err(Refused::NotAccepted), "each for itself");
+}
+
+/// Whoever asks for the first time when others have accepted the secret already does not get it.
+#[test]
+fn a_realm_that_turns_up_in_mid_dialog_is_not_answered() {
+    let mut client = Answerer::new("u", "p");
+    client.take_challenge(&response(407, &["Digest realm=\"home\", nonce=\"1\""])).unwrap();
+    client.authorizations(Method::Invite, b"sip:a@b", b"", 1);
+    client.accepted();
+    let evil = ["Digest realm=\"evil\", nonce=\"1\""];
+    assert_eq!(client.take_challenge(&response(401, &evil)), Err(Refused::OtherRealm));
+    let answers = client.authorizations(Method::Bye, b"sip:a@b", b"", 1);
+    assert_eq!(Credentials::parse(&only(answers).1).unwrap().realm, b"home");
+    // The known one may ask again, with a nonce of its choice.
+    client.take_challenge(&response(407, &["Digest realm=\"home\", nonce=\"2\""])).unwrap();
+}
+
+#[test]
+fn realms_without_end_are_given_up() {
+    let mut client = Answerer::new("u", "p");
+    for realm in 0..4 {
+        let challenge = format!("Digest realm=\"{realm}\", nonce=\"1\"");
+        client.take_challenge(&response(401, &[&challenge])).unwrap();
+    }
+    let one_more = response(401, &["Digest realm=\"4\", nonce=\"1\""]);
+    assert_eq!(client.take_challenge(&one_more), Err(Refused::TooOften));
 }
 
 #[test]
@@ -324,9 +378,9 @@ fn credentials_for_one_realm_are_not_shown_to_another() {
     let mut client = Answerer::new("u", "p").only_for("home");
     let foreign = ["Digest realm=\"evil\", nonce=\"1\""];
     assert_eq!(client.take_challenge(&response(401, &foreign)), Err(Refused::OtherRealm));
-    assert!(client.authorization(Method::Invite, b"sip:a@b", b"", 1).is_none());
+    assert!(client.authorizations(Method::Invite, b"sip:a@b", b"", 1).is_empty());
     client.take_challenge(&response(401, &[foreign[0], "Digest realm=\"home\", nonce=\"2\""])).unwrap();
-    let (_, value) = client.authorization(Method::Invite, b"sip:a@b", b"", 1).unwrap();
+    let (_, value) = only(client.authorizations(Method::Invite, b"sip:a@b", b"", 1));
     assert_eq!(Credentials::parse(&value).unwrap().realm, b"home");
 }
 

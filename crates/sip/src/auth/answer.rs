@@ -1,8 +1,9 @@
 //! The client's side: picks a challenge it can meet, answers it, and keeps count of its nonce.
 //!
-//! It gives up rather than send the same secret to the same door twice, and answers no realm but the one it
-//! was made for, if it was told one. RFC 3261 sections 22.2 and 22.3, RFC 7616 section 3.4, RFC 8760
-//! section 2.4.
+//! A proxy and the server behind it may both ask, each for its own realm; every later request answers all that
+//! did. It gives up rather than send the same secret to the same door twice, and answers no realm but the one it
+//! was made for, if it was told one; if not, none that first asks after others have accepted the secret.
+//! RFC 3261 sections 22.2 and 22.3, RFC 7616 section 3.4, RFC 8760 section 2.4.
 
 use std::fmt;
 
@@ -33,17 +34,20 @@ pub enum Refused {
 /// How often in a row a peer may call an answer stale.
 const MAX_ROUNDS: u32 = 4;
 
+/// Realms that may ask for one request: a server, and the proxies before it.
+const MAX_REALMS: usize = 4;
+
 /// One user's credentials at one server. Secrets show in no debug output.
 #[derive(Clone)]
 pub struct Answerer {
     username: String,
     password: String,
     realm: Option<String>,
-    state: Option<Answering>,
-    rounds: u32,
+    answering: Vec<Answering>,
+    has_served: bool,
 }
 
-/// The challenge being answered, owned; values as between their quotes.
+/// A challenge being answered, owned; values as between their quotes.
 #[derive(Clone)]
 struct Answering {
     side: Side,
@@ -54,13 +58,15 @@ struct Answering {
     names_algorithm: bool,
     qop: Option<Qop>,
     count: u32,
+    /// Answers given since the last that was accepted.
+    rounds: u32,
 }
 
 impl Answerer {
     /// Credentials for any realm that challenges.
     pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
         let (username, password) = (username.into(), password.into());
-        Self { username, password, realm: None, state: None, rounds: 0 }
+        Self { username, password, realm: None, answering: Vec::new(), has_served: false }
     }
 
     /// The same, for one realm alone.
@@ -69,7 +75,7 @@ impl Answerer {
     }
 
     /// Takes the challenges of a 401 or 407: the first that is supported, top down (RFC 8760 section 2.4).
-    /// Then [`Self::authorization`] makes the header for the request to be sent again.
+    /// Then [`Self::authorizations`] makes the headers for the request to be sent again.
     ///
     /// # Errors
     /// [`Refused`] says why the response is final.
@@ -87,6 +93,10 @@ impl Answerer {
                 refused = Refused::OtherRealm;
                 continue;
             }
+            if self.has_served && self.known(side, challenge.realm).is_none() {
+                refused = Refused::OtherRealm;
+                continue;
+            }
             return self.take(side, &challenge, algorithm, qop);
         }
         Err(refused)
@@ -99,18 +109,16 @@ impl Answerer {
         algorithm: Algorithm,
         qop: Option<Qop>,
     ) -> Result<(), Refused> {
-        let was_answered = self
-            .state
-            .as_ref()
-            .is_some_and(|state| state.count > 0 && state.side == side && state.realm == challenge.realm);
-        if was_answered && !challenge.is_stale && self.rounds > 0 {
+        let known = self.known(side, challenge.realm);
+        let before = known.map(|index| &self.answering[index]);
+        let rounds = before.map_or(0, |before| before.rounds);
+        if before.is_some_and(|before| before.count > 0) && !challenge.is_stale && rounds > 0 {
             return Err(Refused::NotAccepted);
         }
-        if self.rounds == MAX_ROUNDS {
+        if rounds == MAX_ROUNDS || (known.is_none() && self.answering.len() == MAX_REALMS) {
             return Err(Refused::TooOften);
         }
-        self.rounds += 1;
-        self.state = Some(Answering {
+        let answering = Answering {
             side,
             realm: challenge.realm.to_vec(),
             nonce: challenge.nonce.to_vec(),
@@ -119,38 +127,70 @@ impl Answerer {
             names_algorithm: algorithm != Algorithm::MD5 || challenge.names_algorithm,
             qop,
             count: 0,
-        });
+            rounds: rounds + 1,
+        };
+        match known {
+            Some(index) => self.answering[index] = answering,
+            None => self.answering.push(answering),
+        }
         Ok(())
+    }
+
+    fn known(&self, side: Side, realm: &[u8]) -> Option<usize> {
+        self.answering.iter().position(|known| known.side == side && known.realm == realm)
     }
 
     /// Notes that a request with our answer was accepted: later challenges start anew, and the nonce goes
     /// on being used with rising counts.
     pub fn accepted(&mut self) {
-        self.rounds = 0;
+        self.has_served |= self.answering.iter().any(|state| state.count > 0);
+        for state in &mut self.answering {
+            state.rounds = 0;
+        }
     }
 
-    /// The header that answers the challenge taken, for a request of this method, URI and body; `None`
-    /// before any challenge. Each call counts the nonce up. `cnonce` is random, from the caller's generator.
-    pub fn authorization(
+    /// The headers that answer the challenges taken, one for each realm, for a request of this method, URI and
+    /// body; none before any challenge. Each call counts the nonces up. `cnonce` is random, from the caller's
+    /// generator.
+    pub fn authorizations(
         &mut self,
         method: Method<'_>,
         uri: &[u8],
         body: &[u8],
         cnonce: u64,
-    ) -> Option<(HeaderName, Vec<u8>)> {
-        let state = self.state.as_mut()?;
-        state.count = state.count.checked_add(1)?;
-        let (count, cnonce) = (format!("{:08x}", state.count), format!("{cnonce:016x}"));
-        let username = escape(&self.username);
+    ) -> Vec<(HeaderName, Vec<u8>)> {
+        let Self { username, password, answering, .. } = self;
+        let answers = answering.iter_mut().filter_map(|state| {
+            let value = state.answer(username, password, method, uri, body, cnonce)?;
+            Some((state.side.credentials(), value))
+        });
+        answers.collect()
+    }
+}
+
+impl Answering {
+    /// The value of the header; `None` once the nonce's count is used up.
+    fn answer(
+        &mut self,
+        username: &str,
+        password: &str,
+        method: Method<'_>,
+        uri: &[u8],
+        body: &[u8],
+        cnonce: u64,
+    ) -> Option<Vec<u8>> {
+        self.count = self.count.checked_add(1)?;
+        let (count, cnonce) = (format!("{:08x}", self.count), format!("{cnonce:016x}"));
+        let quoted_username = escape(username);
         let response = DigestInput {
-            algorithm: state.algorithm,
-            username: self.username.as_bytes(),
-            realm: &unescape(&state.realm),
-            password: self.password.as_bytes(),
+            algorithm: self.algorithm,
+            username: username.as_bytes(),
+            realm: &unescape(&self.realm),
+            password: password.as_bytes(),
             method: method.as_bytes(),
             uri,
-            nonce: &unescape(&state.nonce),
-            qop: state.qop,
+            nonce: &unescape(&self.nonce),
+            qop: self.qop,
             nonce_count: count.as_bytes(),
             cnonce: cnonce.as_bytes(),
             body,
@@ -161,28 +201,28 @@ impl Answerer {
             value.extend_from_slice(name.as_bytes());
             value.extend_from_slice(content);
         };
-        quoted("", username.as_bytes());
-        quoted("\", realm=\"", &state.realm);
-        quoted("\", nonce=\"", &state.nonce);
+        quoted("", quoted_username.as_bytes());
+        quoted("\", realm=\"", &self.realm);
+        quoted("\", nonce=\"", &self.nonce);
         quoted("\", uri=\"", uri);
         quoted("\", response=\"", response.as_ref());
         quoted("\"", b"");
-        if state.names_algorithm {
-            quoted(", algorithm=", state.algorithm.as_str().as_bytes());
+        if self.names_algorithm {
+            quoted(", algorithm=", self.algorithm.as_str().as_bytes());
         }
-        if let Some(opaque) = &state.opaque {
+        if let Some(opaque) = &self.opaque {
             quoted(", opaque=\"", opaque);
             quoted("\"", b"");
         }
-        if let Some(qop) = state.qop {
+        if let Some(qop) = self.qop {
             quoted(", qop=", qop.as_str().as_bytes());
             quoted(", nc=", count.as_bytes());
         }
-        if state.qop.is_some() || state.algorithm.is_session {
+        if self.qop.is_some() || self.algorithm.is_session {
             quoted(", cnonce=\"", cnonce.as_bytes());
             quoted("\"", b"");
         }
-        Some((state.side.credentials(), value))
+        Some(value)
     }
 }
 

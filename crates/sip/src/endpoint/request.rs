@@ -126,13 +126,13 @@ impl Endpoint {
             return false;
         }
         let request = &sent.request;
-        let authorization =
-            answerer.authorization(request.method(), request.uri().as_bytes(), &request.body(), cnonce);
+        let authorizations =
+            answerer.authorizations(request.method(), request.uri().as_bytes(), &request.body(), cnonce);
         let remote = sent.target.remote().map(|remote| remote.ip());
         let sent_by = compose::advertised(&self.config, pending.local, remote);
         let via = compose::via(sent.target.transport(), sent_by, &branch);
         let cseq = request.cseq().number + 1;
-        let bytes = Again { via, cseq, minimum: None, authorization }.write(request);
+        let bytes = Again { via, cseq, minimum: None, authorizations }.write(request);
         self.open_client(now, bytes, sent.target.clone(), Owner::Request(id)).is_some()
     }
 

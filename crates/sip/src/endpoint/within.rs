@@ -12,6 +12,7 @@ use super::config::Reach;
 use super::event::{Misuse, Target};
 use super::transactions::{Errand, Owner, Sent};
 use super::{Endpoint, compose};
+use crate::auth::Answerer;
 use crate::dialog::Dialog;
 use crate::dialog::invite::{SentAck, Session};
 use crate::flow::Transport;
@@ -116,10 +117,11 @@ impl Endpoint {
         let sent_by = compose::advertised(&self.config, session.flow.local, remote);
         let via = compose::via(sent.target.transport(), sent_by, &branch);
         let request = &sent.request;
-        let authorization = session.answerer.as_mut().and_then(|answerer| {
-            answerer.authorization(request.method(), request.uri().as_bytes(), &request.body(), cnonce)
-        });
-        Some(Again { via, cseq, minimum, authorization }.write(request))
+        let answer = |answerer: &mut Answerer| {
+            answerer.authorizations(request.method(), request.uri().as_bytes(), &request.body(), cnonce)
+        };
+        let authorizations = session.answerer.as_mut().map(answer).unwrap_or_default();
+        Some(Again { via, cseq, minimum, authorizations }.write(request))
     }
 
     /// Answers a challenge to a request within the dialog, once. Whether it was.
@@ -181,7 +183,7 @@ pub(super) struct Again {
     pub(super) cseq: u32,
     /// A Min-SE to obey.
     pub(super) minimum: Option<Duration>,
-    pub(super) authorization: Option<(HeaderName, Vec<u8>)>,
+    pub(super) authorizations: Vec<(HeaderName, Vec<u8>)>,
 }
 
 impl Again {
@@ -198,7 +200,7 @@ impl Again {
                     true
                 }
                 HeaderName::SessionExpires | HeaderName::MinSe => self.minimum.is_some(),
-                _ => self.authorization.as_ref().is_some_and(|(name, _)| *name == known),
+                _ => self.authorizations.iter().any(|(name, _)| *name == known),
             };
             if !differs {
                 builder = builder.header_named(name, value);
@@ -209,7 +211,7 @@ impl Again {
             builder =
                 builder.header(HeaderName::SessionExpires, &seconds).header(HeaderName::MinSe, &seconds);
         }
-        if let Some((name, value)) = &self.authorization {
+        for (name, value) in &self.authorizations {
             builder = builder.header(*name, value);
         }
         let body = sent.body();

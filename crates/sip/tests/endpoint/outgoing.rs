@@ -222,6 +222,31 @@ fn a_challenge_is_answered_once() {
     solo.assert_no_leak();
 }
 
+/// RFC 3261 22.3: a proxy asks first, the server behind it next; all that follows answers both, the ACK included.
+#[test]
+fn a_proxy_and_the_server_behind_it_are_answered_in_one_dialog() {
+    let credentials = Some(Answerer::new("user", "secret"));
+    let (mut solo, session, invite) = calling(OutgoingInvite { credentials, ..call() });
+    solo.reply(&invite.response(407, "p1").header("Proxy-Authenticate: Digest realm=\"proxy\", nonce=\"1\""));
+    let second = solo.take_sent().pop().unwrap();
+    solo.reply(&second.response(401, "p2").header("WWW-Authenticate: Digest realm=\"server\", nonce=\"2\""));
+    let third = solo.take_sent().pop().unwrap();
+    assert_eq!(third.header("CSeq"), Some("3 INVITE"));
+    assert!(third.header("Proxy-Authorization").unwrap().contains("realm=\"proxy\""));
+    assert!(third.header("Authorization").unwrap().contains("realm=\"server\""));
+    solo.reply(&third.response(200, "far").contact().sdp(ANSWER));
+    let ack = solo.take_one();
+    assert_eq!(ack.header("Proxy-Authorization"), third.header("Proxy-Authorization"));
+    assert_eq!(ack.header("Authorization"), third.header("Authorization"));
+    solo.take_events();
+    // Each may ask again for the BYE; a third, that never asked before, learns nothing.
+    solo.endpoint.hangup(solo.now, session, None).unwrap();
+    solo.drain();
+    let bye = solo.take_one();
+    solo.reply(&bye.response(407, "far").header("Proxy-Authenticate: Digest realm=\"evil\", nonce=\"3\""));
+    assert!(solo.take_sent().is_empty(), "credentials go only where they belong");
+}
+
 #[test]
 fn the_ack_of_a_challenged_call_carries_its_credentials() {
     let credentials = Some(Answerer::new("user", "secret"));
