@@ -347,6 +347,18 @@ fn parameters_that_stand_twice_are_refused() {
     assert_eq!(fault(text("INVITE sip:a@b SIP/2.0", via)), Fault::Malformed(HeaderName::Via));
     let from = "From: <sip:a@b>;tag=1;TAG=2\r\n";
     assert_eq!(fault(text("INVITE sip:a@b SIP/2.0", from)), Fault::Malformed(HeaderName::From));
+    // RFC 3261 section 19.1.1 of URIs, where two values could send us two ways.
+    for uri in ["sip:a@b;transport=tcp;Transport=udp", "sip:a@b;maddr=c;lr;maddr=d", "tel:+1;ext=1;ext=1"] {
+        assert_eq!(fault(text(&format!("INVITE {uri} SIP/2.0"), "")), Fault::RequestUri, "{uri}");
+        let contact = format!("Contact: <{uri}>\r\n");
+        let found = fault(text("INVITE sip:a@b SIP/2.0", &contact));
+        assert_eq!(found, Fault::Malformed(HeaderName::Contact), "{uri}");
+    }
+    let user = "sip:+1;npdi;npdi@b;transport=udp";
+    assert!(
+        invite(&format!("Contact: <{user}>\r\n")).contact().is_some(),
+        "a user's own semicolons are its own"
+    );
 }
 
 #[test]

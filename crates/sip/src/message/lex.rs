@@ -273,7 +273,7 @@ impl<'a> Params<'a> {
 }
 
 /// Most parameters one value may carry: their repetition is looked for in pairs.
-const MAX_PARAMS: usize = 64;
+pub(crate) const MAX_PARAMS: usize = 64;
 
 impl<'a> Iterator for Params<'a> {
     type Item = Param<'a>;

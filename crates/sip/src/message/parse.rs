@@ -150,8 +150,9 @@ impl StartLine {
         }
         let uri_start = method.end as usize + 1;
         // "The Request-URI MUST NOT contain unescaped spaces or control characters and MUST NOT be enclosed
-        // in <>" (section 7.1), nor hold headers (section 19.1.1, table 1).
-        let is_taken = Uri::parse(uri).is_some_and(|uri| uri.headers().is_none());
+        // in <>" (section 7.1), nor hold headers (section 19.1.1, table 1), nor one parameter twice.
+        let is_taken =
+            Uri::parse(uri).is_some_and(|uri| uri.headers().is_none() && uri.params_are_distinct());
         if !is_taken {
             let is_spaced = uri.first().is_none_or(|byte| *byte == b' ') || uri.last() == Some(&b' ');
             faults.note(if is_spaced { Fault::StartLine } else { Fault::RequestUri });
@@ -326,8 +327,11 @@ fn check_fields(fields: &Fields) -> Result<(), Fault> {
                 has_via = true;
                 CommaList::new(value).all(|value| Via::parse(value).is_some())
             }
+            // Requests of ours will go to this URI, so it must say one thing.
             HeaderName::Contact => {
-                value == b"*" || CommaList::new(value).all(|value| NameAddr::parse(value).is_some())
+                let is_target =
+                    |value| NameAddr::parse(value).is_some_and(|contact| contact.uri().params_are_distinct());
+                value == b"*" || CommaList::new(value).all(is_target)
             }
             HeaderName::Route | HeaderName::RecordRoute => {
                 CommaList::new(value).all(|value| NameAddr::parse(value).is_some())

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use smallvec::SmallVec;
+
 use super::lex::{self, Param};
 
 /// A URI's scheme.
@@ -157,6 +159,18 @@ impl<'a> Uri<'a> {
     /// The first parameter of this name.
     pub fn param(&self, name: &str) -> Option<Param<'a>> {
         self.params().find(|param| param.is(name))
+    }
+
+    /// Whether no parameter has the name of another: "any given parameter-name MUST NOT appear more than once"
+    /// (RFC 3261 section 19.1.1; RFC 3966 section 3 says the same of tel).
+    pub(crate) fn params_are_distinct(&self) -> bool {
+        let mut names: SmallVec<[&[u8]; 8]> = SmallVec::new();
+        self.params().all(|param| {
+            let is_new = names.len() < lex::MAX_PARAMS
+                && !names.iter().any(|name| name.eq_ignore_ascii_case(param.name));
+            names.push(param.name);
+            is_new
+        })
     }
 
     /// The parameters as written, from the first semicolon on.
