@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::ids::AccountId;
 use crate::route::Search;
-use crate::table::{NumberEntry, RoutingTable, Trunk};
+use crate::table::{NumberEntry, TAIL, Trunk};
 use crate::verdict::{Check, MAX_NEAR_MISSES, StepOutcome, Verdict, wire_text};
 
 /// Trunks of one source looked at: a carrier's ranges may be shared by thousands of accounts.
@@ -14,9 +14,6 @@ const MAX_SOURCE_TRUNKS: usize = 256;
 
 /// Numbers looked at for one form.
 const MAX_LOOKED_AT: usize = 64;
-
-/// Fewest digits that two numbers must share at their end to be called alike: a subscriber number.
-const MIN_DIGITS: usize = 7;
 
 /// Where a source stands outside a trunk's ranges, in words that follow "is".
 pub(crate) fn outside(trunk: &Trunk, source: IpAddr) -> String {
@@ -43,9 +40,8 @@ pub(crate) fn of_known_source(search: &Search<'_>, verdict: &mut Verdict) {
     let trunks: Vec<&Trunk> =
         search.table.trunks_of_source(source).take(MAX_SOURCE_TRUNKS).map(|(_, trunk)| &**trunk).collect();
     let sole = sole_account(trunks.iter().map(|trunk| &trunk.account)).or_else(|| {
-        let alike =
-            alike(search).filter(|(number, _)| trunks.iter().any(|trunk| is_on(search.table, number, trunk)));
-        sole_account(alike.map(|(number, _)| &search.table.trunk_at(number.trunk).account))
+        let alike = alike(search).filter(|(_, on, _)| trunks.iter().any(|trunk| trunk.id == on.id));
+        sole_account(alike.map(|(_, trunk, _)| &trunk.account))
     });
     let Some(account) = sole.cloned() else {
         let detail = format!("inside the ranges of {} trunks of several accounts", trunks.len());
@@ -71,8 +67,7 @@ pub(crate) fn of_known_source(search: &Search<'_>, verdict: &mut Verdict) {
 
 /// Numbers alike on trunks that pass the filter, as near misses.
 pub(crate) fn by_form(search: &Search<'_>, verdict: &mut Verdict, mut is_own: impl FnMut(&Trunk) -> bool) {
-    for (number, dialled) in alike(search) {
-        let trunk = search.table.trunk_at(number.trunk);
+    for (number, trunk, dialled) in alike(search) {
         if is_own(trunk) {
             let dialled = wire_text(dialled.as_bytes());
             verdict.near_miss(format!(
@@ -83,17 +78,18 @@ pub(crate) fn by_form(search: &Search<'_>, verdict: &mut Verdict, mut is_own: im
     }
 }
 
-/// Numbers of the table that end with the digits dialled, or that the digits dialled end with: each with the key dialled.
-fn alike<'a>(search: &'a Search<'_>) -> impl Iterator<Item = (&'a NumberEntry, &'a str)> {
+/// Numbers of the table that end with the digits dialled, or that the digits dialled end with: each with its trunk and
+/// the key dialled.
+fn alike<'a>(search: &'a Search<'_>) -> impl Iterator<Item = (&'a NumberEntry, &'a Trunk, &'a str)> {
     search.request_key.iter().chain(&search.to_key).flat_map(|key| {
         let bare = key.trim_start_matches('0');
-        let is_number = bare.len() >= MIN_DIGITS && bare.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = bare.len() >= TAIL && bare.bytes().all(|byte| byte.is_ascii_digit());
         let tail = if is_number { bare } else { "" };
         let longer = search.table.numbers_ending_with(tail).take(if is_number { MAX_LOOKED_AT } else { 0 });
         // The dialled number may carry a country code or a prefix that the stored one has not: drop up to five digits.
         let shorter = (1..=5)
             .filter_map(move |cut| tail.get(cut..))
-            .filter(|rest| rest.len() >= MIN_DIGITS)
+            .filter(|rest| rest.len() >= TAIL)
             .flat_map(|rest| {
                 let trunk_prefixed = format!("0{rest}");
                 let bare = search.table.numbers_of_key(rest);
@@ -101,12 +97,8 @@ fn alike<'a>(search: &'a Search<'_>) -> impl Iterator<Item = (&'a NumberEntry, &
                     .take(MAX_LOOKED_AT)
                     .collect::<Vec<_>>()
             });
-        longer.chain(shorter).map(move |number| (number, key.as_str()))
+        longer.chain(shorter).map(move |(number, trunk)| (number, &**trunk, key.as_str()))
     })
-}
-
-fn is_on(table: &RoutingTable, number: &NumberEntry, trunk: &Trunk) -> bool {
-    table.trunk_at(number.trunk).id == trunk.id
 }
 
 /// The account, if all are the same one.

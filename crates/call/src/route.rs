@@ -26,9 +26,7 @@ use uuid::Uuid;
 use crate::dialled;
 use crate::ids::{NumberId, TrunkId};
 use crate::near_miss;
-use crate::table::{
-    Agent, AgentLink, AgentSocket, MediaEncryption, NumberEntry, RoutingTable, Trunk, TrunkAuth,
-};
+use crate::table::{Agent, AgentSocket, MediaEncryption, NumberEntry, RoutingTable, Trunk, TrunkAuth};
 use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
 
 /// Trunks whose password one set of credentials is tried against: user names may repeat across accounts, and each
@@ -275,8 +273,8 @@ impl<'a> Search<'a> {
             Place::To => &self.to_key,
         };
         let source = self.query.source.ip().to_canonical();
-        for number in key.iter().flat_map(|key| self.table.numbers_of_key(key)).take(MAX_FOUND) {
-            let trunk = self.table.trunk_at(number.trunk);
+        let found = key.iter().flat_map(|key| self.table.numbers_of_key(key)).take(MAX_FOUND);
+        for (number, trunk) in found {
             self.found.push(Found { place, number, trunk, range: trunk.range_of(source) });
         }
     }
@@ -424,12 +422,12 @@ impl<'a> Search<'a> {
 
     fn check_agent(&self, verdict: &mut Verdict, found: &Found<'_>) -> Result<Route, Refused> {
         let number = found.number;
-        let agent = match &number.agent {
-            AgentLink::Unmapped => {
+        let agent = match (&number.agent, self.table.agent_of(number)) {
+            (None, _) => {
                 verdict.step(Check::Agent, StepOutcome::Failed, &*number.number, "mapped to no agent");
                 return Err(Refused::with(VerdictCode::NumberWithoutAgent));
             }
-            AgentLink::Missing(id) => {
+            (Some(id), None) => {
                 verdict.step(
                     Check::Agent,
                     StepOutcome::Failed,
@@ -438,7 +436,7 @@ impl<'a> Search<'a> {
                 );
                 return Err(Refused::with(VerdictCode::NumberWithoutAgent));
             }
-            AgentLink::Mapped(place) => self.table.agent_at(*place),
+            (Some(_), Some(agent)) => agent,
         };
         verdict.agent = Some(agent.id.clone());
         let Some(socket) = &agent.socket else {

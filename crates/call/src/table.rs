@@ -1,16 +1,21 @@
 //! What routing reads: trunks, numbers and agents as one immutable snapshot, found by digits and by source.
 //!
-//! What it refuses to do: change, or decide. The shell builds a new one from the store on every change and hands it over
-//! whole; [`crate::route`] decides. Rows that contradict each other (a number on another account's trunk) are left out
-//! and counted, never half-used: no row of one account can reach into another.
+//! A snapshot that is shared never changes. A copy costs nothing, and rows put into it or taken out of it cost what they
+//! are: whatever did not change is shared with the snapshot before. So a million numbers stand behind a change of one.
+//!
+//! What it refuses to do: decide ([`crate::route`] does), or trust. Rows that contradict each other (a number on another
+//! account's trunk) are kept and never found: no row of one account can reach into another.
 
-use std::collections::HashMap;
+mod ordered_set;
+mod ranges;
+mod shared_map;
+
 use std::fmt;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use prefix_trie::joint::JointPrefixMap;
 use smallvec::SmallVec;
 use tandem_agent::DialectConfig;
 use tandem_media::Law;
@@ -19,6 +24,13 @@ use tandem_sip::Transport;
 use crate::bridge::OnClose;
 use crate::dialled;
 use crate::ids::{AccountId, AgentId, NumberId, TrunkId};
+use ordered_set::OrderedSet;
+use ranges::Ranges;
+use shared_map::SharedMap;
+
+/// Digits at the end of a number by which numbers alike are found: those of a subscriber number, and fewer are no
+/// likeness.
+pub(crate) const TAIL: usize = 7;
 
 /// How a trunk proves who it is when it calls us.
 #[derive(Clone, PartialEq, Eq)]
@@ -224,40 +236,39 @@ pub struct Agent {
     pub socket: Option<AgentSocket>,
 }
 
-/// One number as the table keeps it: its trunk and agent as places, so that a million of them stay small.
-#[derive(Debug)]
+/// One number as the table keeps it.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NumberEntry {
     pub(crate) id: NumberId,
+    account: AccountId,
     /// As its owner wrote it.
     pub(crate) number: Box<str>,
     /// As it is looked up.
-    pub(crate) key: Arc<str>,
-    pub(crate) trunk: u32,
+    key: Arc<str>,
+    trunk: TrunkId,
     pub(crate) is_active: bool,
-    pub(crate) agent: AgentLink,
+    pub(crate) agent: Option<AgentId>,
 }
 
-/// A number's agent.
-#[derive(Debug, Clone)]
-pub(crate) enum AgentLink {
-    Unmapped,
-    Missing(AgentId),
-    Mapped(u32),
-}
+/// Numbers that are found alike. Mostly there is one.
+type Numbers = SmallVec<[Arc<NumberEntry>; 1]>;
 
-/// The snapshot. Shared as `Arc<RoutingTable>`; a lookup is two hash probes and no allocation.
+/// A number with the trunk it is on.
+pub(crate) type NumberOnTrunk<'a> = (&'a NumberEntry, &'a Arc<Trunk>);
+
+/// The snapshot. Shared as `Arc<RoutingTable>`; a look-up is a few probes and no allocation. Cloning is cheap.
+#[derive(Clone, Default)]
 pub struct RoutingTable {
     version: u64,
-    trunks: Vec<Arc<Trunk>>,
-    trunk_places: HashMap<TrunkId, u32>,
-    agents: Vec<Arc<Agent>>,
-    numbers: Vec<NumberEntry>,
-    by_key: HashMap<Arc<str>, SmallVec<[u32; 2]>>,
-    /// Number places ordered by their key read backwards: numbers that end alike stand together.
-    by_tail: Vec<u32>,
-    by_source: JointPrefixMap<IpNet, Vec<u32>>,
-    by_username: HashMap<Box<str>, SmallVec<[u32; 2]>>,
-    left_out: usize,
+    trunks: SharedMap<TrunkId, Arc<Trunk>>,
+    agents: SharedMap<AgentId, Arc<Agent>>,
+    numbers: SharedMap<NumberId, Arc<NumberEntry>>,
+    /// Ordered by identifier.
+    by_key: SharedMap<Arc<str>, Numbers>,
+    /// By their last digits, ordered by their key read backwards: numbers that end alike stand together.
+    by_tail: SharedMap<[u8; TAIL], Numbers>,
+    by_source: Ranges,
+    by_username: SharedMap<Box<str>, OrderedSet<TrunkId>>,
 }
 
 impl fmt::Debug for RoutingTable {
@@ -272,67 +283,15 @@ impl fmt::Debug for RoutingTable {
     }
 }
 
-impl Default for RoutingTable {
-    fn default() -> Self {
-        Self::build(0, Vec::new(), Vec::new(), Vec::new())
-    }
-}
-
 impl RoutingTable {
-    /// Builds the snapshot. Order matters only among equals: of two numbers that fit an INVITE equally well the first
-    /// given wins, so give the oldest first.
+    /// Builds a snapshot of these rows, in whatever order they come. Of two rows that fit an INVITE equally well the one
+    /// whose identifier is lower wins: with identifiers that sort by time, the older.
     pub fn build(version: u64, trunks: Vec<Trunk>, numbers: Vec<Number>, agents: Vec<Agent>) -> Self {
-        let trunk_places = places(&trunks, |trunk| trunk.id.as_str());
-        let agent_places = places(&agents, |agent| agent.id.as_str());
-        let mut by_key: HashMap<Arc<str>, SmallVec<[u32; 2]>> = HashMap::with_capacity(numbers.len());
-        let mut entries: Vec<NumberEntry> = Vec::with_capacity(numbers.len());
-        let given = numbers.len();
-        for number in numbers {
-            let trunk = trunk_places.get(number.trunk.as_str()).copied();
-            let trunk = trunk.filter(|place| trunks[*place as usize].account == number.account);
-            let (Some(trunk), Some(key)) = (trunk, dialled::stored_key(&number.number)) else { continue };
-            let agent = match number.agent {
-                None => AgentLink::Unmapped,
-                Some(id) => match agent_places.get(id.as_str()) {
-                    Some(place) if agents[*place as usize].account == number.account => {
-                        AgentLink::Mapped(*place)
-                    }
-                    Some(_) | None => AgentLink::Missing(id),
-                },
-            };
-            let key: Arc<str> = key.into();
-            by_key.entry(Arc::clone(&key)).or_default().push(place(entries.len()));
-            entries.push(NumberEntry {
-                id: number.id,
-                number: number.number.into_boxed_str(),
-                key,
-                trunk,
-                is_active: number.is_active,
-                agent,
-            });
-        }
-        let mut by_tail: Vec<u32> = (0..entries.len()).map(place).collect();
-        by_tail.sort_by(|left, right| {
-            backwards(&entries[*left as usize].key).cmp(backwards(&entries[*right as usize].key))
-        });
-        let left_out = given - entries.len();
-        drop((trunk_places, agent_places));
-        Self {
-            version,
-            by_source: sources(&trunks),
-            by_username: usernames(&trunks),
-            trunk_places: trunks
-                .iter()
-                .enumerate()
-                .map(|(index, trunk)| (trunk.id.clone(), place(index)))
-                .collect(),
-            trunks: trunks.into_iter().map(Arc::new).collect(),
-            agents: agents.into_iter().map(Arc::new).collect(),
-            numbers: entries,
-            by_key,
-            by_tail,
-            left_out,
-        }
+        let mut table = Self { version, ..Self::default() };
+        trunks.into_iter().for_each(|trunk| table.put_trunk(trunk));
+        agents.into_iter().for_each(|agent| table.put_agent(agent));
+        numbers.into_iter().for_each(|number| table.put_number(number));
+        table
     }
 
     /// The number the shell gave this snapshot.
@@ -340,38 +299,121 @@ impl RoutingTable {
         self.version
     }
 
-    /// How many number rows were left out because they contradict the rest: no such trunk, another account's trunk, or
-    /// nothing that can be dialled.
+    /// Gives the snapshot its number.
+    pub fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+
+    /// Puts a trunk in, instead of the one of this identifier if there is one.
+    pub fn put_trunk(&mut self, trunk: Trunk) {
+        self.remove_trunk(&trunk.id);
+        for range in &trunk.sources {
+            self.by_source.insert(range.trunc(), &trunk.id);
+        }
+        if let Some(username) = inbound_username(&trunk) {
+            let mut trunks = self.by_username.get(username).cloned().unwrap_or_default();
+            trunks.insert(trunk.id.clone());
+            self.by_username.insert(username.into(), trunks);
+        }
+        self.trunks.insert(trunk.id.clone(), Arc::new(trunk));
+    }
+
+    /// Takes a trunk out. Its numbers stay, found by nobody until they are taken out or it comes back.
+    pub fn remove_trunk(&mut self, id: &TrunkId) {
+        let Some(trunk) = self.trunks.remove(id) else { return };
+        for range in &trunk.sources {
+            self.by_source.remove(range.trunc(), id);
+        }
+        if let Some(username) = inbound_username(&trunk)
+            && let Some(mut trunks) = self.by_username.remove(username)
+        {
+            trunks.remove(id);
+            if !trunks.is_empty() {
+                self.by_username.insert(username.into(), trunks);
+            }
+        }
+    }
+
+    /// Puts a number in, instead of the one of this identifier if there is one. What can never be dialled is left out.
+    pub fn put_number(&mut self, number: Number) {
+        self.remove_number(&number.id);
+        let Some(key) = dialled::stored_key(&number.number) else { return };
+        // The identifiers of rows already here are shared rather than kept once more for each number.
+        let trunk = self.trunks.get(&number.trunk);
+        let account =
+            trunk.map(|trunk| &trunk.account).filter(|account| **account == number.account).cloned();
+        let agent = number.agent.map(|id| self.agents.get(&id).map_or(id, |agent| agent.id.clone()));
+        let entry = Arc::new(NumberEntry {
+            trunk: trunk.map_or(number.trunk, |trunk| trunk.id.clone()),
+            account: account.unwrap_or(number.account),
+            number: number.number.into_boxed_str(),
+            key: key.into(),
+            is_active: number.is_active,
+            agent,
+            id: number.id,
+        });
+        self.numbers.insert(entry.id.clone(), Arc::clone(&entry));
+        if let Some(tail) = tail(&entry.key) {
+            let mut alike = self.by_tail.remove(&tail).unwrap_or_default();
+            let at = alike.partition_point(|other| backward_order(other).lt(backward_order(&entry)));
+            alike.insert(at, Arc::clone(&entry));
+            self.by_tail.insert(tail, alike);
+        }
+        let mut same = self.by_key.remove(&*entry.key).unwrap_or_default();
+        let at = same.partition_point(|other| other.id < entry.id);
+        same.insert(at, Arc::clone(&entry));
+        self.by_key.insert(Arc::clone(&entry.key), same);
+    }
+
+    /// Takes a number out.
+    pub fn remove_number(&mut self, id: &NumberId) {
+        let Some(entry) = self.numbers.remove(id) else { return };
+        without(&mut self.by_key, &entry.key, id);
+        if let Some(tail) = tail(&entry.key) {
+            without(&mut self.by_tail, &tail, id);
+        }
+    }
+
+    /// Puts an agent in, instead of the one of this identifier if there is one.
+    pub fn put_agent(&mut self, agent: Agent) {
+        self.agents.insert(agent.id.clone(), Arc::new(agent));
+    }
+
+    /// Takes an agent out. Numbers mapped to it say that it is missing until they are mapped anew.
+    pub fn remove_agent(&mut self, id: &AgentId) {
+        self.agents.remove(id);
+    }
+
+    /// How many numbers cannot be called because they contradict the rest: no such trunk, or another account's. Looks at
+    /// every number.
     pub fn left_out(&self) -> usize {
-        self.left_out
+        self.numbers.values().filter(|number| self.trunk_of(number).is_none()).count()
     }
 
     /// The trunk of that name.
     pub fn trunk(&self, id: &TrunkId) -> Option<&Arc<Trunk>> {
-        self.trunk_places.get(id).map(|place| self.trunk_at(*place))
+        self.trunks.get(id)
     }
 
-    /// All trunks, in the order given.
+    /// All trunks, in no order.
     pub fn trunks(&self) -> impl Iterator<Item = &Arc<Trunk>> {
-        self.trunks.iter()
+        self.trunks.values()
     }
 
-    /// How many numbers can be called.
+    /// How many numbers are held.
     pub fn number_count(&self) -> usize {
         self.numbers.len()
     }
 
     /// Whether any trunk of the node lets the address call.
     pub fn knows_source(&self, source: IpAddr) -> bool {
-        self.by_source.get_lpm(&IpNet::from(source.to_canonical())).is_some()
+        self.by_source.hold(source.to_canonical())
     }
 
-    /// Trunks whose ranges hold the address, those of the longest prefix first.
+    /// Trunks whose ranges hold the address, those of the longest prefix first, then by identifier.
     pub fn trunks_of_source(&self, source: IpAddr) -> impl Iterator<Item = (u8, &Arc<Trunk>)> {
-        let covering: SmallVec<[(IpNet, &Vec<u32>); 8]> =
-            self.by_source.cover(&IpNet::from(source.to_canonical())).collect();
-        covering.into_iter().rev().flat_map(move |(range, trunks)| {
-            trunks.iter().map(move |place| (range.prefix_len(), self.trunk_at(*place)))
+        self.by_source.holding(source.to_canonical()).into_iter().flat_map(move |(bits, trunks)| {
+            trunks.iter().filter_map(move |id| self.trunks.get(id).map(|trunk| (bits, trunk)))
         })
     }
 
@@ -380,69 +422,120 @@ impl RoutingTable {
         !self.by_username.is_empty()
     }
 
-    /// Trunks that take inbound calls with this digest user name, in the order given.
+    /// Trunks that take inbound calls with this digest user name, by identifier.
     pub fn trunks_of_username(&self, username: &str) -> impl Iterator<Item = &Arc<Trunk>> {
-        self.by_username.get(username).into_iter().flatten().map(|place| self.trunk_at(*place))
+        let trunks = self.by_username.get(username).into_iter().flat_map(OrderedSet::iter);
+        trunks.filter_map(|id| self.trunks.get(id))
     }
 
     /// Numbers found by a key of [`dialled::key`].
-    pub(crate) fn numbers_of_key(&self, key: &str) -> impl Iterator<Item = &NumberEntry> {
-        self.by_key.get(key).into_iter().flatten().map(|place| &self.numbers[*place as usize])
+    pub(crate) fn numbers_of_key(&self, key: &str) -> impl Iterator<Item = NumberOnTrunk<'_>> {
+        self.by_key.get(key).into_iter().flatten().filter_map(|number| self.on_trunk(number))
     }
 
-    /// Numbers whose digits end with these, the shortest first.
+    /// Numbers whose digits end with these, at least [`TAIL`] of them, the shortest first.
     pub(crate) fn numbers_ending_with<'a>(
         &'a self,
         digits: &'a str,
-    ) -> impl Iterator<Item = &'a NumberEntry> {
-        let number = |place: &u32| &self.numbers[*place as usize];
-        let start = self.by_tail.partition_point(|place| backwards(&number(place).key).lt(backwards(digits)));
-        self.by_tail[start..].iter().map(number).take_while(move |entry| entry.key.ends_with(digits))
+    ) -> impl Iterator<Item = NumberOnTrunk<'a>> {
+        let alike = tail(digits).and_then(|tail| self.by_tail.get(&tail)).map_or(&[][..], |alike| alike);
+        let start = alike.partition_point(|entry| backwards(&entry.key).lt(backwards(digits)));
+        alike[start..]
+            .iter()
+            .take_while(move |entry| entry.key.ends_with(digits))
+            .filter_map(|number| self.on_trunk(number))
     }
 
-    pub(crate) fn trunk_at(&self, place: u32) -> &Arc<Trunk> {
-        &self.trunks[place as usize]
+    /// The agent a number is mapped to, if it exists and is of the number's account.
+    pub(crate) fn agent_of(&self, number: &NumberEntry) -> Option<&Arc<Agent>> {
+        let agent = self.agents.get(number.agent.as_ref()?)?;
+        (agent.account == number.account).then_some(agent)
     }
 
-    pub(crate) fn agent_at(&self, place: u32) -> &Arc<Agent> {
-        &self.agents[place as usize]
+    fn trunk_of(&self, number: &NumberEntry) -> Option<&Arc<Trunk>> {
+        self.trunks.get(&number.trunk).filter(|trunk| trunk.account == number.account)
+    }
+
+    fn on_trunk<'a>(&'a self, number: &'a Arc<NumberEntry>) -> Option<NumberOnTrunk<'a>> {
+        Some((&**number, self.trunk_of(number)?))
+    }
+
+    /// What one snapshot holds or finds and the other does not; `None` when they route alike. Looks at everything.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let missing = |left: &Self, right: &Self| {
+            left.trunks
+                .iter()
+                .find_map(|(id, trunk)| (right.trunks.get(id) != Some(trunk)).then(|| format!("trunk {id}")))
+                .or_else(|| {
+                    left.agents.iter().find_map(|(id, agent)| {
+                        (right.agents.get(id) != Some(agent)).then(|| format!("agent {id}"))
+                    })
+                })
+                .or_else(|| {
+                    left.numbers.iter().find_map(|(id, number)| {
+                        (right.numbers.get(id) != Some(number)).then(|| format!("number {id}"))
+                    })
+                })
+                .or_else(|| {
+                    left.by_key.iter().find_map(|(key, numbers)| {
+                        (right.by_key.get(key) != Some(numbers)).then(|| format!("what {key} finds"))
+                    })
+                })
+                .or_else(|| {
+                    left.by_tail.iter().find_map(|(tail, numbers)| {
+                        (right.by_tail.get(tail) != Some(numbers)).then(|| format!("what ends with {tail:?}"))
+                    })
+                })
+                .or_else(|| {
+                    left.by_username.iter().find_map(|(name, trunks)| {
+                        let there = right.by_username.get(name);
+                        (!there.is_some_and(|there| there.iter().eq(trunks.iter())))
+                            .then(|| format!("the user name {name}"))
+                    })
+                })
+                .or_else(|| {
+                    left.trunks.values().flat_map(|trunk| &trunk.sources).find_map(|range| {
+                        let found = |table: &Self| -> Vec<(u8, TrunkId)> {
+                            let trunks = table.trunks_of_source(range.network());
+                            trunks.map(|(bits, trunk)| (bits, trunk.id.clone())).collect()
+                        };
+                        (found(left) != found(right)).then(|| format!("the range {range}"))
+                    })
+                })
+        };
+        missing(self, other).or_else(|| missing(other, self))
     }
 }
 
-/// A row's place. A table of four billion rows does not fit the memory of the node.
-fn place(index: usize) -> u32 {
-    u32::try_from(index).expect("a table has fewer than 2^32 rows")
+/// The digest user name by which a trunk takes calls, when it does.
+fn inbound_username(trunk: &Trunk) -> Option<&str> {
+    match &trunk.auth {
+        TrunkAuth::UserPass { username, .. } if trunk.is_active && trunk.inbound_enabled => Some(username),
+        TrunkAuth::UserPass { .. } | TrunkAuth::IpBased => None,
+    }
+}
+
+/// Takes a number out of those found by the key.
+fn without<K: Hash + Eq + Clone>(map: &mut SharedMap<K, Numbers>, key: &K, id: &NumberId) {
+    let Some(mut numbers) = map.remove(key) else { return };
+    numbers.retain(|number| number.id != *id);
+    if !numbers.is_empty() {
+        map.insert(key.clone(), numbers);
+    }
+}
+
+/// The last digits of a number, when it has so many.
+fn tail(key: &str) -> Option<[u8; TAIL]> {
+    key.as_bytes().last_chunk().copied().filter(|tail: &[u8; TAIL]| tail.iter().all(u8::is_ascii_digit))
 }
 
 fn backwards(key: &str) -> impl Iterator<Item = u8> + '_ {
     key.bytes().rev()
 }
 
-fn places<'a, T>(rows: &'a [T], id: impl Fn(&'a T) -> &'a str) -> HashMap<&'a str, u32> {
-    rows.iter().enumerate().map(|(index, row)| (id(row), place(index))).collect()
-}
-
-fn sources(trunks: &[Trunk]) -> JointPrefixMap<IpNet, Vec<u32>> {
-    let mut map: JointPrefixMap<IpNet, Vec<u32>> = JointPrefixMap::new();
-    for (index, trunk) in trunks.iter().enumerate() {
-        for range in &trunk.sources {
-            map.entry(range.trunc()).or_default().push(place(index));
-        }
-    }
-    map
-}
-
-fn usernames(trunks: &[Trunk]) -> HashMap<Box<str>, SmallVec<[u32; 2]>> {
-    let mut map: HashMap<Box<str>, SmallVec<[u32; 2]>> = HashMap::new();
-    for (index, trunk) in trunks.iter().enumerate() {
-        match &trunk.auth {
-            TrunkAuth::UserPass { username, .. } if trunk.is_active && trunk.inbound_enabled => {
-                map.entry(username.clone().into_boxed_str()).or_default().push(place(index));
-            }
-            TrunkAuth::UserPass { .. } | TrunkAuth::IpBased => {}
-        }
-    }
-    map
+/// By the key read backwards; equals by identifier, after a byte that no key holds.
+fn backward_order(number: &NumberEntry) -> impl Iterator<Item = u8> + '_ {
+    backwards(&number.key).chain([0]).chain(number.id.as_str().bytes())
 }
 
 #[cfg(test)]
@@ -461,7 +554,7 @@ mod tests {
             ],
             Vec::new(),
         );
-        assert_eq!(table.number_count(), 1);
+        assert_eq!(table.number_count(), 3);
         assert_eq!(table.left_out(), 2);
         assert!(table.numbers_of_key("2").next().is_none());
     }
@@ -472,8 +565,8 @@ mod tests {
         mapped.agent = Some("g".into());
         let agent = Agent { id: "g".into(), account: "b".into(), name: String::new(), socket: None };
         let table = RoutingTable::build(1, vec![Trunk::new("t", "a", "one")], vec![mapped], vec![agent]);
-        let entry = table.numbers_of_key("1").next().unwrap();
-        assert!(matches!(&entry.agent, AgentLink::Missing(id) if id.as_str() == "g"));
+        let (entry, _) = table.numbers_of_key("1").next().unwrap();
+        assert!(entry.agent.is_some() && table.agent_of(entry).is_none());
     }
 
     #[test]
@@ -514,8 +607,98 @@ mod tests {
         let rows = ["+918047102030", "+448047102030", "8047102030", "+18047102031"];
         let numbers = rows.iter().map(|row| number(row, "a", "t", row)).collect();
         let table = RoutingTable::build(1, vec![Trunk::new("t", "a", "one")], numbers, Vec::new());
-        let found: Vec<_> = table.numbers_ending_with("8047102030").map(|entry| &*entry.number).collect();
+        let found: Vec<_> =
+            table.numbers_ending_with("8047102030").map(|(entry, _)| &*entry.number).collect();
         assert_eq!(found, ["8047102030", "+918047102030", "+448047102030"]);
+    }
+
+    #[test]
+    fn rows_put_in_and_taken_out_leave_what_building_anew_would_make() {
+        use std::collections::BTreeMap;
+        let mut state = 11_u64;
+        let mut dice = move |sides: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % sides
+        };
+        let (mut trunks, mut numbers, mut agents) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut table = RoutingTable::default();
+        let mut kept = Vec::new();
+        for step in 0..4_000 {
+            let account = format!("a{}", dice(3));
+            match dice(8) {
+                0 => {
+                    let mut trunk = Trunk::new(format!("t{}", dice(12)), account, format!("name {step}"));
+                    trunk.inbound_enabled = dice(2) == 0;
+                    trunk.sources =
+                        (0..dice(3)).map(|_| format!("10.0.{}.0/24", dice(4)).parse().unwrap()).collect();
+                    if dice(2) == 0 {
+                        let username = format!("u{}", dice(3));
+                        trunk.auth = TrunkAuth::UserPass { username, password: "p".to_owned() };
+                    }
+                    table.put_trunk(trunk.clone());
+                    trunks.insert(trunk.id.clone(), trunk);
+                }
+                1 => {
+                    let id = format!("t{}", dice(12)).into();
+                    table.remove_trunk(&id);
+                    trunks.remove(&id);
+                }
+                2 => {
+                    let id = AgentId::from(format!("g{}", dice(4)));
+                    let agent = Agent {
+                        id: id.clone(),
+                        account: account.into(),
+                        name: format!("{step}"),
+                        socket: None,
+                    };
+                    table.put_agent(agent.clone());
+                    agents.insert(id, agent);
+                }
+                3 => {
+                    let id = format!("g{}", dice(4)).into();
+                    table.remove_agent(&id);
+                    agents.remove(&id);
+                }
+                4 => {
+                    let id = format!("n{}", dice(90)).into();
+                    table.remove_number(&id);
+                    numbers.remove(&id);
+                }
+                _ => {
+                    // Few digits at the front and the same at the end, so that many are found alike.
+                    let text = match dice(6) {
+                        0 => String::new(),
+                        1 => "support".to_owned(),
+                        _ => format!("+{}804710203{}", dice(4), dice(3)),
+                    };
+                    let mut number =
+                        number(&format!("n{}", dice(90)), &account, &format!("t{}", dice(12)), &text);
+                    number.agent = (dice(2) == 0).then(|| format!("g{}", dice(4)).into());
+                    table.put_number(number.clone());
+                    if text.is_empty() {
+                        // It can never be dialled.
+                        numbers.remove(&number.id);
+                    } else {
+                        numbers.insert(number.id.clone(), number);
+                    }
+                }
+            }
+            if step % 501 == 500 {
+                let built = RoutingTable::build(
+                    1,
+                    trunks.values().cloned().collect(),
+                    numbers.values().cloned().collect(),
+                    agents.values().cloned().collect(),
+                );
+                assert_eq!(table.difference(&built), None);
+                kept.push((table.clone(), built));
+            }
+        }
+        // Earlier snapshots are what they were, and later ones are others.
+        for pair in kept.windows(2) {
+            assert_eq!(pair[0].0.difference(&pair[0].1), None);
+            assert!(pair[0].0.difference(&pair[1].0).is_some());
+        }
     }
 
     #[test]

@@ -308,7 +308,7 @@ fn credentials_are_tried_against_the_dialled_numbers_trunk_first_and_against_few
         .iter()
         .map(|trunk| trunk.name.clone())
         .collect();
-    assert_eq!(names, ["extra9", "td", "extra0", "extra1"]);
+    assert_eq!(names, ["extra9", "extra0", "extra1", "extra10"]);
     assert!(route::credential_trunks(&ask.query(), &table, "mallory").is_empty());
 }
 

@@ -1,8 +1,10 @@
 //! From the store to the engine: rows become the routing table, and the table is in the engine's hands before
 //! the API answers the request that changed it.
 //!
-//! Requests to refresh are gathered: whatever was committed before a reload began is in that reload, so many
-//! clients who change at once wait for few reloads. A row the table cannot express is left out and logged.
+//! A table is made from the one before it and the rows that changes touched ([`Store::changes`]), so a change costs
+//! what it changes, and everything is read once, in pages, at the start. Requests to refresh are gathered: whatever
+//! was committed before a reading began is in that reading. What other processes change over the same database is
+//! looked for several times a second. A row the table cannot express is left out and logged.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,10 +23,20 @@ use tandem_media::Law;
 use tandem_sip::Transport;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::{self, Store, StoreError, StoredAgent, StoredNumber, StoredTrunk, TransportKind};
+use crate::store::{
+    self, ChangedRows, Changes, Store, StoreError, StoredAgent, StoredNumber, StoredTrunk, TransportKind,
+    now_ms,
+};
 
 /// Refreshes that may wait; each belongs to one API request, which the listener bounds too.
 const WAITING: usize = 1_024;
+
+/// How often changes of other processes are looked for: with the reading and the swap, another node's change is
+/// routed by here within half a second.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// How often old changes are forgotten.
+const TIDY: Duration = Duration::from_secs(600);
 
 /// A new table on its way to the engine.
 #[derive(Debug)]
@@ -59,12 +71,12 @@ impl RoutingPublisher {
     pub fn start(store: Store, engine: mpsc::Sender<TableUpdate>) -> Self {
         let (requests, waiting) = mpsc::channel(WAITING);
         let current = Arc::new(ArcSwap::from_pointee(RoutingTable::default()));
-        let task = Publication { store, engine, current: Arc::clone(&current), version: 0 };
+        let task = Publication { store, engine, current: Arc::clone(&current), read: None };
         tokio::spawn(task.run(waiting));
         Self { requests, current }
     }
 
-    /// Reads the store again and returns once the engine routes by what it holds now.
+    /// Reads what changed in the store and returns once the engine routes by what it holds now.
     ///
     /// # Errors
     /// When the store cannot be read or the engine is gone; what was stored stays stored, and the reload is
@@ -85,31 +97,37 @@ struct Publication {
     store: Store,
     engine: mpsc::Sender<TableUpdate>,
     current: Arc<ArcSwap<RoutingTable>>,
-    version: u64,
+    /// The last change that is in the current table; `None` until everything was read once.
+    read: Option<i64>,
 }
 
 impl Publication {
     async fn run(mut self, mut waiting: mpsc::Receiver<oneshot::Sender<Result<(), PublishError>>>) {
         let mut served = Vec::new();
-        let mut is_stale = false;
+        let mut glance = tokio::time::interval(GLANCE);
+        glance.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tidy = tokio::time::interval(TIDY);
+        tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_behind = false;
         loop {
-            let retry = async {
-                if is_stale {
-                    tokio::time::sleep(Duration::from_secs(1)).await
-                } else {
-                    std::future::pending().await
-                }
-            };
             tokio::select! {
                 count = waiting.recv_many(&mut served, WAITING) => if count == 0 { return },
-                () = retry => {}
+                _ = glance.tick(), if self.read.is_some() => {}
+                _ = tidy.tick() => {
+                    if let Err(error) = self.store.forget_changes().await {
+                        tracing::warn!(%error, "old changes were not forgotten");
+                    }
+                    continue;
+                }
             }
             let outcome = self.publish().await;
-            is_stale = matches!(outcome, Err(PublishError::Store(_)));
             if let Err(error) = &outcome {
-                tracing::error!(%error, "routing is behind the store");
                 metrics::counter!("tandem_routing_failures_total").increment(1);
+                if !is_behind || !served.is_empty() {
+                    tracing::error!(%error, "routing is behind the store");
+                }
             }
+            is_behind = outcome.is_err();
             for request in served.drain(..) {
                 // A client that went away needs no answer; its change is published all the same.
                 request.send(outcome.clone()).ok();
@@ -117,39 +135,115 @@ impl Publication {
         }
     }
 
+    /// Brings the engine up to what the store holds.
     async fn publish(&mut self) -> Result<(), PublishError> {
         let began = tokio::time::Instant::now();
-        let fail = |error| PublishError::Store(Arc::new(error));
-        let trunks = self.store.all_trunks().await.map_err(fail)?;
-        let numbers = self.store.all_numbers().await.map_err(fail)?;
-        let agents = self.store.all_agents().await.map_err(fail)?;
-        self.version += 1;
-        let table = Arc::new(table(self.version, trunks, numbers, agents));
+        let before = self.current.load_full();
+        let (table, read) =
+            self.next_table(&before).await.map_err(|error| PublishError::Store(Arc::new(error)))?;
+        let Some(mut table) = table else { return Ok(()) };
+        table.set_version(before.version() + 1);
+        let table = Arc::new(table);
         let (taken, is_taken) = oneshot::channel();
         let update = TableUpdate { table: Arc::clone(&table), taken };
         self.engine.send(update).await.map_err(|_| PublishError::Stopped)?;
         is_taken.await.map_err(|_| PublishError::Stopped)?;
         metrics::gauge!("tandem_routing_numbers").set(table.number_count() as f64);
         metrics::histogram!("tandem_routing_publish_delay_seconds").record(began.elapsed().as_secs_f64());
-        tracing::debug!(version = self.version, numbers = table.number_count(), "routing published");
+        tracing::debug!(version = table.version(), numbers = table.number_count(), "routing published");
         self.current.store(table);
+        self.read = Some(read);
         Ok(())
+    }
+
+    /// The table after the one given, unless nothing changed, and the last change in it.
+    async fn next_table(&self, before: &RoutingTable) -> Result<(Option<RoutingTable>, i64), StoreError> {
+        let Some(mut read) = self.read else { return self.whole_table().await };
+        let mut table = None;
+        loop {
+            match self.store.changes(read).await? {
+                Changes::None => return Ok((table, read)),
+                Changes::Unknown => return self.whole_table().await,
+                Changes::Rows(rows) => {
+                    read = rows.upto;
+                    let has_more = rows.has_more;
+                    note_foreign(&rows);
+                    apply(table.get_or_insert_with(|| before.clone()), *rows);
+                    if !has_more {
+                        return Ok((table, read));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn whole_table(&self) -> Result<(Option<RoutingTable>, i64), StoreError> {
+        metrics::counter!("tandem_routing_reloads_total").increment(1);
+        // What changes while pages are read is read again after them, by its number.
+        let read = self.store.last_change().await?;
+        let mut table = read_whole(&self.store).await?;
+        table.set_version(self.current.load().version());
+        Ok((Some(table), read))
     }
 }
 
-/// Builds the table from rows, oldest first.
-pub fn table(
-    version: u64,
-    trunks: Vec<StoredTrunk>,
-    numbers: Vec<StoredNumber>,
-    agents: Vec<StoredAgent>,
-) -> RoutingTable {
-    RoutingTable::build(
-        version,
-        trunks.into_iter().map(trunk).collect(),
-        numbers.into_iter().map(number).collect(),
-        agents.into_iter().map(agent).collect(),
-    )
+/// Another process's changes, and how old the oldest was when it came to be known, by the clocks of both.
+fn note_foreign(rows: &ChangedRows) {
+    let Some((count, at)) = rows.foreign else { return };
+    metrics::counter!("tandem_routing_foreign_changes_total").increment(count);
+    let age = Duration::from_millis(now_ms().saturating_sub(at).max(0).unsigned_abs());
+    metrics::histogram!("tandem_routing_foreign_delay_seconds").record(age.as_secs_f64());
+}
+
+fn apply(table: &mut RoutingTable, rows: ChangedRows) {
+    for (id, stored) in rows.trunks {
+        match stored {
+            Some(stored) => table.put_trunk(trunk(stored)),
+            None => table.remove_trunk(&id.into()),
+        }
+    }
+    for (id, stored) in rows.agents {
+        match stored {
+            Some(stored) => table.put_agent(agent(stored)),
+            None => table.remove_agent(&id.into()),
+        }
+    }
+    for (id, stored) in rows.numbers {
+        match stored {
+            Some(stored) => table.put_number(number(stored)),
+            None => table.remove_number(&id.into()),
+        }
+    }
+}
+
+/// Reads every trunk, number and agent of the store, page by page, into a table of its own.
+///
+/// # Errors
+/// When the database fails or a secret cannot be opened.
+pub async fn read_whole(store: &Store) -> Result<RoutingTable, StoreError> {
+    let mut table = RoutingTable::default();
+    let mut last = String::new();
+    loop {
+        let page = store.page_of_trunks(&last).await?;
+        let Some(end) = page.last() else { break };
+        last.clone_from(&end.id);
+        page.into_iter().for_each(|stored| table.put_trunk(trunk(stored)));
+    }
+    last.clear();
+    loop {
+        let page = store.page_of_agents(&last).await?;
+        let Some(end) = page.last() else { break };
+        last.clone_from(&end.id);
+        page.into_iter().for_each(|stored| table.put_agent(agent(stored)));
+    }
+    last.clear();
+    loop {
+        let page = store.page_of_numbers(&last).await?;
+        let Some(end) = page.last() else { break };
+        last.clone_from(&end.id);
+        page.into_iter().for_each(|stored| table.put_number(number(stored)));
+    }
+    Ok(table)
 }
 
 fn trunk(stored: StoredTrunk) -> Trunk {

@@ -68,7 +68,13 @@ impl From<StoreError> for ApiError {
                     .at("name", "another trunk of this account has this name; names are unique per account")
             }
             StoreError::NumberTaken { number, same_trunk } => number_taken(&number, same_trunk),
+            error @ StoreError::Busy(_) => {
+                tracing::warn!(%error, "the store made a request wait too long");
+                metrics::counter!("tandem_store_busy_total").increment(1);
+                Self::unavailable("The store is busy; nothing was changed, try again")
+            }
             error @ (StoreError::Secret(_)
+            | StoreError::Newer { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Open { .. }
             | StoreError::Database(_)) => {

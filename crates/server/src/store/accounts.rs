@@ -53,7 +53,7 @@ impl Store {
             .bind(now_ms())
             .execute(&mut *change)
             .await?;
-        Ok(change.commit().await?)
+        change.commit().await
     }
 
     /// Makes a key of the account, which is made too if there is none. The key is returned this once.

@@ -74,6 +74,7 @@ impl Store {
         .bind(now)
         .execute(&mut *change)
         .await?;
+        change.touch_agent(&agent.id);
         change.commit().await?;
         Ok(agent)
     }
@@ -101,16 +102,6 @@ impl Store {
             .bind(account)
             .fetch_all(&self.readers)
             .await?;
-        rows.iter().map(|row| self.agent_of(row)).collect()
-    }
-
-    /// Every agent of every account: what routing is built from.
-    ///
-    /// # Errors
-    /// When the database fails, or a header cannot be opened.
-    pub async fn all_agents(&self) -> Result<Vec<StoredAgent>> {
-        let rows =
-            sqlx::query("SELECT * FROM agents ORDER BY created_at, id").fetch_all(&self.readers).await?;
         rows.iter().map(|row| self.agent_of(row)).collect()
     }
 
@@ -149,7 +140,8 @@ impl Store {
             .execute(&mut *change)
             .await
             .map_err(StoreError::from)?;
-        change.commit().await.map_err(StoreError::from)?;
+        change.touch_agent(&agent.id);
+        change.commit().await?;
         Ok(agent)
     }
 
@@ -167,6 +159,15 @@ impl Store {
         if deleted.rows_affected() == 0 {
             return Err(StoreError::NotFound);
         }
+        change.touch_agent(id);
+        let unmapped = sqlx::query("SELECT id FROM numbers WHERE agent_id = $1 AND account_id = $2")
+            .bind(id)
+            .bind(account)
+            .fetch_all(&mut *change)
+            .await?;
+        for row in &unmapped {
+            change.touch_number(row.try_get("id")?);
+        }
         sqlx::query(
             "UPDATE numbers SET agent_id = NULL, updated_at = $1 WHERE agent_id = $2 AND account_id = $3",
         )
@@ -175,7 +176,7 @@ impl Store {
         .bind(account)
         .execute(&mut *change)
         .await?;
-        Ok(change.commit().await?)
+        change.commit().await
     }
 
     /// Numbers that an agent answers.
@@ -200,7 +201,7 @@ impl Store {
         Some(self.sealer.seal(&headers_place(&agent.id), &Value::Object(plain).to_string()))
     }
 
-    fn agent_of(&self, row: &AnyRow) -> Result<StoredAgent> {
+    pub(super) fn agent_of(&self, row: &AnyRow) -> Result<StoredAgent> {
         let id: String = row.try_get("id")?;
         let place = || format!("agents/{id}");
         let body: String = row.try_get("body")?;

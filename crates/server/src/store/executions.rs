@@ -3,7 +3,7 @@
 //! A finished row is never overwritten by an unfinished one, whatever order the writes come in.
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::{AnyConnection, Row as _};
 use tandem_call::{CallRecord, CallStatus, HangupBy, HangupReason};
 
 use super::{Result, Store, StoreError, corrupt, now_ms};
@@ -33,7 +33,7 @@ impl Store {
     /// # Errors
     /// When the database fails; then none is written.
     pub async fn write_records<'a>(&self, records: impl IntoIterator<Item = &'a CallRecord>) -> Result<()> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_journal().await?;
         for record in records {
             upsert(&mut change, record).await?;
         }
@@ -65,7 +65,7 @@ impl Store {
         skip: i64,
         take: i64,
     ) -> Result<(Vec<StoredExecution>, i64)> {
-        let mut reader = self.readers.begin().await?;
+        let mut reader = self.begin_read().await?;
         let (total,): (i64,) =
             sqlx::query_as("SELECT COUNT(*) FROM executions WHERE account_id = $1 AND agent_id = $2")
                 .bind(account)
@@ -125,7 +125,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn touch_node(&self, node: &str) -> Result<()> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_journal().await?;
         sqlx::query("UPDATE nodes SET seen_at = $1 WHERE name = $2")
             .bind(now_ms())
             .bind(node)
@@ -145,7 +145,7 @@ fn close(record: &mut CallRecord, node: &str, ended_unix_ms: u64) {
         Some(format!("the node {node} stopped while the call was up; closed at its next start"));
 }
 
-async fn upsert(change: &mut Transaction<'static, Any>, record: &CallRecord) -> Result<()> {
+async fn upsert(change: &mut AnyConnection, record: &CallRecord) -> Result<()> {
     let text =
         serde_json::to_string(record).map_err(|error| corrupt(format!("executions/{}", record.id), error))?;
     sqlx::query(
@@ -164,7 +164,7 @@ async fn upsert(change: &mut Transaction<'static, Any>, record: &CallRecord) -> 
     .bind(i64::try_from(record.started_unix_ms).unwrap_or(i64::MAX))
     .bind(now_ms())
     .bind(text)
-    .execute(&mut **change)
+    .execute(&mut *change)
     .await?;
     Ok(())
 }

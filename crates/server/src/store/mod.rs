@@ -1,27 +1,33 @@
 //! The store: accounts, keys, trunks, numbers, agents, executions, verdicts, in one set of SQL statements for
 //! SQLite and PostgreSQL.
 //!
-//! One path writes: every change is one transaction on the writer's connection, begun with the write lock held,
-//! so a check and the change it allows cannot be parted. Every statement that serves a tenant names the
-//! account. This module validates nothing a client sent and decides nothing about calls.
+//! One path writes: every change is one transaction ([`change::Change`]), begun with the write lock held, so a
+//! check and the change it allows cannot be parted. Every statement that serves a tenant names the account. This
+//! module validates nothing a client sent and decides nothing about calls.
 
 mod accounts;
 mod agents;
+pub(crate) mod change;
 mod executions;
+mod feed;
 mod numbers;
 mod trunks;
 mod verdicts;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::AnyPool;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::migrate::MigrateError;
 
 pub use accounts::ApiKey;
 pub use agents::{MASK, NewAgent, StoredAgent};
+pub use change::Touched;
 pub use executions::StoredExecution;
+pub use feed::{ChangedRows, Changes};
 pub use numbers::{NewNumber, StoredNumber};
 pub use trunks::{
     AuthType, MediaEncryption, StoredGateway, StoredIdentifier, StoredTrunk, TransportKind, TrunkSettings,
@@ -32,6 +38,9 @@ use crate::secrets::{Sealer, SecretError};
 
 /// Connections that read. SQLite readers do not block each other, nor the writer (WAL).
 const READERS: u32 = 8;
+
+/// How long a request waits for its turn at the database.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the text sealed when the database was made is bound to.
 const SEAL_PLACE: &str = "the database";
@@ -72,9 +81,25 @@ pub enum StoreError {
         /// What the driver says.
         detail: String,
     },
+    /// The database was made by a newer program.
+    #[error(
+        "the database {url} has schema {found}, which this program does not know (it knows {known}): run the \
+         newer program, or restore a backup made before it"
+    )]
+    Newer {
+        /// Its address, without a password.
+        url: String,
+        /// The schema that this program does not know.
+        found: i64,
+        /// The newest it knows.
+        known: i64,
+    },
+    /// The database is in use and did not get free in time; nothing was changed.
+    #[error("the database is busy: {0}")]
+    Busy(sqlx::Error),
     /// The database failed.
     #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
 }
 
 /// The result of asking the store.
@@ -85,8 +110,54 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub struct Store {
     readers: AnyPool,
     writer: AnyPool,
-    begin: &'static str,
+    /// Writes what calls leave behind. SQLite has one writer, and this is the same one.
+    journal: AnyPool,
+    engine: Engine,
+    /// Tells this store's changes from others'.
+    origin: Arc<str>,
     sealer: Sealer,
+}
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+impl Engine {
+    fn begin_change(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+
+    fn begin_read(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN",
+            Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
+    /// What each connection is told first.
+    fn preamble(self) -> &'static [&'static str] {
+        match self {
+            // WAL, so that readers do not wait for the writer; FULL, so that what was acknowledged outlives a
+            // power cut.
+            Self::Sqlite => &[
+                // Milliseconds one process waits for another's write to end.
+                "PRAGMA busy_timeout = 10000",
+                "PRAGMA journal_mode = WAL",
+                "PRAGMA synchronous = FULL",
+                "PRAGMA foreign_keys = ON",
+            ],
+            // A node that stops in the middle of a change must not hold up the others.
+            Self::Postgres => {
+                &["SET lock_timeout = '10s'", "SET idle_in_transaction_session_timeout = '30s'"]
+            }
+        }
+    }
 }
 
 /// Where a store lies.
@@ -129,32 +200,48 @@ impl Store {
         sqlx::any::install_default_drivers();
         let place = Place::of(url);
         let fail = |detail: String| StoreError::Open { url: without_password(url), detail };
-        let (address, begin) = match &place {
+        let (address, engine) = match &place {
             Place::File(path) => {
                 if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                     std::fs::create_dir_all(folder)
                         .map_err(|error| fail(format!("its folder cannot be made: {error}")))?;
                 }
                 make_private(path).map_err(|error| fail(error.to_string()))?;
-                (format!("sqlite://{}?mode=rwc", path.display()), "BEGIN IMMEDIATE")
+                (format!("sqlite://{}?mode=rwc", path.display()), Engine::Sqlite)
             }
-            Place::Server => (url.to_owned(), "BEGIN"),
+            Place::Server => (url.to_owned(), Engine::Postgres),
         };
         let options = AnyConnectOptions::from_str(&address).map_err(|error| fail(error.to_string()))?;
-        let is_file = place.file().is_some();
         let pool = |connections: u32| {
-            AnyPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(Duration::from_secs(5))
-                .after_connect(move |connection, _| {
-                    Box::pin(async move { if is_file { prepare_file(connection).await } else { Ok(()) } })
-                })
+            AnyPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE).after_connect(
+                move |connection, _| {
+                    Box::pin(async move {
+                        for statement in engine.preamble() {
+                            sqlx::query(*statement).execute(&mut *connection).await?;
+                        }
+                        Ok(())
+                    })
+                },
+            )
+        };
+        let lock = match place.file() {
+            Some(path) => Some(lock_beside(path).await.map_err(|error| fail(error.to_string()))?),
+            // PostgreSQL's own lock is taken by the migrator.
+            None => None,
         };
         // The writer first: it makes the file and turns WAL on before a reader looks.
         let writer = pool(1).connect_with(options.clone()).await.map_err(|error| fail(error.to_string()))?;
-        sqlx::migrate!("./migrations").run(&writer).await.map_err(|error| fail(error.to_string()))?;
+        migrate(&writer, url).await?;
+        drop(lock);
+        let journal = match engine {
+            Engine::Sqlite => writer.clone(),
+            Engine::Postgres => {
+                pool(1).connect_with(options.clone()).await.map_err(|error| fail(error.to_string()))?
+            }
+        };
         let readers = pool(READERS).connect_with(options).await.map_err(|error| fail(error.to_string()))?;
-        let store = Self { readers, writer, begin, sealer };
+        let origin = crate::ids::uuid().into();
+        let store = Self { readers, writer, journal, engine, origin, sealer };
         store.check_seal().await?;
         Ok(store)
     }
@@ -204,12 +291,8 @@ impl Store {
     /// Closes every connection; what was acknowledged is on disk.
     pub async fn close(&self) {
         self.readers.close().await;
+        self.journal.close().await;
         self.writer.close().await;
-    }
-
-    /// Begins a change, with the write lock held.
-    async fn begin(&self) -> Result<Transaction<'static, Any>> {
-        Ok(self.writer.begin_with(self.begin).await?)
     }
 
     /// Holds the key against a text sealed when the database was made, so that a wrong key is told at the start
@@ -245,18 +328,28 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// WAL, so that readers do not wait for the writer; `FULL`, so that what was acknowledged outlives a power cut.
-async fn prepare_file(connection: &mut sqlx::AnyConnection) -> std::result::Result<(), sqlx::Error> {
-    for pragma in [
-        // Milliseconds one process waits for another's write to end.
-        "PRAGMA busy_timeout = 10000",
-        "PRAGMA journal_mode = WAL",
-        "PRAGMA synchronous = FULL",
-        "PRAGMA foreign_keys = ON",
-    ] {
-        sqlx::query(pragma).execute(&mut *connection).await?;
-    }
-    Ok(())
+/// Waits for the lock file beside the database: two processes that start at once bring the schema up to date one
+/// after the other. The system takes the lock back when a process ends, however it ends.
+async fn lock_beside(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(beside)?;
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?
+}
+
+/// Brings the schema up to date, under the migrator's lock on PostgreSQL and the caller's on SQLite.
+async fn migrate(writer: &AnyPool, url: &str) -> Result<()> {
+    let known = sqlx::migrate!("./migrations");
+    known.run(writer).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => StoreError::Newer {
+            url: without_password(url),
+            found,
+            known: known.iter().map(|migration| migration.version).max().unwrap_or(0),
+        },
+        error => StoreError::Open { url: without_password(url), detail: error.to_string() },
+    })
 }
 
 /// The address of a database as it may be shown.

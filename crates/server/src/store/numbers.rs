@@ -3,9 +3,10 @@
 //! A claim is keyed by the number's digits without plus and separators, for that is how an INVITE is matched.
 //! The database's own uniqueness decides a race, so two nodes cannot both win.
 
+use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use sqlx::{Any, Row as _, Transaction};
 
+use super::change::Change;
 use super::{Result, Store, StoreError, is_taken, now_ms};
 use crate::ids;
 
@@ -42,7 +43,7 @@ pub struct StoredNumber {
 }
 
 impl StoredNumber {
-    fn of(row: &AnyRow) -> Result<Self> {
+    pub(super) fn of(row: &AnyRow) -> Result<Self> {
         Ok(Self {
             id: row.try_get("id")?,
             account: row.try_get("account_id")?,
@@ -84,7 +85,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for the trunk.
     pub async fn numbers_of_trunk(&self, account: &str, trunk: &str) -> Result<Vec<StoredNumber>> {
-        let mut reader = self.readers.begin().await?;
+        let mut reader = self.begin_read().await?;
         sqlx::query("SELECT id FROM trunks WHERE account_id = $1 AND id = $2")
             .bind(account)
             .bind(trunk)
@@ -116,17 +117,6 @@ impl Store {
         rows.iter().map(StoredNumber::of).collect()
     }
 
-    /// Every number of every account, oldest first: what routing is built from.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn all_numbers(&self) -> Result<Vec<StoredNumber>> {
-        let rows = sqlx::query("SELECT * FROM numbers WHERE deleted_at IS NULL ORDER BY created_at, id")
-            .fetch_all(&self.readers)
-            .await?;
-        rows.iter().map(StoredNumber::of).collect()
-    }
-
     /// Removes a number from its trunk; the row stays, deleted and without an agent.
     ///
     /// # Errors
@@ -152,7 +142,8 @@ impl Store {
             // Dropping the change takes the claim's removal back: it was another account's.
             return Err(StoreError::NotFound);
         }
-        Ok(change.commit().await?)
+        change.touch_number(id);
+        change.commit().await
     }
 
     /// One number of the account.
@@ -217,6 +208,7 @@ impl Store {
                 .await?
                 .ok_or(StoreError::NotFound)?;
         let number = StoredNumber::of(&row)?;
+        change.touch_number(id);
         change.commit().await?;
         Ok(number)
     }
@@ -229,7 +221,7 @@ fn digits(phone_number: &str) -> String {
 
 /// Inserts a number inside a change, with its claim when the trunk is active.
 pub(super) async fn insert(
-    change: &mut Transaction<'static, Any>,
+    change: &mut Change,
     account: &str,
     trunk: &str,
     trunk_is_active: bool,
@@ -271,18 +263,14 @@ pub(super) async fn insert(
     .bind(now)
     .execute(&mut **change)
     .await?;
+    change.touch_number(&stored.id);
     if trunk_is_active {
         claim(change, &stored.id, trunk, &number.phone_number).await?;
     }
     Ok(stored)
 }
 
-async fn claim(
-    change: &mut Transaction<'static, Any>,
-    id: &str,
-    trunk: &str,
-    phone_number: &str,
-) -> Result<()> {
+async fn claim(change: &mut Change, id: &str, trunk: &str, phone_number: &str) -> Result<()> {
     let claimed = sqlx::query("INSERT INTO number_claims (digits, number_id, trunk_id) VALUES ($1, $2, $3)")
         .bind(digits(phone_number))
         .bind(id)
@@ -299,13 +287,13 @@ async fn claim(
 }
 
 /// Gives up the claims of a trunk that is switched off or deleted.
-pub(super) async fn release(change: &mut Transaction<'static, Any>, trunk: &str) -> Result<()> {
+pub(super) async fn release(change: &mut Change, trunk: &str) -> Result<()> {
     sqlx::query("DELETE FROM number_claims WHERE trunk_id = $1").bind(trunk).execute(&mut **change).await?;
     Ok(())
 }
 
 /// Claims every number of a trunk that is switched on again; fails when another trunk has one of them by now.
-pub(super) async fn claim_all(change: &mut Transaction<'static, Any>, trunk: &str) -> Result<()> {
+pub(super) async fn claim_all(change: &mut Change, trunk: &str) -> Result<()> {
     let rows = sqlx::query(
         "SELECT id, phone_number FROM numbers WHERE trunk_id = $1 AND deleted_at IS NULL ORDER BY created_at, id",
     )

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::{Any, AnyConnection, Row as _};
 
+use super::change::Change;
 use super::numbers::{self, NewNumber, StoredNumber};
 use super::{Result, Store, StoreError, corrupt, is_taken, now_ms};
 use crate::ids;
@@ -188,7 +189,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn trunk(&self, account: &str, id: &str) -> Result<StoredTrunk> {
-        let mut reader = self.readers.begin().await?;
+        let mut reader = self.begin_read().await?;
         self.read_trunk(&mut reader, account, id).await
     }
 
@@ -197,7 +198,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn trunks(&self, account: &str, is_active: Option<bool>) -> Result<Vec<StoredTrunk>> {
-        let mut reader = self.readers.begin().await?;
+        let mut reader = self.begin_read().await?;
         let rows = sqlx::query(
             "SELECT * FROM trunks WHERE account_id = $1 AND (is_active = $2 OR $2 = -1) \
              ORDER BY created_at DESC, id DESC",
@@ -216,22 +217,6 @@ impl Store {
                 .bind(account)
                 .fetch_all(&mut *reader)
                 .await?;
-        self.assemble(&rows, &gateways, &identifiers)
-    }
-
-    /// Every trunk of every account, oldest first: what routing is built from.
-    ///
-    /// # Errors
-    /// When the database fails, or a password cannot be opened.
-    pub async fn all_trunks(&self) -> Result<Vec<StoredTrunk>> {
-        let mut reader = self.readers.begin().await?;
-        let rows =
-            sqlx::query("SELECT * FROM trunks ORDER BY created_at, id").fetch_all(&mut *reader).await?;
-        let gateways =
-            sqlx::query("SELECT * FROM gateways ORDER BY trunk_id, position").fetch_all(&mut *reader).await?;
-        let identifiers = sqlx::query("SELECT * FROM ip_identifiers ORDER BY trunk_id, position")
-            .fetch_all(&mut *reader)
-            .await?;
         self.assemble(&rows, &gateways, &identifiers)
     }
 
@@ -272,6 +257,17 @@ impl Store {
             .ok_or(StoreError::NotFound)?;
         numbers::release(&mut change, id).await?;
         let now = now_ms();
+        let touched = sqlx::query(
+            "SELECT id FROM numbers WHERE account_id = $1 AND trunk_id = $2 AND deleted_at IS NULL",
+        )
+        .bind(account)
+        .bind(id)
+        .fetch_all(&mut *change)
+        .await?;
+        for row in &touched {
+            change.touch_number(row.try_get("id")?);
+        }
+        change.touch_trunk(id);
         let numbers = sqlx::query(
             "UPDATE numbers SET deleted_at = $1, updated_at = $1, agent_id = NULL \
              WHERE account_id = $2 AND trunk_id = $3 AND deleted_at IS NULL",
@@ -295,29 +291,29 @@ impl Store {
 
     async fn read_trunk(
         &self,
-        connection: &mut Transaction<'static, Any>,
+        connection: &mut AnyConnection,
         account: &str,
         id: &str,
     ) -> Result<StoredTrunk> {
         let row = sqlx::query("SELECT * FROM trunks WHERE account_id = $1 AND id = $2")
             .bind(account)
             .bind(id)
-            .fetch_optional(&mut **connection)
+            .fetch_optional(&mut *connection)
             .await?
             .ok_or(StoreError::NotFound)?;
         let gateways = sqlx::query("SELECT * FROM gateways WHERE trunk_id = $1 ORDER BY position")
             .bind(id)
-            .fetch_all(&mut **connection)
+            .fetch_all(&mut *connection)
             .await?;
         let identifiers = sqlx::query("SELECT * FROM ip_identifiers WHERE trunk_id = $1 ORDER BY position")
             .bind(id)
-            .fetch_all(&mut **connection)
+            .fetch_all(&mut *connection)
             .await?;
         let mut trunks = self.assemble(&[row], &gateways, &identifiers)?;
         trunks.pop().ok_or(StoreError::NotFound)
     }
 
-    async fn insert_trunk(&self, change: &mut Transaction<'static, Any>, trunk: &StoredTrunk) -> Result<()> {
+    async fn insert_trunk(&self, change: &mut Change, trunk: &StoredTrunk) -> Result<()> {
         let inserted = sqlx::query(
             "INSERT INTO trunks (id, account_id, auth_type, created_at, updated_at, name, provider, \
              description, auth_username, auth_password, codecs_allow, codecs_disallow, transport, direct_media, \
@@ -331,12 +327,13 @@ impl Store {
         .bind(trunk.settings.auth_type.as_str())
         .bind(trunk.created_at)
         .bind(trunk.updated_at);
+        change.touch_trunk(&trunk.id);
         named(self.bind_settings(inserted, trunk).execute(&mut **change).await)
     }
 
     async fn write_trunk(
         &self,
-        change: &mut Transaction<'static, Any>,
+        change: &mut Change,
         trunk: &mut StoredTrunk,
         before: &TrunkSettings,
     ) -> Result<()> {
@@ -349,6 +346,7 @@ impl Store {
         )
         .bind(&trunk.id)
         .bind(trunk.updated_at);
+        change.touch_trunk(&trunk.id);
         named(self.bind_settings(updated, trunk).execute(&mut **change).await)?;
         if trunk.settings.gateways != before.gateways {
             replace_gateways(change, trunk).await?;
@@ -396,7 +394,7 @@ impl Store {
             .bind(i64::from(settings.is_active))
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         &self,
         trunks: &[AnyRow],
         gateways: &[AnyRow],
@@ -488,7 +486,7 @@ fn gateway_of(row: &AnyRow) -> Result<StoredGateway> {
     })
 }
 
-async fn replace_gateways(change: &mut Transaction<'static, Any>, trunk: &mut StoredTrunk) -> Result<()> {
+async fn replace_gateways(change: &mut Change, trunk: &mut StoredTrunk) -> Result<()> {
     sqlx::query("DELETE FROM gateways WHERE trunk_id = $1").bind(&trunk.id).execute(&mut **change).await?;
     for (position, gateway) in trunk.settings.gateways.iter_mut().enumerate() {
         gateway.id = ids::ulid(trunk.updated_at);
@@ -511,7 +509,7 @@ async fn replace_gateways(change: &mut Transaction<'static, Any>, trunk: &mut St
     Ok(())
 }
 
-async fn replace_identifiers(change: &mut Transaction<'static, Any>, trunk: &StoredTrunk) -> Result<()> {
+async fn replace_identifiers(change: &mut Change, trunk: &StoredTrunk) -> Result<()> {
     sqlx::query("DELETE FROM ip_identifiers WHERE trunk_id = $1")
         .bind(&trunk.id)
         .execute(&mut **change)

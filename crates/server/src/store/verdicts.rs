@@ -37,7 +37,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn write_verdicts(&self, verdicts: &[NewVerdict], bound: u32) -> Result<()> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_journal().await?;
         for verdict in verdicts {
             sqlx::query(
                 "INSERT INTO verdicts (id, account_id, at, code, verdict) VALUES ($1, $2, $3, $4, $5) \

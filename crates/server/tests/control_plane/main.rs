@@ -10,4 +10,5 @@ mod quiet;
 mod rest;
 mod rest_bad_input;
 mod rest_calls;
+mod routing;
 mod store;

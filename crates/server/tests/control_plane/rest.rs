@@ -373,7 +373,7 @@ async fn an_agent_is_kept_as_it_was_sent_its_header_values_masked() {
 async fn what_the_api_took_for_an_agents_socket_is_what_calls_use() {
     let server = Server::start().await;
     server.agent().await;
-    let stored = server.store.all_agents().await.unwrap().remove(0);
+    let stored = server.store.page_of_agents("").await.unwrap().remove(0);
     let socket = tandem_server::routing::agent(stored).socket.unwrap();
     assert_eq!(socket.url, "wss://agent.example/ws/{execution_id}");
     assert_eq!(socket.headers, [("Authorization".to_owned(), "Bearer hush-hush".to_owned())]);
