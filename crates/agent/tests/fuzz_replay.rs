@@ -1,28 +1,21 @@
 //! Replays the fuzz corpora, found crashes among them, through the bodies of the fuzz targets; and throws mutated
 //! seeds at them, so that a change that breaks a dialect shows without a fuzzer.
 
-#![expect(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
-
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
 #[path = "../../../fuzz/src/agent.rs"]
 mod agent;
-
-fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let folder = format!("{}/../../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
-    let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 10, "{folder} has lost its seeds");
-    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
-}
+#[allow(unreachable_pub, reason = "public for the fuzz targets")]
+#[path = "../../../fuzz/src/replay.rs"]
+mod replay;
 
 fn replay(target: &str, check: fn(&[u8])) {
     let mut random = Random(1);
-    for seed in seeds(target) {
-        check(&seed);
+    replay::replay(target, |seed| {
+        check(seed);
         for _ in 0..200 {
-            check(&random.mutate(&seed));
+            check(&random.mutate(seed));
         }
-    }
+    });
 }
 
 #[test]

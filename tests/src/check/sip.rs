@@ -1,15 +1,23 @@
 //! Transactions and dialogs as seen from outside (RFC 3261, 3264, 3581, 6026).
 
+mod answer;
+mod dialog;
+mod served;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub use dialog::Dialog;
+
 use super::Findings;
 use super::retransmission::{GIVE_UP, Schedule};
-use crate::carrier::sdp::{self, Section};
-use crate::message::{SipText, uri_of};
+use crate::carrier::sdp;
+use crate::message::SipText;
+use answer::check_answer;
+use served::Served;
 
 /// The way a message went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +38,6 @@ struct ServerKey {
 }
 
 #[derive(Debug)]
-struct Served {
-    path: Path,
-    call_id: String,
-    last_arrival: Instant,
-    to_tag: String,
-    last_final: Option<(u16, Bytes)>,
-    schedule: Option<Schedule>,
-    acked: bool,
-    request: SipText,
-}
-
-#[derive(Debug)]
 struct Sent {
     bytes: Bytes,
     reliable: bool,
@@ -52,38 +48,6 @@ struct Sent {
 
 /// Call-ID, caller's tag, Tandem's tag.
 type DialogKey = (String, String, String);
-
-/// One dialog.
-#[derive(Debug)]
-pub struct Dialog {
-    targets: Vec<String>,
-    routes: Vec<String>,
-    local_cseq: Option<u32>,
-    invites: BTreeMap<u32, Answered>,
-    acks_owed: BTreeMap<u32, (Instant, u32)>,
-    /// The answer to the first offer was sent (or the ACK brought it).
-    pub negotiated_at: Option<Instant>,
-    /// The first 200 to the INVITE left.
-    pub answered_at: Option<Instant>,
-    /// The first ACK to it came.
-    pub acked_at: Option<Instant>,
-    /// BYE came and was obeyed, or left.
-    pub ended_at: Option<Instant>,
-    /// The caller's RTP addresses named so far, the current one last.
-    pub caller_rtp: Vec<SocketAddr>,
-    /// Tandem's RTP address.
-    pub tandem_rtp: Option<SocketAddr>,
-    /// Formats of the current answer.
-    pub formats: Vec<String>,
-    /// Tandem may send RTP (the answer's direction).
-    pub may_send: bool,
-}
-
-#[derive(Debug)]
-struct Answered {
-    schedule: Schedule,
-    acked: bool,
-}
 
 /// All signalling of a run.
 #[derive(Debug, Default)]
@@ -434,184 +398,6 @@ impl SipChecks {
     }
 }
 
-impl Served {
-    fn check_tag(&mut self, now: Instant, text: &SipText, findings: &mut Findings) {
-        if text.status == 100 {
-            return;
-        }
-        let tag = text.to_tag();
-        if text.status == 481 && text.cseq().1 != "INVITE" {
-            return;
-        }
-        if tag.is_empty() {
-            findings.note("to-tag", now, &self.call_id, format!("{} without a To tag", text.status));
-        } else if self.to_tag.is_empty() {
-            self.to_tag = tag.to_owned();
-        } else if self.to_tag != tag {
-            findings.note("to-tag", now, &self.call_id, format!("{tag} after {}", self.to_tag));
-        }
-    }
-
-    fn check_final(&mut self, now: Instant, text: &SipText, bytes: &Bytes, findings: &mut Findings) {
-        let (_, method) = text.cseq();
-        let Some((status, before)) = &self.last_final else {
-            if text.status >= 300 && method == "INVITE" {
-                self.schedule = Some(Schedule::new(now));
-            }
-            return;
-        };
-        // Where INVITE and CANCEL overtake each other, the CANCEL is unknown first and known when it comes again.
-        if method == "CANCEL" && *status == 481 {
-            return;
-        }
-        // A refusal within a dialog is kept nowhere; once the dialog is gone there is none to refuse in.
-        if !self.request.to_tag().is_empty() && *status >= 400 && text.status == 481 {
-            return;
-        }
-        if text.status != *status {
-            findings.note("two-finals", now, &self.call_id, format!("{} after {status}", text.status));
-            return;
-        }
-        // A stateless challenge may carry a new nonce; everything else comes byte for byte.
-        if bytes != before && !matches!(status, 401 | 407) {
-            findings.note(
-                "repeat-differs",
-                now,
-                &self.call_id,
-                format!("{status} {method} again with other bytes"),
-            );
-        }
-        if self.last_arrival == now || (200..300).contains(status) {
-            return;
-        }
-        // RFC 3261 17.2.1: Timer G, on unreliable transports, until the ACK.
-        let is_due = self.schedule.as_mut().is_some_and(|schedule| schedule.repeated(now));
-        if method != "INVITE" || self.path.reliable || self.acked || !is_due {
-            findings.note(
-                "retransmission-timing",
-                now,
-                &self.call_id,
-                format!("{status} {method} again unasked"),
-            );
-        }
-    }
-}
-
-impl Dialog {
-    fn new(invite: &SipText) -> Self {
-        Self {
-            targets: invite.contact().map(str::to_owned).into_iter().collect(),
-            routes: invite.values("record-route").into_iter().map(|route| uri_of(route).to_owned()).collect(),
-            local_cseq: None,
-            invites: BTreeMap::new(),
-            acks_owed: BTreeMap::new(),
-            negotiated_at: None,
-            answered_at: None,
-            acked_at: None,
-            ended_at: None,
-            caller_rtp: Vec::new(),
-            tandem_rtp: None,
-            formats: Vec::new(),
-            may_send: true,
-        }
-    }
-
-    fn learn_caller(&mut self, now: Instant, sections: &[Section]) {
-        let Some(section) = sections.iter().find(|section| section.media == "audio" && section.port != 0)
-        else {
-            return;
-        };
-        if self.negotiated_at.is_none() && self.tandem_rtp.is_some() {
-            self.negotiated_at = Some(now);
-        }
-        self.caller_rtp.extend(section.rtp().filter(|rtp| !rtp.ip().is_unspecified()));
-    }
-
-    fn learn_tandem(&mut self, now: Instant, sections: &[Section]) {
-        let Some(section) = sections.iter().find(|section| section.media == "audio" && section.port != 0)
-        else {
-            return;
-        };
-        self.tandem_rtp = section.rtp();
-        self.formats.extend(section.formats.iter().cloned());
-        self.may_send = matches!(section.direction.as_str(), "sendrecv" | "sendonly");
-        if self.negotiated_at.is_none() && !self.caller_rtp.is_empty() {
-            self.negotiated_at = Some(now);
-        }
-    }
-
-    fn track_2xx(
-        &mut self,
-        now: Instant,
-        cseq: u32,
-        is_first: bool,
-        served: Option<&Served>,
-        call_id: &str,
-        findings: &mut Findings,
-    ) {
-        let answered = self
-            .invites
-            .entry(cseq)
-            .or_insert_with(|| Answered { schedule: Schedule::new(now), acked: false });
-        if is_first {
-            return;
-        }
-        let was_asked = served.is_some_and(|served| served.last_arrival == now);
-        let after = now.saturating_duration_since(answered.schedule.first_at);
-        if answered.acked {
-            if !was_asked {
-                findings.note(
-                    "retransmission-timing",
-                    now,
-                    call_id,
-                    format!("200 again after its ACK, {after:?}"),
-                );
-            }
-        } else if !answered.schedule.repeated(now) && !was_asked {
-            findings.note("retransmission-timing", now, call_id, format!("200 again after {after:?}"));
-        }
-    }
-
-    fn check_request(
-        &self,
-        now: Instant,
-        text: &SipText,
-        remote: Option<SocketAddr>,
-        findings: &mut Findings,
-    ) {
-        let (_, method) = text.cseq();
-        let call_id = text.call_id();
-        let routes: Vec<&str> = text.values("route").into_iter().map(uri_of).collect();
-        if routes != self.routes {
-            findings.note(
-                "route-set",
-                now,
-                call_id,
-                format!("{method} with Route {routes:?}, not {:?}", self.routes),
-            );
-        }
-        // A target refresh may be under way: the newest or the one before.
-        let recent = self.targets.iter().rev().take(3);
-        if !recent.clone().any(|target| target == text.uri()) {
-            findings.note(
-                "remote-target",
-                now,
-                call_id,
-                format!("{method} to {}, not {:?}", text.uri(), self.targets),
-            );
-        }
-        let next = self.routes.first().map_or(text.uri(), String::as_str);
-        if let (Some(remote), Some(ip)) = (remote, host_of(next))
-            && remote.ip() != ip
-        {
-            findings.note("remote-target", now, call_id, format!("{method} for {next} was sent to {remote}"));
-        }
-        if !text.transaction().0.starts_with("z9hG4bK") || text.header("max-forwards").is_none() {
-            findings.note("malformed", now, call_id, format!("{method} without a branch or Max-Forwards"));
-        }
-    }
-}
-
 impl SipChecks {
     /// Looks for repeats of 2xx that did not come in time; called now and then.
     pub fn sweep(&mut self, now: Instant, findings: &mut Findings) {
@@ -641,54 +427,4 @@ fn server_key(text: &SipText) -> ServerKey {
     let (branch, sent_by) = text.transaction();
     let (_, method) = text.cseq();
     ServerKey { branch: branch.to_owned(), sent_by: sent_by.to_owned(), method: method.to_owned() }
-}
-
-fn host_of(uri: &str) -> Option<IpAddr> {
-    let rest = uri.split_once(':')?.1;
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let host = host.split(';').next()?;
-    host.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| host.parse()).ok()
-}
-
-fn check_answer(now: Instant, request: &SipText, response: &SipText, findings: &mut Findings) {
-    if request.body.is_empty() {
-        return;
-    }
-    let call_id = request.call_id();
-    let (offered, answered) = (sdp::sections(&request.body), sdp::sections(&response.body));
-    if offered.len() != answered.len() {
-        let detail = format!("{} m= lines answer {}", answered.len(), offered.len());
-        findings.note("sdp-sections", now, call_id, detail);
-    }
-    for (offer, answer) in offered.iter().zip(&answered) {
-        if offer.media != answer.media {
-            findings.note(
-                "sdp-sections",
-                now,
-                call_id,
-                format!("m={} answers m={}", answer.media, offer.media),
-            );
-        }
-        if answer.port == 0 {
-            continue;
-        }
-        if !answer.formats.iter().all(|format| offer.formats.contains(format)) || answer.formats.is_empty() {
-            let detail = format!("{:?} answers {:?}", answer.formats, offer.formats);
-            findings.note("sdp-formats", now, call_id, detail);
-        }
-        let allowed: &[&str] = match offer.direction.as_str() {
-            "sendonly" => &["recvonly", "inactive"],
-            "recvonly" => &["sendonly", "inactive"],
-            "inactive" => &["inactive"],
-            _ => &["sendrecv", "sendonly", "recvonly", "inactive"],
-        };
-        if !allowed.contains(&answer.direction.as_str()) {
-            findings.note(
-                "sdp-direction",
-                now,
-                call_id,
-                format!("{} answers {}", answer.direction, offer.direction),
-            );
-        }
-    }
 }

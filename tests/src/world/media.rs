@@ -1,32 +1,25 @@
-//! Bridges and what is around them: ports, RTP, the agents' sockets.
+//! Bridges and their ports: opened, driven, drained, closed.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tandem_agent::FrameKind;
 use tandem_call::bridge::{
     AgentSocketEnd, Bridge, BridgeCommand, BridgeEvent, BridgePlan, BridgeStatistics, BridgeTransmit,
 };
 use tandem_call::{AgentFailure, BridgeFailure, CallId, Input};
 
-use super::{Event, FIRST_PORT, Piece, Slot, World};
-use crate::agent::plan::{AgentPlan, Connect, Speech, Turn};
-use crate::agent::scripted::{AgentDeed, ScriptedAgent};
-use crate::agent::wire::{self, Meaning, Said};
+use super::agents::stops_reading;
+use super::{Event, Piece, Slot, World};
+use crate::agent::plan::{Connect, Speech, Turn};
+use crate::agent::scripted::ScriptedAgent;
+use crate::agent::wire::{Meaning, Said};
 use crate::check::agent::{Expected, Ingress};
-use crate::check::rtp::{Agreed, Egress};
+use crate::check::rtp::Egress;
 use crate::operator::agent_of_url;
 use crate::sabotage::Planted;
 use crate::swarm::TANDEM_SIP;
-
-/// One way between Tandem and an agent.
-const AGENT_DELAY: Duration = Duration::from_millis(2);
-
-/// Bytes a socket holds for an agent that does not read, before droppable frames are dropped.
-const SOCKET_BYTES: usize = 64 * 1024;
 
 /// The identity an agent's own audio carries, from its caller's.
 pub(super) fn agent_voice(caller: u16) -> u16 {
@@ -208,57 +201,6 @@ impl World {
         self.feed(Input::BridgeClosed { call, statistics });
     }
 
-    pub(super) fn stray_rtp(&mut self, call_id: &str, to: SocketAddr, bytes: &[u8], port: SocketAddr) {
-        let mut egress = Egress::new(0, 0, true);
-        let formats = ["0".to_owned(), "8".to_owned()];
-        let ended_at = self.sip.dialog_of(call_id).and_then(|dialog| dialog.ended_at);
-        let targets = [to];
-        let agreed = Agreed {
-            call_id,
-            negotiated: true,
-            renegotiating: false,
-            ended_at,
-            may_send: true,
-            formats: &formats,
-            targets: &targets,
-            clean: false,
-            corrupt: false,
-        };
-        egress.packet(self.now, &self.alphabet, to, bytes, &agreed, &mut self.findings);
-        debug_assert!(port.port() >= FIRST_PORT, "a media port");
-    }
-
-    // RTP.
-
-    pub(super) fn send_rtp(&mut self, caller: usize, from: SocketAddr, to: SocketAddr, payload: &Bytes) {
-        let now = self.now;
-        let mut arrivals = Vec::new();
-        self.callers[caller].rtp.send(now, payload, |arrival| arrivals.push(arrival));
-        for arrival in arrivals {
-            self.at(arrival.at, Event::Rtp { to, source: from, payload: arrival.payload });
-        }
-    }
-
-    pub(super) fn arrive_rtp(&mut self, to: SocketAddr, source: SocketAddr, payload: &Bytes) {
-        let Some(call) = self.by_port.get(&to).copied() else {
-            // A port rests until nobody talks to it any more: a caller who missed the end is not to be heard next.
-            if let Some(until) = self.ports.resting.get_mut(&to.port()) {
-                *until = self.now + self.ports.rest;
-            }
-            return;
-        };
-        self.rtp_in += 1;
-        self.trace.mix(self.now, 2, payload);
-        self.sabotage.rtp_arrives(source);
-        if let Some(slot) = self.slots.get(&call) {
-            let caller = &mut self.callers[slot.caller];
-            if source.ip() == caller.caller.place.rtp.ip() && !caller.sources.contains(&source) {
-                caller.sources.push(source);
-            }
-        }
-        self.with_bridge(call, |bridge, now| bridge.handle_rtp(now, source, payload));
-    }
-
     // The bridge.
 
     pub(super) fn wake_bridge(&mut self, call: CallId) {
@@ -276,7 +218,7 @@ impl World {
         }
     }
 
-    fn with_bridge(&mut self, call: CallId, act: impl FnOnce(&mut Bridge, std::time::Instant)) {
+    pub(super) fn with_bridge(&mut self, call: CallId, act: impl FnOnce(&mut Bridge, std::time::Instant)) {
         let now = self.now;
         let Some(bridge) = self.slots.get_mut(&call).and_then(|slot| slot.bridge.as_mut()) else { return };
         if catch_unwind(AssertUnwindSafe(|| act(bridge, now))).is_err() {
@@ -288,7 +230,7 @@ impl World {
     }
 
     /// Drains a bridge: transmits, events, the frames it is ready to read, its next deadline.
-    fn drain(&mut self, call: CallId) {
+    pub(super) fn drain(&mut self, call: CallId) {
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
             let now = self.now;
@@ -396,136 +338,6 @@ impl World {
             }
         }
     }
-
-    fn leave_as_rtp(&mut self, call: CallId, to: SocketAddr, bytes: &[u8]) {
-        self.rtp_out += 1;
-        self.trace.mix(self.now, 5, bytes);
-        let Some(slot) = self.slots.get_mut(&call) else { return };
-        let caller = &self.callers[slot.caller];
-        let call_plan = &self.plan.calls[slot.caller];
-        let dialog = self.sip.dialog_of(&slot.call_id);
-        let mut targets = caller.sources.clone();
-        targets.extend(dialog.iter().flat_map(|dialog| dialog.caller_rtp.iter().copied()));
-        let agreed = Agreed {
-            call_id: &slot.call_id,
-            negotiated: dialog.is_some_and(|dialog| dialog.negotiated_at.is_some()),
-            ended_at: dialog.and_then(|dialog| dialog.ended_at),
-            renegotiating: slot.renegotiated_at == Some(self.now),
-            may_send: dialog.is_some_and(|dialog| dialog.may_send),
-            formats: dialog.map_or(&[], |dialog| &dialog.formats),
-            targets: &targets,
-            clean: self.plan.is_clean(call_plan)
-                && !caller.caller.is_over()
-                && !stops_reading(&self.plan.agents[slot.agent_index]),
-            corrupt: self.plan.carriers[call_plan.carrier].rtp.corrupt > 0,
-        };
-        slot.egress.packet(self.now, &self.alphabet, to, bytes, &agreed, &mut self.findings);
-        slot.last_packet = Some((to, bytes.to_vec()));
-    }
-
-    // The agent's socket.
-
-    pub(super) fn leave_to_agent(&mut self, call: CallId, kind: FrameKind, bytes: Vec<u8>, droppable: bool) {
-        self.trace.mix(self.now, 6, &bytes);
-        let Some(slot) = self.slots.get_mut(&call) else { return };
-        // Last words to an agent whose socket is not up yet go nowhere.
-        let Some(agent) = &slot.agent else { return };
-        let speech = agent.plan.speech;
-        let said = wire::hear(speech, kind, &bytes);
-        if !matches!(said, Said::Coded { .. } | Said::Linear(_)) {
-            self.trace.note(self.now, &slot.call_id, format!("to agent: {}", brief(&said)));
-        }
-        let call_plan = &self.plan.calls[slot.caller];
-        let law = self.callers[slot.caller].caller.law();
-        let call_id = slot.call_id.clone();
-        let expected = Expected {
-            call_id: &call_id,
-            clean: self.plan.is_clean(call_plan) && !self.callers[slot.caller].caller.is_over(),
-            corrupt: self.plan.carriers[call_plan.carrier].rtp.corrupt > 0,
-            law,
-        };
-        slot.ingress.said(self.now, &said, &self.alphabet, expected, &slot.egress, &mut self.findings);
-        let resumes = slot.reads_from.filter(|until| *until > self.now);
-        if resumes.is_some() {
-            if droppable && slot.unread > SOCKET_BYTES {
-                return;
-            }
-            slot.unread += bytes.len();
-        } else {
-            slot.unread = 0;
-        }
-        let at = resumes.unwrap_or(self.now) + AGENT_DELAY;
-        self.at(at, Event::ToAgent { call, said });
-    }
-
-    pub(super) fn tell_agent(&mut self, call: CallId, said: &Said) {
-        let now = self.now;
-        let Some(agent) = self.slots.get_mut(&call).and_then(|slot| slot.agent.as_mut()) else { return };
-        let mut deeds = Vec::new();
-        agent.handle(now, said, &mut deeds);
-        self.perform_for_agent(call, deeds);
-    }
-
-    pub(super) fn wake_agent(&mut self, call: CallId) {
-        let now = self.now;
-        let Some(slot) = self.slots.get_mut(&call) else { return };
-        if slot.agent_wake.is_none_or(|wake| wake > now) {
-            return;
-        }
-        slot.agent_wake = None;
-        let Some(agent) = slot.agent.as_mut() else { return };
-        let mut deeds = Vec::new();
-        agent.handle_timeout(now, &mut deeds);
-        self.perform_for_agent(call, deeds);
-    }
-
-    fn perform_for_agent(&mut self, call: CallId, deeds: Vec<AgentDeed>) {
-        let arrival = self.now + AGENT_DELAY;
-        for deed in deeds {
-            let Some(slot) = self.slots.get_mut(&call) else { return };
-            let piece = match deed {
-                AgentDeed::Send(frame) => {
-                    Piece::Frame { kind: frame.kind, bytes: frame.bytes, meaning: frame.meaning }
-                }
-                AgentDeed::Close(code) => Piece::Closed(Some(code)),
-                AgentDeed::Drop => Piece::Lost,
-                AgentDeed::StopReading(until) => {
-                    slot.reads_from = Some(until);
-                    continue;
-                }
-            };
-            if !matches!(piece, Piece::Frame { .. }) {
-                self.trace.note(self.now, &slot.call_id, format!("agent: {piece:?}"));
-                if let Some(agent) = &mut slot.agent {
-                    agent.handle_closed();
-                }
-            }
-            self.at(arrival, Event::ToBridge { call, piece });
-        }
-        let Some(slot) = self.slots.get_mut(&call) else { return };
-        if let Some(at) = slot.agent.as_ref().and_then(ScriptedAgent::wake)
-            && slot.agent_wake.is_none_or(|wake| at < wake || wake <= self.now)
-        {
-            slot.agent_wake = Some(at);
-            self.at(at, Event::AgentWake(call));
-        }
-    }
-
-    pub(super) fn tell_bridge(&mut self, call: CallId, piece: Piece) {
-        let Some(slot) = self.slots.get_mut(&call) else { return };
-        if !slot.socket_open {
-            return;
-        }
-        if !matches!(piece, Piece::Frame { .. }) {
-            slot.socket_open = false;
-        }
-        slot.inbox.push_back(piece);
-        self.drain(call);
-    }
-}
-
-fn stops_reading(plan: &AgentPlan) -> bool {
-    plan.turns.iter().any(|(_, turn)| matches!(turn, Turn::StopReading(_)))
 }
 
 fn name_of(command: &BridgeCommand) -> String {
@@ -535,10 +347,4 @@ fn name_of(command: &BridgeCommand) -> String {
         }
         other => format!("{other:?}"),
     }
-}
-
-fn brief(said: &Said) -> String {
-    let mut text = format!("{said:?}");
-    text.truncate(160);
-    text
 }

@@ -4,8 +4,10 @@
 //! next. Only the shell is replaced: what the engine asks of it (a port, a WebSocket, a record to be stored) is done
 //! here by stand-ins that take virtual time. Same seed, same order, same hash.
 
+mod agents;
 mod media;
 mod report;
+mod rtp;
 mod signalling;
 
 use std::collections::{BTreeMap, VecDeque};
