@@ -3,8 +3,8 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors a call takes: RTP, RTCP and the agent's socket.
-const PER_CALL: u64 = 3;
-/// Descriptors for everything else: listeners, database, API.
+pub const PER_CALL: u64 = 3;
+/// Descriptors for everything else: listeners, database.
 const BESIDES: u64 = 256;
 
 /// Raises the soft limit on open files to the hard one, which needs no privilege, and returns it. A limit that
@@ -17,7 +17,7 @@ pub fn raise_open_files() -> u64 {
     current.unwrap_or(u64::MAX)
 }
 
-/// Open files that `calls` calls and `connections` SIP connections need.
+/// Open files that `calls` calls and `connections` connections, SIP and HTTP together, need.
 #[must_use]
 pub fn open_files_needed(calls: u32, connections: u32) -> u64 {
     u64::from(calls) * PER_CALL + u64::from(connections) + BESIDES

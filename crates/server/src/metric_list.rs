@@ -56,6 +56,11 @@ pub const METRICS: &[Metric] = &[
         Kind::Seconds,
         "Time to answer an API request, by method and route",
     ),
+    metric(
+        "tandem_api_connections_refused_total",
+        Kind::Counter,
+        "HTTP connections closed for breaking a bound, by reason",
+    ),
     metric("tandem_api_refused_keys_total", Kind::Counter, "API requests without a valid key"),
 ];
 

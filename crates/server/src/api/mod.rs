@@ -19,7 +19,7 @@ mod twilio;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -38,6 +38,7 @@ pub use fields::Problem;
 use crate::config::Config;
 use crate::journal::Journal;
 use crate::ladders::Ladders;
+use crate::net::http::{self, HttpLimits};
 use crate::routing::RoutingPublisher;
 use crate::secrets::hash_api_key;
 use crate::store::Store;
@@ -204,7 +205,14 @@ pub async fn serve(
     app: App,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(app)).with_graceful_shutdown(stop).await
+    let limits = &app.config().limits;
+    let limits = HttpLimits {
+        connections: limits.api_connections as usize,
+        header: Duration::from_secs(limits.api_header_seconds),
+        request: Duration::from_secs(limits.api_request_seconds),
+        idle: Duration::from_secs(limits.api_idle_seconds),
+    };
+    http::serve(listener, router(app), limits, stop).await
 }
 
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.

@@ -2,13 +2,8 @@
 
 use super::Finding;
 use crate::config::Config;
+use crate::limits::{PER_CALL, open_files_needed};
 use crate::net::ws_connect::verifying_tls;
-
-/// Descriptors of a call: RTP, RTCP, the agent's WebSocket.
-const PER_CALL: u64 = 3;
-
-/// Descriptors for everything that is not a call or a connection: listeners, database, log.
-const BESIDE: u64 = 128;
 
 /// What the SIP socket asks for, bytes: a second of a flood of large INVITEs.
 const SIP_BUFFER: u64 = 4 << 20;
@@ -17,7 +12,8 @@ const SIP_BUFFER: u64 = 4 << 20;
 pub(super) fn descriptors(config: &Config, findings: &mut Vec<Finding>) {
     const SUBJECT: &str = "open files";
     let limits = &config.limits;
-    let needed = u64::from(limits.calls) * PER_CALL + u64::from(limits.connections) + BESIDE;
+    let connections = limits.connections + limits.api_connections;
+    let needed = open_files_needed(limits.calls, connections);
     let Some((soft, hard)) = open_files() else {
         findings.push(Finding::warning(SUBJECT, "the limit cannot be read", "look at `ulimit -n` yourself"));
         return;
@@ -35,9 +31,9 @@ pub(super) fn descriptors(config: &Config, findings: &mut Vec<Finding>) {
         SUBJECT,
         format!(
             "{soft} allowed; {} calls and {} connections need {needed}: {PER_CALL} a call",
-            limits.calls, limits.connections
+            limits.calls, connections
         ),
-        format!("{raise}; or lower limits.calls and limits.connections"),
+        format!("{raise}; or lower limits.calls, limits.connections and limits.api_connections"),
     ));
 }
 

@@ -31,7 +31,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(arguments.config.as_deref())?;
     telemetry::install_logs(&config.telemetry);
     let open_files = limits::raise_open_files();
-    let needed = limits::open_files_needed(config.limits.calls, config.limits.connections);
+    let needed = limits::open_files_needed(
+        config.limits.calls,
+        config.limits.connections + config.limits.api_connections,
+    );
     if open_files < needed {
         tracing::warn!(
             open_files,

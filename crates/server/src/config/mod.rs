@@ -184,6 +184,14 @@ pub struct Limits {
     pub media_timeout_seconds: u64,
     /// Seconds that calls get to finish after SIGTERM.
     pub drain_seconds: u64,
+    /// HTTP connections at once.
+    pub api_connections: u32,
+    /// Seconds an HTTP client may take for the header section of a request.
+    pub api_header_seconds: u64,
+    /// Seconds from there until the answer begins, the request's body included.
+    pub api_request_seconds: u64,
+    /// Seconds in which no byte moves on an HTTP connection, after which it is closed.
+    pub api_idle_seconds: u64,
     /// Largest request body of the API, bytes.
     pub api_body_bytes: usize,
     /// Deepest nesting of a JSON body.
@@ -294,6 +302,10 @@ impl Default for Limits {
             agent_ahead_seconds: 600,
             media_timeout_seconds: 60,
             drain_seconds: 60,
+            api_connections: 512,
+            api_header_seconds: 10,
+            api_request_seconds: 30,
+            api_idle_seconds: 75,
             api_body_bytes: 1_048_576,
             api_json_depth: 32,
             verdicts: 1_000,

@@ -113,7 +113,7 @@ fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn limits(limits: &Limits) -> [(&'static str, u64); 13] {
+fn limits(limits: &Limits) -> [(&'static str, u64); 17] {
     [
         ("limits.calls", limits.calls.into()),
         ("limits.stranger_requests_per_second", limits.stranger_requests_per_second.into()),
@@ -125,6 +125,10 @@ fn limits(limits: &Limits) -> [(&'static str, u64); 13] {
         ("limits.agent_ahead_seconds", limits.agent_ahead_seconds),
         ("limits.media_timeout_seconds", limits.media_timeout_seconds),
         ("limits.drain_seconds", limits.drain_seconds),
+        ("limits.api_connections", limits.api_connections.into()),
+        ("limits.api_header_seconds", limits.api_header_seconds),
+        ("limits.api_request_seconds", limits.api_request_seconds),
+        ("limits.api_idle_seconds", limits.api_idle_seconds),
         ("limits.api_body_bytes", limits.api_body_bytes as u64),
         ("limits.api_json_depth", limits.api_json_depth as u64),
         ("limits.verdicts", limits.verdicts.into()),

@@ -2,6 +2,7 @@
 
 pub mod fence;
 pub mod holder;
+pub mod http;
 pub mod local_address;
 pub mod resolve;
 pub mod tcp;
