@@ -140,19 +140,19 @@ pub(super) struct FieldError {
 pub(super) enum Refusals {
     /// A field, a parameter or the body is at fault.
     #[response(status = 400)]
-    BadRequest(#[to_schema] ErrorBody),
+    BadRequest(ErrorBody),
     /// The key is missing, unknown or revoked, where `api.auth_failure_status` asks for 401.
     #[response(status = 401)]
-    Unauthorized(#[to_schema] ErrorBody),
+    Unauthorized(ErrorBody),
     /// The key is missing, unknown, revoked, or lacks the scope.
     #[response(status = 403)]
-    Forbidden(#[to_schema] ErrorBody),
+    Forbidden(ErrorBody),
     /// More requests than the limits allow; `Retry-After` says when to come again.
     #[response(status = 429)]
-    TooMany(#[to_schema] ErrorBody),
+    TooMany(ErrorBody),
     /// The store or the node cannot serve it now; `Retry-After` says when to come again.
     #[response(status = 503)]
-    Unavailable(#[to_schema] ErrorBody),
+    Unavailable(ErrorBody),
 }
 
 /// What an endpoint that names a resource may answer besides: none of this account has the identifier.
@@ -161,7 +161,7 @@ pub(super) enum Refusals {
 pub(super) enum Missing {
     /// Nothing of this account has the identifier.
     #[response(status = 404)]
-    NotFound(#[to_schema] ErrorBody),
+    NotFound(ErrorBody),
 }
 
 /// What an endpoint that reads a body may answer besides.
@@ -170,19 +170,19 @@ pub(super) enum Missing {
 pub(super) enum BadBody {
     /// The body did not come in time.
     #[response(status = 408)]
-    Timeout(#[to_schema] ErrorBody),
+    Timeout(ErrorBody),
     /// It contradicts what stands: a name or a number that is taken, an `If-Match` that is out of date (412).
     #[response(status = 409)]
-    Conflict(#[to_schema] ErrorBody),
+    Conflict(ErrorBody),
     /// The body is longer than `limits.api_body_bytes`.
     #[response(status = 413)]
-    TooLarge(#[to_schema] ErrorBody),
+    TooLarge(ErrorBody),
     /// The body is no JSON by its `Content-Type`.
     #[response(status = 415)]
-    WrongType(#[to_schema] ErrorBody),
+    WrongType(ErrorBody),
     /// Fields that contradict each other.
     #[response(status = 422)]
-    Contradiction(#[to_schema] ErrorBody),
+    Contradiction(ErrorBody),
 }
 
 impl IntoResponse for ApiError {

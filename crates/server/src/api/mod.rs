@@ -8,6 +8,7 @@
 mod auth;
 mod body;
 mod bolna;
+mod docs;
 mod error;
 mod exotel;
 mod fields;
@@ -189,7 +190,7 @@ pub fn router(app: App) -> Router {
             .merge(open::routes()),
     );
     router
-        .merge(openapi::routes(description))
+        .merge(openapi::routes(&description))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), measure))

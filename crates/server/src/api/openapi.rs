@@ -1,16 +1,17 @@
-//! The description of the API, OpenAPI 3.1, made from the handlers themselves and served at `/openapi.json`.
+//! The description of the API, OpenAPI 3.1, made from the handlers themselves and served at `/openapi.json` and, to
+//! be read, at `/docs`.
 //!
 //! What every endpoint has in common is said here once: title, keys, tags.
 
-use std::sync::Arc;
-
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use axum::{Json, Router};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::App;
+use super::{App, docs};
 
 /// Parts the routes from their description and completes that.
 pub(super) fn describe(routes: OpenApiRouter<App>) -> (Router<App>, OpenApi) {
@@ -37,14 +38,11 @@ pub(super) fn describe(routes: OpenApiRouter<App>) -> (Router<App>, OpenApi) {
     (router, description)
 }
 
-/// `/openapi.json`.
-pub(super) fn routes(description: OpenApi) -> Router<App> {
-    let description = Arc::new(description);
-    Router::new().route(
-        "/openapi.json",
-        get(move || {
-            let description = Arc::clone(&description);
-            async move { Json((*description).clone()) }
-        }),
-    )
+/// `/openapi.json` and `/docs`, written once.
+pub(super) fn routes(description: &OpenApi) -> Router<App> {
+    let page = Bytes::from(docs::page(description));
+    let json = Bytes::from(serde_json::to_vec(description).unwrap_or_default());
+    Router::new()
+        .route("/openapi.json", get(|| async move { ([(CONTENT_TYPE, "application/json")], json) }))
+        .route("/docs", get(|| async move { ([(CONTENT_TYPE, "text/html; charset=utf-8")], page) }))
 }
