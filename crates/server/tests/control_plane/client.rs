@@ -17,6 +17,8 @@ use tandem_server::store::Store;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
+use super::description::Description;
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -29,6 +31,7 @@ pub(crate) struct Answer {
 /// The server, and what its engine has seen.
 pub(crate) struct Server {
     pub(crate) router: Router,
+    pub(crate) description: Description,
     pub(crate) store: Store,
     pub(crate) journal: Journal,
     pub(crate) readiness: Readiness,
@@ -86,8 +89,11 @@ impl Server {
             metrics: Arc::new(|| "tandem_calls 0\n".to_owned()),
             environment_key: Some(App::key_hash(ENVIRONMENT_KEY)),
         });
+        let router = router(app);
+        let description = description_of(&router).await;
         Self {
-            router: router(app),
+            router,
+            description,
             store,
             journal,
             readiness,
@@ -142,10 +148,12 @@ impl Server {
     }
 
     pub(crate) async fn raw(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().to_string(), request.uri().to_string());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
+        self.description.hold(&method, &path, status.as_u16(), &headers, &text);
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Answer { status, headers, body, text }
     }
@@ -171,6 +179,13 @@ impl Server {
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.body["agent_id"].as_str().unwrap().to_owned()
     }
+}
+
+async fn description_of(router: &Router) -> Description {
+    let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    Description::read(&serde_json::from_slice(&bytes).unwrap())
 }
 
 impl Answer {

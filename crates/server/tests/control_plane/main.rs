@@ -4,6 +4,7 @@
 
 mod checks;
 mod client;
+mod description;
 mod fuzz_replay;
 mod kill;
 mod quiet;
