@@ -73,6 +73,12 @@ impl From<StoreError> for ApiError {
                 metrics::counter!("tandem_store_busy_total").increment(1);
                 Self::unavailable("The store is busy; nothing was changed, try again")
             }
+            StoreError::OtherRevision { current } => {
+                let reason = format!(
+                    "it has revision \"{current}\" by now; read it again, and send the ETag of that answer"
+                );
+                Self::new(StatusCode::PRECONDITION_FAILED, "It was changed meanwhile").at("If-Match", reason)
+            }
             error @ (StoreError::Secret(_)
             | StoreError::Newer { .. }
             | StoreError::Corrupt { .. }

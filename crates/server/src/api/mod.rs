@@ -15,6 +15,7 @@ mod fields;
 mod native;
 mod open;
 mod openapi;
+mod preconditions;
 mod query;
 mod twilio;
 

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::numbers::StoredNumber;
-use super::{Result, Store, StoreError, corrupt, now_ms};
+use super::{Expected, Result, Store, StoreError, corrupt, now_ms};
 use crate::ids;
 use crate::secrets::Secret;
 
@@ -41,6 +41,8 @@ pub struct StoredAgent {
     pub created_at: i64,
     /// When it was last changed.
     pub updated_at: i64,
+    /// Raised by every change.
+    pub revision: i64,
 }
 
 impl Store {
@@ -58,6 +60,7 @@ impl Store {
             headers: BTreeMap::new(),
             created_at: now,
             updated_at: now,
+            revision: 1,
         };
         take_headers(&mut agent);
         let mut change = self.begin().await?;
@@ -114,6 +117,7 @@ impl Store {
         &self,
         account: &str,
         id: &str,
+        expected: &Expected,
         edit: impl FnOnce(&mut NewAgent) -> std::result::Result<(), E>,
     ) -> std::result::Result<StoredAgent, E> {
         let mut change = self.begin().await?;
@@ -125,18 +129,23 @@ impl Store {
             .map_err(StoreError::from)?
             .ok_or(StoreError::NotFound)?;
         let mut agent = self.agent_of(&row)?;
+        expected.check(agent.revision)?;
         let mut new = NewAgent { name: agent.name, body: agent.body };
         edit(&mut new)?;
         agent.name = new.name;
         agent.body = new.body;
         agent.updated_at = now_ms().max(agent.updated_at + 1);
+        agent.revision += 1;
         take_headers(&mut agent);
-        sqlx::query("UPDATE agents SET name = $1, body = $2, headers = $3, updated_at = $4 WHERE id = $5")
+        sqlx::query(
+            "UPDATE agents SET name = $1, body = $2, headers = $3, updated_at = $4, revision = $6 WHERE id = $5",
+        )
             .bind(&agent.name)
             .bind(Value::Object(agent.body.clone()).to_string())
             .bind(self.seal_headers(&agent))
             .bind(agent.updated_at)
             .bind(&agent.id)
+            .bind(agent.revision)
             .execute(&mut *change)
             .await
             .map_err(StoreError::from)?;
@@ -148,17 +157,21 @@ impl Store {
     /// Deletes an agent; numbers mapped to it are mapped to none.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn delete_agent(&self, account: &str, id: &str) -> Result<()> {
+    /// [`StoreError::NotFound`], [`StoreError::OtherRevision`].
+    pub async fn delete_agent(&self, account: &str, id: &str, expected: &Expected) -> Result<()> {
         let mut change = self.begin().await?;
-        let deleted = sqlx::query("DELETE FROM agents WHERE id = $1 AND account_id = $2")
+        let row = sqlx::query("SELECT revision FROM agents WHERE id = $1 AND account_id = $2")
+            .bind(id)
+            .bind(account)
+            .fetch_optional(&mut *change)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        expected.check(row.try_get("revision")?)?;
+        sqlx::query("DELETE FROM agents WHERE id = $1 AND account_id = $2")
             .bind(id)
             .bind(account)
             .execute(&mut *change)
             .await?;
-        if deleted.rows_affected() == 0 {
-            return Err(StoreError::NotFound);
-        }
         change.touch_agent(id);
         let unmapped = sqlx::query("SELECT id FROM numbers WHERE agent_id = $1 AND account_id = $2")
             .bind(id)
@@ -169,7 +182,16 @@ impl Store {
             change.touch_number(row.try_get("id")?);
         }
         sqlx::query(
-            "UPDATE numbers SET agent_id = NULL, updated_at = $1 WHERE agent_id = $2 AND account_id = $3",
+            "UPDATE trunks SET revision = revision + 1 WHERE id IN \
+             (SELECT trunk_id FROM numbers WHERE agent_id = $1 AND account_id = $2)",
+        )
+        .bind(id)
+        .bind(account)
+        .execute(&mut *change)
+        .await?;
+        sqlx::query(
+            "UPDATE numbers SET agent_id = NULL, updated_at = $1, revision = revision + 1 \
+             WHERE agent_id = $2 AND account_id = $3",
         )
         .bind(now_ms())
         .bind(id)
@@ -222,6 +244,7 @@ impl Store {
             headers,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
+            revision: row.try_get("revision")?,
             id,
         })
     }

@@ -11,6 +11,7 @@ pub(crate) mod change;
 mod executions;
 mod feed;
 mod numbers;
+mod revision;
 mod trunks;
 mod verdicts;
 
@@ -29,6 +30,7 @@ pub use change::Touched;
 pub use executions::StoredExecution;
 pub use feed::{ChangedRows, Changes};
 pub use numbers::{NewNumber, StoredNumber};
+pub use revision::Expected;
 pub use trunks::{
     AuthType, MediaEncryption, StoredGateway, StoredIdentifier, StoredTrunk, TransportKind, TrunkSettings,
 };
@@ -61,6 +63,12 @@ pub enum StoreError {
         number: String,
         /// On this trunk, not another.
         same_trunk: bool,
+    },
+    /// The row has another revision than the change presupposes.
+    #[error("the row has revision {current} by now")]
+    OtherRevision {
+        /// The one it has.
+        current: i64,
     },
     /// A secret cannot be opened.
     #[error(transparent)]

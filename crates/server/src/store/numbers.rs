@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::change::Change;
-use super::{Result, Store, StoreError, is_taken, now_ms};
+use super::{Expected, Result, Store, StoreError, is_taken, now_ms};
 use crate::ids;
 
 /// A number to be added.
@@ -40,6 +40,8 @@ pub struct StoredNumber {
     pub created_at: i64,
     /// When it was last changed.
     pub updated_at: i64,
+    /// Raised by every change.
+    pub revision: i64,
 }
 
 impl StoredNumber {
@@ -57,6 +59,7 @@ impl StoredNumber {
             agent: row.try_get("agent_id")?,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
+            revision: row.try_get("revision")?,
         })
     }
 }
@@ -76,6 +79,7 @@ impl Store {
             .ok_or(StoreError::NotFound)?;
         let is_active = row.try_get::<i64, _>("is_active")? != 0;
         let stored = insert(&mut change, account, trunk, is_active, number).await?;
+        raise_trunk(&mut change, trunk).await?;
         change.commit().await?;
         Ok(stored)
     }
@@ -120,16 +124,33 @@ impl Store {
     /// Removes a number from its trunk; the row stays, deleted and without an agent.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn remove_number(&self, account: &str, trunk: &str, id: &str) -> Result<()> {
+    /// [`StoreError::NotFound`], [`StoreError::OtherRevision`].
+    pub async fn remove_number(
+        &self,
+        account: &str,
+        trunk: &str,
+        id: &str,
+        expected: &Expected,
+    ) -> Result<()> {
         let mut change = self.begin().await?;
+        let row = sqlx::query(
+            "SELECT revision FROM numbers \
+             WHERE id = $1 AND trunk_id = $2 AND account_id = $3 AND deleted_at IS NULL",
+        )
+        .bind(id)
+        .bind(trunk)
+        .bind(account)
+        .fetch_optional(&mut *change)
+        .await?
+        .ok_or(StoreError::NotFound)?;
+        expected.check(row.try_get("revision")?)?;
         sqlx::query("DELETE FROM number_claims WHERE number_id = $1 AND trunk_id = $2")
             .bind(id)
             .bind(trunk)
             .execute(&mut *change)
             .await?;
-        let removed = sqlx::query(
-            "UPDATE numbers SET deleted_at = $1, updated_at = $1, agent_id = NULL \
+        sqlx::query(
+            "UPDATE numbers SET deleted_at = $1, updated_at = $1, revision = revision + 1, agent_id = NULL \
              WHERE id = $2 AND trunk_id = $3 AND account_id = $4 AND deleted_at IS NULL",
         )
         .bind(now_ms())
@@ -138,11 +159,8 @@ impl Store {
         .bind(account)
         .execute(&mut *change)
         .await?;
-        if removed.rows_affected() == 0 {
-            // Dropping the change takes the claim's removal back: it was another account's.
-            return Err(StoreError::NotFound);
-        }
         change.touch_number(id);
+        raise_trunk(&mut change, trunk).await?;
         change.commit().await
     }
 
@@ -191,7 +209,7 @@ impl Store {
                 .ok_or(StoreError::NotFound)?;
         }
         sqlx::query(
-            "UPDATE numbers SET agent_id = $1, updated_at = $2 \
+            "UPDATE numbers SET agent_id = $1, updated_at = $2, revision = revision + 1 \
              WHERE id = $3 AND account_id = $4 AND deleted_at IS NULL",
         )
         .bind(agent)
@@ -209,6 +227,7 @@ impl Store {
                 .ok_or(StoreError::NotFound)?;
         let number = StoredNumber::of(&row)?;
         change.touch_number(id);
+        raise_trunk(&mut change, &number.trunk).await?;
         change.commit().await?;
         Ok(number)
     }
@@ -217,6 +236,15 @@ impl Store {
 /// What a number is matched and claimed by.
 fn digits(phone_number: &str) -> String {
     tandem_call::dialled::stored_key(phone_number).unwrap_or_else(|| phone_number.to_owned())
+}
+
+/// A trunk is shown with its numbers: a change of one of them is a change of the trunk.
+pub(super) async fn raise_trunk(change: &mut Change, trunk: &str) -> Result<()> {
+    sqlx::query("UPDATE trunks SET revision = revision + 1 WHERE id = $1")
+        .bind(trunk)
+        .execute(&mut **change)
+        .await?;
+    Ok(())
 }
 
 /// Inserts a number inside a change, with its claim when the trunk is active.
@@ -247,6 +275,7 @@ pub(super) async fn insert(
         agent: None,
         created_at: now,
         updated_at: now,
+        revision: 1,
     };
     sqlx::query(
         "INSERT INTO numbers (id, account_id, trunk_id, phone_number, digits, name, e164_check_enabled, \

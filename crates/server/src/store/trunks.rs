@@ -7,7 +7,7 @@ use sqlx::{Any, AnyConnection, Row as _};
 
 use super::change::Change;
 use super::numbers::{self, NewNumber, StoredNumber};
-use super::{Result, Store, StoreError, corrupt, is_taken, now_ms};
+use super::{Expected, Result, Store, StoreError, corrupt, is_taken, now_ms};
 use crate::ids;
 use crate::secrets::Secret;
 
@@ -148,6 +148,8 @@ pub struct StoredTrunk {
     pub created_at: i64,
     /// When it was last changed.
     pub updated_at: i64,
+    /// Raised by every change of it or of its numbers.
+    pub revision: i64,
 }
 
 impl Store {
@@ -168,6 +170,7 @@ impl Store {
             settings,
             created_at: now,
             updated_at: now,
+            revision: 1,
         };
         let mut change = self.begin().await?;
         self.insert_trunk(&mut change, &trunk).await?;
@@ -229,14 +232,17 @@ impl Store {
         &self,
         account: &str,
         id: &str,
+        expected: &Expected,
         edit: impl FnOnce(&mut TrunkSettings) -> std::result::Result<(), E>,
     ) -> std::result::Result<StoredTrunk, E> {
         let mut change = self.begin().await?;
         let mut trunk = self.read_trunk(&mut change, account, id).await?;
+        expected.check(trunk.revision)?;
         let before = trunk.settings.clone();
         edit(&mut trunk.settings)?;
         // The time of a change never stands still, so that it can serve as a version.
         trunk.updated_at = now_ms().max(trunk.updated_at + 1);
+        trunk.revision += 1;
         self.write_trunk(&mut change, &mut trunk, &before).await?;
         change.commit().await.map_err(StoreError::from)?;
         trunk.settings.gateways.sort_by_key(|gateway| gateway.priority);
@@ -246,15 +252,16 @@ impl Store {
     /// Deletes a trunk; its numbers stay as deleted rows without an agent. Returns how many there were.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn delete_trunk(&self, account: &str, id: &str) -> Result<u64> {
+    /// [`StoreError::NotFound`], [`StoreError::OtherRevision`].
+    pub async fn delete_trunk(&self, account: &str, id: &str, expected: &Expected) -> Result<u64> {
         let mut change = self.begin().await?;
-        sqlx::query("SELECT id FROM trunks WHERE account_id = $1 AND id = $2")
+        let row = sqlx::query("SELECT revision FROM trunks WHERE account_id = $1 AND id = $2")
             .bind(account)
             .bind(id)
             .fetch_optional(&mut *change)
             .await?
             .ok_or(StoreError::NotFound)?;
+        expected.check(row.try_get("revision")?)?;
         numbers::release(&mut change, id).await?;
         let now = now_ms();
         let touched = sqlx::query(
@@ -269,7 +276,7 @@ impl Store {
         }
         change.touch_trunk(id);
         let numbers = sqlx::query(
-            "UPDATE numbers SET deleted_at = $1, updated_at = $1, agent_id = NULL \
+            "UPDATE numbers SET deleted_at = $1, updated_at = $1, revision = revision + 1, agent_id = NULL \
              WHERE account_id = $2 AND trunk_id = $3 AND deleted_at IS NULL",
         )
         .bind(now)
@@ -338,7 +345,7 @@ impl Store {
         before: &TrunkSettings,
     ) -> Result<()> {
         let updated = sqlx::query(
-            "UPDATE trunks SET updated_at = $2, name = $3, provider = $4, description = $5, auth_username = $6, \
+            "UPDATE trunks SET revision = revision + 1, updated_at = $2, name = $3, provider = $4, description = $5, auth_username = $6, \
              auth_password = $7, codecs_allow = $8, codecs_disallow = $9, transport = $10, direct_media = $11, \
              rtp_symmetric = $12, force_rport = $13, ice_support = $14, media_encryption = $15, \
              media_encryption_optimistic = $16, qualify_frequency = $17, inbound_enabled = $18, \
@@ -459,6 +466,7 @@ impl Store {
             settings,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
+            revision: row.try_get("revision")?,
             id,
         })
     }

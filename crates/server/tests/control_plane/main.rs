@@ -7,6 +7,7 @@ mod client;
 mod description;
 mod fuzz_replay;
 mod kill;
+mod preconditions;
 mod quiet;
 mod rest;
 mod rest_bad_input;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, json};
 use tandem_call::RoutingTable;
 use tandem_server::routing::{RoutingPublisher, TableUpdate, read_whole};
-use tandem_server::store::{NewAgent, Store, StoreError};
+use tandem_server::store::{Expected, NewAgent, Store, StoreError};
 use tokio::sync::mpsc;
 
 use crate::store::{number, open, settings};
@@ -55,7 +55,7 @@ async fn change_at_random(store: Store, routing: RoutingPublisher, account: Stri
                 .await
                 .map(drop),
             (1, Some(trunk), ..) => store
-                .change_trunk(&account, &trunk.id, |settings| {
+                .change_trunk(&account, &trunk.id, &Expected::Any, |settings| {
                     settings.is_active = !settings.is_active;
                     settings.inbound_enabled = settings.is_active;
                     Ok(())
@@ -63,16 +63,18 @@ async fn change_at_random(store: Store, routing: RoutingPublisher, account: Stri
                 .await
                 .map(drop),
             (2, Some(trunk), ..) if trunks.len() > 3 => {
-                store.delete_trunk(&account, &trunk.id).await.map(drop)
+                store.delete_trunk(&account, &trunk.id, &Expected::Any).await.map(drop)
             }
-            (3, Some(trunk), _, Some(number)) => store.remove_number(&account, &trunk.id, &number).await,
+            (3, Some(trunk), _, Some(number)) => {
+                store.remove_number(&account, &trunk.id, &number, &Expected::Any).await
+            }
             (4, ..) => store
                 .create_agent(&account, NewAgent { name: "a".to_owned(), body: Map::new() })
                 .await
                 .map(drop),
-            (5, _, Some(agent), _) => store.delete_agent(&account, &agent).await,
+            (5, _, Some(agent), _) => store.delete_agent(&account, &agent, &Expected::Any).await,
             (6, _, Some(agent), _) => store
-                .change_agent(&account, &agent, |new| -> Result<(), StoreError> {
+                .change_agent(&account, &agent, &Expected::Any, |new| -> Result<(), StoreError> {
                     new.body.insert("step".to_owned(), json!(step));
                     Ok(())
                 })
@@ -185,7 +187,7 @@ async fn a_snapshot_in_use_is_not_changed_under_its_reader() {
     routing.refresh().await.unwrap();
     assert_eq!((before.number_count(), before.trunks().count()), (0, 0));
     assert_eq!(routing.current().number_count(), 1);
-    store.delete_trunk("acme", &trunk.id).await.unwrap();
+    store.delete_trunk("acme", &trunk.id, &Expected::Any).await.unwrap();
     routing.refresh().await.unwrap();
     assert_eq!((routing.current().number_count(), routing.current().trunks().count()), (0, 0));
 }

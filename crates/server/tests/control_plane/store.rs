@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tandem_call::{CallDirection, CallId, CallRecord, CallStatus, HangupBy, MediaSummary};
 use tandem_server::secrets::{Sealer, Secret};
 use tandem_server::store::{
-    AuthType, MASK, MediaEncryption, NewAgent, NewNumber, NewVerdict, Store, StoreError, StoredGateway,
-    StoredIdentifier, TransportKind, TrunkSettings, VerdictFilter,
+    AuthType, Expected, MASK, MediaEncryption, NewAgent, NewNumber, NewVerdict, Store, StoreError,
+    StoredGateway, StoredIdentifier, TransportKind, TrunkSettings, VerdictFilter,
 };
 
 pub(crate) async fn open(folder: &Path) -> Store {
@@ -130,17 +130,17 @@ async fn the_rows_of_one_account_are_not_found_by_another() {
 
     let not_found = |outcome: Result<(), StoreError>| matches!(outcome, Err(StoreError::NotFound));
     assert!(not_found(store.trunk("other", &trunk.id).await.map(drop)));
-    assert!(not_found(store.delete_trunk("other", &trunk.id).await.map(drop)));
+    assert!(not_found(store.delete_trunk("other", &trunk.id, &Expected::Any).await.map(drop)));
     assert!(not_found(store.add_number("other", &trunk.id, &number("300")).await.map(drop)));
     assert!(not_found(store.numbers_of_trunk("other", &trunk.id).await.map(drop)));
-    assert!(not_found(store.remove_number("other", &trunk.id, number_id).await));
+    assert!(not_found(store.remove_number("other", &trunk.id, number_id, &Expected::Any).await));
     assert!(not_found(store.number("other", number_id).await.map(drop)));
     assert!(not_found(store.map_number("other", number_id, None).await.map(drop)));
     assert!(not_found(store.agent("other", &agent.id).await.map(drop)));
-    assert!(not_found(store.delete_agent("other", &agent.id).await));
+    assert!(not_found(store.delete_agent("other", &agent.id, &Expected::Any).await));
     assert!(not_found(store.execution("other", &call.id.to_string()).await.map(drop)));
     let edit = |_: &mut TrunkSettings| -> Result<(), StoreError> { panic!("another's trunk") };
-    assert!(not_found(store.change_trunk("other", &trunk.id, edit).await.map(drop)));
+    assert!(not_found(store.change_trunk("other", &trunk.id, &Expected::Any, edit).await.map(drop)));
     assert_eq!(store.trunks("other", None).await.unwrap(), []);
     assert_eq!(store.numbers("other").await.unwrap(), []);
     assert_eq!(store.agents("other").await.unwrap(), []);
@@ -174,16 +174,16 @@ async fn a_number_stands_on_one_active_trunk_whatever_its_plus() {
             Ok(())
         }
     };
-    store.change_trunk("acme", &first.id, switch(false)).await.unwrap();
+    store.change_trunk("acme", &first.id, &Expected::Any, switch(false)).await.unwrap();
     let theirs = store.add_number("acme", &second.id, &number("919876543210")).await.unwrap();
-    let refused = store.change_trunk("acme", &first.id, switch(true)).await;
+    let refused = store.change_trunk("acme", &first.id, &Expected::Any, switch(true)).await;
     assert!(matches!(refused, Err(StoreError::NumberTaken { .. })), "{refused:?}");
     assert!(!store.trunk("acme", &first.id).await.unwrap().settings.is_active);
-    store.remove_number("acme", &second.id, &theirs.id).await.unwrap();
-    store.change_trunk("acme", &first.id, switch(true)).await.unwrap();
+    store.remove_number("acme", &second.id, &theirs.id, &Expected::Any).await.unwrap();
+    store.change_trunk("acme", &first.id, &Expected::Any, switch(true)).await.unwrap();
 
     // A deleted trunk gives them free too, and says how many it had.
-    assert_eq!(store.delete_trunk("acme", &first.id).await.unwrap(), 1);
+    assert_eq!(store.delete_trunk("acme", &first.id, &Expected::Any).await.unwrap(), 1);
     store.add_number("acme", &second.id, &number("919876543210")).await.unwrap();
 }
 
@@ -226,7 +226,7 @@ async fn an_edit_that_is_refused_changes_nothing() {
     let store = open(folder.path()).await;
     let (trunk, _) = store.create_trunk("acme", settings("one"), &[]).await.unwrap();
     let refused = store
-        .change_trunk("acme", &trunk.id, |settings| {
+        .change_trunk("acme", &trunk.id, &Expected::Any, |settings| {
             settings.name = "changed".to_owned();
             Err(StoreError::NotFound)
         })
@@ -234,7 +234,7 @@ async fn an_edit_that_is_refused_changes_nothing() {
     assert!(refused.is_err());
     assert_eq!(store.trunk("acme", &trunk.id).await.unwrap(), trunk);
     let changed = store
-        .change_trunk("acme", &trunk.id, |settings| -> Result<(), StoreError> {
+        .change_trunk("acme", &trunk.id, &Expected::Any, |settings| -> Result<(), StoreError> {
             settings.gateways = vec![gateway("c.example", 9)];
             settings.auth_password = Some(Secret::new("new"));
             Ok(())
@@ -256,7 +256,7 @@ async fn header_values_are_kept_apart_and_a_masked_one_stays_as_it_was() {
     assert_eq!(agent.body["websocket"]["headers"], json!({"Authorization": MASK, "X-A": MASK}));
     assert_eq!(agent.body["x"], json!([1, {"y": null}]));
     let changed = store
-        .change_agent("acme", &agent.id, |new| -> Result<(), StoreError> {
+        .change_agent("acme", &agent.id, &Expected::Any, |new| -> Result<(), StoreError> {
             new.body["websocket"]["headers"] = json!({"Authorization": MASK, "X-B": "2"});
             Ok(())
         })
@@ -279,7 +279,7 @@ async fn deleting_an_agent_unmaps_its_numbers() {
         .unwrap();
     store.map_number("acme", &numbers[0].id, Some(&agent.id)).await.unwrap();
     assert_eq!(store.numbers_of_agent("acme", &agent.id).await.unwrap().len(), 1);
-    store.delete_agent("acme", &agent.id).await.unwrap();
+    store.delete_agent("acme", &agent.id, &Expected::Any).await.unwrap();
     assert_eq!(store.number("acme", &numbers[0].id).await.unwrap().agent, None);
 }
 

@@ -11,6 +11,7 @@ use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::fields::Faults;
+use crate::api::preconditions::{IfMatch, Tagged};
 use crate::ids::canonical_uuid;
 use crate::store::StoreError;
 
@@ -45,10 +46,10 @@ pub(super) async fn show(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Tagged<Json<Value>>> {
     caller.may("agents:read")?;
     let agent = app.store().agent(&caller.account, &canonical_uuid(&id)).await.map_err(not_found)?;
-    Ok(Json(shapes::agent(&agent)))
+    Ok(Tagged { revision: agent.revision, answer: Json(shapes::agent(&agent)) })
 }
 
 /// `PUT /v2/agent/{agent_id}`
@@ -56,8 +57,9 @@ pub(super) async fn replace(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    IfMatch(expected): IfMatch,
     Body(object): Body,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Tagged<Json<Value>>> {
     caller.may("agents:write")?;
     let mut faults = Faults::default();
     let new = agent_body::new_agent(&object, &mut faults);
@@ -66,7 +68,7 @@ pub(super) async fn replace(
     let id = canonical_uuid(&id);
     let agent = app
         .change(|store| async move {
-            let replaced = store.change_agent(&caller.account, &id, |agent| -> ApiResult<()> {
+            let replaced = store.change_agent(&caller.account, &id, &expected, |agent| -> ApiResult<()> {
                 let mut faults = Faults::default();
                 agent_body::check_masks(&new, Some(agent), &mut faults);
                 faults.finish()?;
@@ -76,7 +78,8 @@ pub(super) async fn replace(
             replaced.await.map_err(name_agent)
         })
         .await?;
-    Ok(Json(json!({"agent_id": agent.id, "status": "updated", "state": "updated"})))
+    let answer = Json(json!({"agent_id": agent.id, "status": "updated", "state": "updated"}));
+    Ok(Tagged { revision: agent.revision, answer })
 }
 
 /// `PATCH /v2/agent/{agent_id}`
@@ -84,20 +87,22 @@ pub(super) async fn change(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    IfMatch(expected): IfMatch,
     Body(object): Body,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Tagged<Json<Value>>> {
     caller.may("agents:write")?;
     let id = canonical_uuid(&id);
-    app.change(|store| async move {
-        let changed = store.change_agent(&caller.account, &id, |agent| -> ApiResult<()> {
-            let mut faults = Faults::default();
-            agent_body::change_agent(&object, agent, &mut faults);
-            faults.finish()
-        });
-        changed.await.map_err(name_agent)
-    })
-    .await?;
-    Ok(Json(json!({"message": "success", "state": "updated"})))
+    let agent = app
+        .change(|store| async move {
+            let changed = store.change_agent(&caller.account, &id, &expected, |agent| -> ApiResult<()> {
+                let mut faults = Faults::default();
+                agent_body::change_agent(&object, agent, &mut faults);
+                faults.finish()
+            });
+            changed.await.map_err(name_agent)
+        })
+        .await?;
+    Ok(Tagged { revision: agent.revision, answer: Json(json!({"message": "success", "state": "updated"})) })
 }
 
 /// `DELETE /v2/agent/{agent_id}`
@@ -105,11 +110,14 @@ pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    IfMatch(expected): IfMatch,
 ) -> ApiResult<Json<Value>> {
     caller.may("agents:write")?;
     let id = canonical_uuid(&id);
-    app.change(|store| async move { store.delete_agent(&caller.account, &id).await.map_err(not_found) })
-        .await?;
+    app.change(|store| async move {
+        store.delete_agent(&caller.account, &id, &expected).await.map_err(not_found)
+    })
+    .await?;
     Ok(Json(json!({"message": "success", "state": "deleted"})))
 }
 

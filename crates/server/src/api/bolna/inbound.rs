@@ -16,7 +16,7 @@ use crate::api::body::Body;
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text};
 use crate::ids::canonical_uuid;
-use crate::store::{Store, StoreError, StoredNumber};
+use crate::store::{Expected, Store, StoreError, StoredNumber};
 
 /// What a mapping names.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ async fn setup(State(app): State<App>, caller: Caller, Body(object): Body) -> Ap
         .change(|store| async move {
             let stored = find_number(&store, &account, &number).await?;
             let found = store
-                .change_agent(&account, &agent, |agent| -> ApiResult<()> {
+                .change_agent(&account, &agent, &Expected::Any, |agent| -> ApiResult<()> {
                     set_telephony(&mut agent.body);
                     Ok(())
                 })

@@ -12,6 +12,7 @@ use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::fields::Faults;
+use crate::api::preconditions::IfMatch;
 use crate::store::StoreError;
 
 /// `POST /sip-trunks/trunks/{trunk_id}/numbers`
@@ -50,11 +51,12 @@ pub(super) async fn remove(
     State(app): State<App>,
     caller: Caller,
     Path((trunk, number)): Path<(String, String)>,
+    IfMatch(expected): IfMatch,
 ) -> ApiResult<Json<Value>> {
     caller.may("trunks:write")?;
     app.change(|store| async move {
         store.trunk(&caller.account, &trunk).await.map_err(not_found)?;
-        store.remove_number(&caller.account, &trunk, &number).await.map_err(|error| match error {
+        store.remove_number(&caller.account, &trunk, &number, &expected).await.map_err(|error| match error {
             StoreError::NotFound => ApiError::not_found("Phone number not found")
                 .at("phone_number_id", "no number of this trunk has this id"),
             error => error.into(),

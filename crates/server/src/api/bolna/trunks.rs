@@ -10,6 +10,7 @@ use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult};
 use crate::api::fields::Faults;
+use crate::api::preconditions::{IfMatch, Tagged};
 use crate::api::{App, query};
 use crate::store::{StoreError, StoredNumber};
 
@@ -18,7 +19,7 @@ pub(super) async fn create(
     State(app): State<App>,
     caller: Caller,
     Body(object): Body,
-) -> ApiResult<(StatusCode, Json<Value>)> {
+) -> ApiResult<Tagged<(StatusCode, Json<Value>)>> {
     caller.may("trunks:write")?;
     let mut faults = Faults::default();
     let new = trunk_body::new_trunk(&object, &mut faults);
@@ -27,7 +28,10 @@ pub(super) async fn create(
     let (trunk, numbers) = app
         .change(|store| async move { Ok(store.create_trunk(&caller.account, settings, &numbers).await?) })
         .await?;
-    Ok((StatusCode::CREATED, Json(shapes::trunk(&trunk, &numbers))))
+    Ok(Tagged {
+        revision: trunk.revision,
+        answer: (StatusCode::CREATED, Json(shapes::trunk(&trunk, &numbers))),
+    })
 }
 
 /// `GET /sip-trunks/trunks?is_active=`
@@ -52,11 +56,11 @@ pub(super) async fn show(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Tagged<Json<Value>>> {
     caller.may("trunks:read")?;
     let trunk = app.store().trunk(&caller.account, &id).await.map_err(not_found)?;
     let numbers = app.store().numbers_of_trunk(&caller.account, &id).await.map_err(not_found)?;
-    Ok(Json(shapes::trunk(&trunk, &numbers)))
+    Ok(Tagged { revision: trunk.revision, answer: Json(shapes::trunk(&trunk, &numbers)) })
 }
 
 /// `PATCH /sip-trunks/trunks/{trunk_id}`
@@ -64,13 +68,14 @@ pub(super) async fn change(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    IfMatch(expected): IfMatch,
     Body(object): Body,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Tagged<Json<Value>>> {
     caller.may("trunks:write")?;
     let (trunk, numbers) = app
         .change(|store| async move {
             let trunk = store
-                .change_trunk(&caller.account, &id, |settings| -> ApiResult<()> {
+                .change_trunk(&caller.account, &id, &expected, |settings| -> ApiResult<()> {
                     let mut faults = Faults::default();
                     trunk_body::change_trunk(&object, settings, &mut faults);
                     faults.finish()
@@ -81,7 +86,7 @@ pub(super) async fn change(
             Ok((trunk, numbers))
         })
         .await?;
-    Ok(Json(shapes::trunk(&trunk, &numbers)))
+    Ok(Tagged { revision: trunk.revision, answer: Json(shapes::trunk(&trunk, &numbers)) })
 }
 
 /// `DELETE /sip-trunks/trunks/{trunk_id}`
@@ -89,10 +94,13 @@ pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    IfMatch(expected): IfMatch,
 ) -> ApiResult<Json<Value>> {
     caller.may("trunks:write")?;
     let removed = app
-        .change(|store| async move { store.delete_trunk(&caller.account, &id).await.map_err(not_found) })
+        .change(|store| async move {
+            store.delete_trunk(&caller.account, &id, &expected).await.map_err(not_found)
+        })
         .await?;
     let message = format!("Trunk deleted successfully. {removed} phone number(s) removed.");
     Ok(Json(json!({"message": message})))
