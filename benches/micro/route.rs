@@ -1,16 +1,14 @@
 //! Routing over a million numbers, and a whole call's signalling: time and allocations.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
-use bytes::Bytes;
 use divan::{AllocProfiler, Bencher, black_box};
 use tandem_agent::{DialectConfig, DialectKind};
-use tandem_call::bridge::{BridgeStatistics, OnClose};
+use tandem_benches::cases::call::Calls;
+use tandem_call::bridge::OnClose;
 use tandem_call::route::{self, Authentication, OfferSummary, Query};
-use tandem_call::{Agent, AgentSocket, Engine, EngineConfig, Input, Number, Output, RoutingTable, Trunk};
-use tandem_sip::{Flow, Target, Transport};
+use tandem_call::{Agent, AgentSocket, Number, RoutingTable, Trunk};
+use tandem_sip::Transport;
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -111,74 +109,6 @@ fn decision_in_a_million(bencher: Bencher, which: &str) {
 /// INVITE, port, agent, 200, ACK, BYE and the record, with a million numbers behind it.
 #[divan::bench]
 fn whole_call(bencher: Bencher) {
-    let mut now = begin();
-    let mut engine = Engine::new(EngineConfig::default(), 7, now, 0);
-    engine.handle(now, Input::Routing(Arc::clone(table())));
-    let mut number = 0u64;
-    bencher.bench_local(|| {
-        number += 1;
-        now += std::time::Duration::from_millis(1);
-        call(&mut engine, now, number)
-    });
-}
-
-fn call(engine: &mut Engine, now: Instant, number: u64) {
-    let send = |engine: &mut Engine, text: String| {
-        let flow = Flow {
-            transport: Transport::Udp,
-            local: "203.0.113.1:5060".parse().expect("an address"),
-            remote: "192.0.2.7:5060".parse::<SocketAddr>().expect("an address"),
-            connection: 0,
-        };
-        engine.handle(now, Input::Datagram { flow, payload: Bytes::from(text) });
-        drain(engine, now)
-    };
-    let request = |method: &str, cseq: u32, tag: &str, body: &str| {
-        format!(
-            "{method} sip:+910000000000@203.0.113.1 SIP/2.0\r\n\
-             Via: SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK{number}{method};rport\r\nMax-Forwards: 70\r\n\
-             From: <sip:+4930123@carrier>;tag=f{number}\r\nTo: <sip:+910000000000@203.0.113.1>{tag}\r\n\
-             Call-ID: {number}@carrier\r\nCSeq: {cseq} {method}\r\nContact: <sip:c@192.0.2.7:5060>\r\n\
-             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    };
-    let offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
-                 m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
-    let tag = send(engine, request("INVITE", 1, "", offer)).expect("a 200 with its tag");
-    send(engine, request("ACK", 1, &tag, ""));
-    send(engine, request("BYE", 2, &tag, ""));
-}
-
-/// Plays the shell; returns the To tag of a 200 to an INVITE.
-fn drain(engine: &mut Engine, now: Instant) -> Option<String> {
-    let mut tag = None;
-    while let Some(output) = engine.poll_output() {
-        match output {
-            Output::OpenBridge { call, .. } => {
-                let rtp = "203.0.113.1:20000".parse().expect("an address");
-                engine.handle(now, Input::BridgeOpened { call, rtp });
-                engine.handle(now, Input::AgentConnected { call });
-            }
-            Output::CloseBridge { call } => {
-                engine.handle(
-                    now,
-                    Input::BridgeClosed { call, statistics: Box::new(BridgeStatistics::default()) },
-                );
-            }
-            Output::Transmit(transmit) if !matches!(transmit.target, Target::Close(_)) => {
-                let text = String::from_utf8_lossy(&transmit.payload);
-                if text.starts_with("SIP/2.0 200") && text.contains("INVITE") {
-                    let to = text.lines().find(|line| line.starts_with("To:"));
-                    tag = to.and_then(|to| to.find(";tag=").map(|at| to[at..].to_owned()));
-                }
-            }
-            _ => {}
-        }
-    }
-    tag
-}
-
-fn begin() -> Instant {
-    Instant::now()
+    let mut calls = Calls::new(Arc::clone(table()));
+    bencher.bench_local(|| calls.call());
 }

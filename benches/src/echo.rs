@@ -26,6 +26,27 @@ pub enum Carriage {
     MediaStreams,
 }
 
+impl Carriage {
+    /// The carriage of a dialect, by its name.
+    #[must_use]
+    pub fn of(dialect: &str) -> Option<Self> {
+        match dialect {
+            "asterisk" => Some(Self::Binary),
+            "twilio" => Some(Self::MediaStreams),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the agent does what it is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It echoes.
+    Echoing,
+    /// It listens and says nothing: a negative control.
+    Mute,
+}
+
 /// What the agent saw.
 #[derive(Debug, Clone, Default)]
 pub struct EchoReport {
@@ -54,7 +75,7 @@ impl Echo {
     /// # Panics
     /// When no port can be had.
     #[must_use]
-    pub fn start(clock: Clock, carriage: Carriage) -> Self {
+    pub fn start(clock: Clock, carriage: Carriage, manner: Manner) -> Self {
         let poll = Poll::new().expect("a poll");
         let waker = mio::Waker::new(poll.registry(), Token(usize::MAX - 1)).expect("a waker");
         let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).expect("a port");
@@ -69,6 +90,7 @@ impl Echo {
             next: 0,
             clock,
             carriage,
+            manner,
             report: EchoReport::default(),
         };
         thread::spawn(move || server.run());
@@ -104,6 +126,7 @@ struct Server {
     next: usize,
     clock: Clock,
     carriage: Carriage,
+    manner: Manner,
     report: EchoReport,
 }
 
@@ -157,6 +180,9 @@ impl Server {
         }
         if connection.is_open {
             connection.echo(self.clock, self.carriage, &mut self.report);
+            if self.manner == Manner::Mute {
+                connection.outbox.clear();
+            }
         }
         if !connection.write() || !is_alive {
             self.connections.remove(&token);

@@ -49,6 +49,22 @@ pub struct CallerReport {
     pub way_out: Histogram,
 }
 
+impl CallerReport {
+    /// Counts another stretch in.
+    pub fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.stamped += other.stamped;
+        self.lost += other.lost;
+        self.repeated += other.repeated;
+        self.damaged += other.damaged;
+        self.sequence_breaks += other.sequence_breaks;
+        self.late += other.late;
+        self.own_lateness += other.own_lateness;
+        self.way_out.add(&other.way_out);
+    }
+}
+
 /// All callers of a run.
 #[derive(Debug)]
 pub struct Generator {
@@ -76,13 +92,13 @@ impl Generator {
         Self { poll, callers, clock, report: CallerReport::default() }
     }
 
-    /// The address a caller announces in its SDP.
+    /// The addresses the callers announce in their SDP.
     ///
     /// # Panics
-    /// When there is no such caller.
+    /// When a socket has lost its address.
     #[must_use]
-    pub fn address(&self, call: usize) -> SocketAddr {
-        self.callers[call].socket.local_addr().expect("a bound socket")
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.callers.iter().map(|caller| caller.socket.local_addr().expect("a bound socket")).collect()
     }
 
     /// Tells a caller where its audio goes.
@@ -153,8 +169,13 @@ impl Generator {
         for event in events.iter() {
             let index = event.token().0;
             let caller = &mut self.callers[index];
-            while let Ok(length) = caller.socket.recv(&mut packet) {
-                judge(caller, index, &packet[..length], self.clock.now(), &mut self.report);
+            loop {
+                match caller.socket.recv(&mut packet) {
+                    Ok(length) => judge(caller, index, &packet[..length], self.clock.now(), &mut self.report),
+                    // The server closed the port; what had come before is still there.
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+                    Err(_) => break,
+                }
             }
         }
     }

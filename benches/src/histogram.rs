@@ -28,6 +28,13 @@ impl Histogram {
         self.max = self.max.max(duration);
     }
 
+    /// Counts another's in.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.total += other.total;
+        self.max = self.max.max(other.max);
+    }
+
     /// How many were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {

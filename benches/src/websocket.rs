@@ -27,9 +27,21 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: Option<[
         None => out.extend_from_slice(payload),
         Some(key) => {
             out.extend_from_slice(&key);
-            out.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+            let start = out.len();
+            out.extend_from_slice(payload);
+            mask_in_place(&mut out[start..], key);
         }
     }
+}
+
+/// RFC 6455, 5.3; eight bytes at a time.
+fn mask_in_place(bytes: &mut [u8], key: [u8; 4]) {
+    let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
+    let (words, rest) = bytes.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    rest.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
 }
 
 /// One frame at the head of a buffer: its opcode, where its payload lies, and where it ends.
@@ -59,7 +71,7 @@ pub fn read_frame(buffer: &mut [u8]) -> Option<Frame> {
     let payload = at..at + length;
     let bytes = buffer.get_mut(payload.clone())?;
     if let Some(key) = key {
-        bytes.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
+        mask_in_place(bytes, key);
     }
     Some(Frame { opcode: first & 0x0f, payload })
 }

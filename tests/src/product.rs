@@ -96,21 +96,32 @@ impl Product {
     #[must_use]
     pub fn start_with(more_configuration: &str) -> Self {
         let (first, last) = rtp_range();
-        Self::launch(&[], (first, last), more_configuration)
+        Self::launch(&[], (first, last), more_configuration, &[])
     }
 
-    /// Starts it behind another command (`taskset -c 0`), with this many RTP ports.
+    /// Starts it behind another command (`taskset -c 0`), with this many RTP ports and more keys of its
+    /// configuration in the environment.
     ///
     /// # Panics
     /// When the range does not fit below the kernel's ephemeral ports.
     #[must_use]
-    pub fn start_under(launcher: &[String], rtp_ports: u16, more_configuration: &str) -> Self {
+    pub fn start_under(
+        launcher: &[String],
+        rtp_ports: u16,
+        more_configuration: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         const FIRST: u16 = 20_000;
         let last = FIRST.checked_add(rtp_ports).filter(|last| *last < 32_768);
-        Self::launch(launcher, (FIRST, last.expect("fewer RTP ports")), more_configuration)
+        Self::launch(launcher, (FIRST, last.expect("fewer RTP ports")), more_configuration, environment)
     }
 
-    fn launch(launcher: &[String], (first, last): (u16, u16), more_configuration: &str) -> Self {
+    fn launch(
+        launcher: &[String],
+        (first, last): (u16, u16),
+        more_configuration: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let sip = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let api = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -130,6 +141,7 @@ impl Product {
             .arg(&file)
             .current_dir(folder.path())
             .env("TANDEM_API_KEY", API_KEY)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle"))
             .stderr(log)
@@ -157,6 +169,15 @@ impl Product {
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends the process at once, as a fault or the kernel would.
+    ///
+    /// # Panics
+    /// When the system has no `kill`.
+    pub fn kill(&self) {
+        let status = Command::new("kill").args(["-KILL", &self.process_id().to_string()]).status();
+        assert!(status.expect("`kill` runs").success(), "the server had ended before");
     }
 
     /// Everything the server has logged so far.

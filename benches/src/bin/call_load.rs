@@ -2,119 +2,143 @@
 //! one core, generator and echo agent on the other, and beside it, in the same run, the floor.
 //!
 //!     cargo run --release -p tandem-benches --bin call_load -- [--calls 200] [--seconds 20]
-//!         [--dialect asterisk|twilio] [--rounds 2] [--server-cpu 0] [--generator-cpu 1]
+//!         [--dialect asterisk|twilio] [--rounds 2] [--window 32] [--server-cpu 0] [--generator-cpu 1]
+//!         [--sabotage nothing|echo|server]
 //!
-//! `TANDEM_BIN` names another binary than the release build of this workspace. Figures are for
-//! comparison with the floor of the same run, not with those of another machine.
+//! `TANDEM_BIN` names another binary than the build of this workspace. Figures are for comparison with the
+//! floor of the same run, not with those of another machine. A run whose audio did not go through measures
+//! nothing and fails; `--sabotage` takes the echo or the server away, to see that it does.
 
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, UdpSocket};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use serde_json::json;
-use tandem_benches::echo::{Carriage, Echo, EchoReport};
+use tandem_benches::arguments::Arguments;
+use tandem_benches::echo::{Carriage, Echo, EchoReport, Manner};
 use tandem_benches::generator::{CallerReport, Generator};
-use tandem_benches::process;
+use tandem_benches::process::{self, LineChild};
+use tandem_benches::signalling::{Signalling, SignallingReport};
 use tandem_benches::stamp::Clock;
-use tandem_tests::product::{Product, ip_trunk};
+use tandem_tests::product::{self, Product, ip_trunk};
 
 const DID: &str = "+918047555555";
-const USAGE: &str = "usage: call_load [--calls N] [--seconds N] [--dialect asterisk|twilio] [--rounds N] \
-                     [--server-cpu N] [--generator-cpu N]";
+const USAGE: &str = "usage: call_load [--calls N] [--seconds N] [--dialect asterisk|twilio] [--rounds N] [--window N] \
+                     [--server-cpu N] [--generator-cpu N] [--sabotage nothing|echo|server]";
+/// Longest silence of the floor while it connects.
+const FLOOR_PATIENCE: Duration = Duration::from_secs(10);
+/// Before anything is measured: connections settle, queues of the set-up drain.
+const SETTLING: Duration = Duration::from_secs(3);
+/// Of the packets that are due, those that must have come for figures to mean anything.
+const LEAST_SHARE: f64 = 0.9;
 
 struct Options {
     calls: usize,
     seconds: u64,
     dialect: String,
+    carriage: Carriage,
     rounds: usize,
+    window: usize,
     server_cpu: usize,
     generator_cpu: usize,
+    sabotage: Sabotage,
+}
+
+/// What is taken away on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sabotage {
+    Nothing,
+    Echo,
+    Server,
 }
 
 impl Options {
-    fn read() -> Self {
-        let mut options = Self {
-            calls: 200,
-            seconds: 20,
-            dialect: "asterisk".to_owned(),
-            rounds: 2,
-            server_cpu: 0,
-            generator_cpu: 1,
+    fn read() -> Result<Self, String> {
+        let mut words = Arguments::read(USAGE)?;
+        let dialect: String = words.take("--dialect", "asterisk".to_owned())?;
+        let carriage = Carriage::of(&dialect).ok_or(format!("--dialect {dialect}: not known\n{USAGE}"))?;
+        let sabotage: String = words.take("--sabotage", "nothing".to_owned())?;
+        let sabotage = match sabotage.as_str() {
+            "nothing" => Sabotage::Nothing,
+            "echo" => Sabotage::Echo,
+            "server" => Sabotage::Server,
+            other => return Err(format!("--sabotage {other}: not known\n{USAGE}")),
         };
-        let mut words = std::env::args().skip(1);
-        while let Some(word) = words.next() {
-            let value = words.next().unwrap_or_else(|| panic!("{word}: a value is missing; {USAGE}"));
-            let number =
-                || value.parse().unwrap_or_else(|_| panic!("{word} {value}: a number is needed; {USAGE}"));
-            match word.as_str() {
-                "--calls" => options.calls = number(),
-                "--seconds" => options.seconds = number() as u64,
-                "--rounds" => options.rounds = number(),
-                "--server-cpu" => options.server_cpu = number(),
-                "--generator-cpu" => options.generator_cpu = number(),
-                "--dialect" => options.dialect = value,
-                other => panic!("{other}: not known; {USAGE}"),
-            }
-        }
-        options
+        let options = Self {
+            calls: words.take("--calls", 200)?,
+            seconds: words.take("--seconds", 20)?,
+            dialect,
+            carriage,
+            rounds: words.take("--rounds", 2)?,
+            window: words.take("--window", 32)?,
+            server_cpu: words.take("--server-cpu", 0)?,
+            generator_cpu: words.take("--generator-cpu", 1)?,
+            sabotage,
+        };
+        words.finish()?;
+        let is_whole = options.calls > 0 && options.seconds > 0 && options.rounds > 0 && options.window > 0;
+        is_whole
+            .then_some(options)
+            .ok_or(format!("calls, seconds, rounds and window are one at least\n{USAGE}"))
     }
 
-    fn carriage(&self) -> Carriage {
-        match self.dialect.as_str() {
-            "asterisk" => Carriage::Binary,
-            "twilio" => Carriage::MediaStreams,
-            other => panic!("--dialect {other}: asterisk or twilio; {USAGE}"),
-        }
+    fn manner(&self) -> Manner {
+        if self.sabotage == Sabotage::Echo { Manner::Mute } else { Manner::Echoing }
     }
 }
 
 /// The figures of one run against one server.
 struct Figures {
-    cpu_per_call_tick: Duration,
-    resident_per_call: Option<u64>,
+    /// CPU per call and 20 ms.
+    cpu: Duration,
+    /// The kernel's part of it.
+    system_share: f64,
     callers: CallerReport,
     agent: EchoReport,
-    calls_per_second: Option<f64>,
 }
 
-fn main() {
-    let options = Options::read();
-    pin_to(options.generator_cpu);
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("call_load: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let options = Options::read()?;
+    // It may have to be built first, which takes minutes: not in the middle of a run, and not in silence.
+    println!("building or finding the server");
+    println!("server: {}", product::binary().display());
+    process::pin_to(options.generator_cpu)?;
     println!(
         "{} calls, {} s a run, dialect {}, server on core {}, generator and agents on core {}",
         options.calls, options.seconds, options.dialect, options.server_cpu, options.generator_cpu
     );
     let mut ratios = Vec::new();
     for round in 1..=options.rounds {
-        let floor = run_floor(&options);
-        print_figures(&format!("round {round}: floor "), &floor);
-        let tandem = run_tandem(&options);
-        print_figures(&format!("round {round}: tandem"), &tandem);
-        let ratio = tandem.cpu_per_call_tick.as_secs_f64() / floor.cpu_per_call_tick.as_secs_f64();
+        let floor = run_floor(&options).map_err(|error| format!("round {round}, floor: {error}"))?;
+        let tandem =
+            run_tandem(&options, round).map_err(|error| format!("round {round}, tandem: {error}"))?;
+        let ratio = tandem.cpu.as_secs_f64() / floor.cpu.as_secs_f64();
         println!("round {round}: ratio {ratio:.2}");
         ratios.push(ratio);
     }
     ratios.sort_by(f64::total_cmp);
-    println!("CPU per call, tandem over floor: {:.2} (median of {})", ratios[ratios.len() / 2], ratios.len());
-}
-
-/// Pins this process, with the threads it is to start, to one core.
-fn pin_to(cpu: usize) {
-    let status = Command::new("taskset")
-        .args(["-a", "-c", "-p", &cpu.to_string(), &std::process::id().to_string()])
-        .stdout(Stdio::null())
-        .status()
-        .expect("taskset runs (package util-linux)");
-    assert!(status.success(), "this process cannot be pinned to core {cpu}");
+    let median = ratios[(ratios.len() - 1) / 2];
+    println!("CPU per call, tandem over floor: {median:.2} (median of {})", ratios.len());
+    Ok(())
 }
 
 fn print_figures(name: &str, figures: &Figures) {
-    let callers = &figures.callers;
+    let Figures { cpu, system_share, callers, agent } = figures;
     println!(
-        "{name}  cpu/call/tick {:>6.2} us  sent {} received {} stamped {} lost {} repeated {} damaged {} \
-         breaks {} late {}  own lateness {}",
-        figures.cpu_per_call_tick.as_secs_f64() * 1e6,
+        "{name}  cpu/call/tick {:>6.2} us ({:.0} % of it system)  sent {} received {} stamped {} lost {} \
+         repeated {} damaged {} breaks {} late {}  own lateness {}",
+        cpu.as_secs_f64() * 1e6,
+        system_share * 100.0,
         callers.sent,
         callers.received,
         callers.stamped,
@@ -128,156 +152,138 @@ fn print_figures(name: &str, figures: &Figures) {
     println!(
         "{name}  RTP in to WebSocket out p50 {:.2} ms p99 {:.2} ms; WebSocket in to RTP out (with the \
          clock's wait) p50 {:.2} ms p99 {:.2} ms; unstamped {}",
-        figures.agent.way_in.percentile_ms(0.5),
-        figures.agent.way_in.percentile_ms(0.99),
+        agent.way_in.percentile_ms(0.5),
+        agent.way_in.percentile_ms(0.99),
         callers.way_out.percentile_ms(0.5),
         callers.way_out.percentile_ms(0.99),
-        figures.agent.unstamped,
+        agent.unstamped,
     );
-    if let (Some(bytes), Some(rate)) = (figures.resident_per_call, figures.calls_per_second) {
-        println!("{name}  resident per call {:.1} KiB; set up at {rate:.0} calls/s", bytes as f64 / 1_024.0);
-    }
 }
 
-/// Lets the calls settle, then measures CPU and audio over the same stretch.
+fn print_set_up(name: &str, report: &SignallingReport) {
+    println!(
+        "{name}  {} calls at {:.0} calls/s, INVITE to 200 p50 {:.1} ms p99 {:.1} ms, {} requests repeated",
+        report.calls,
+        report.calls_per_second(),
+        report.set_up.percentile_ms(0.5),
+        report.set_up.percentile_ms(0.99),
+        report.repeats,
+    );
+}
+
+/// Lets the calls settle, then measures CPU and audio over the same stretch. `midway` is called in its middle.
 fn measure(
     options: &Options,
     generator: &mut Generator,
     echo: &Echo,
     process_id: u32,
-) -> (Duration, CallerReport, EchoReport) {
-    let _ = generator.run(Duration::from_secs(3));
+    midway: impl FnOnce(),
+) -> Result<Figures, String> {
+    let _ = generator.run(SETTLING.min(Duration::from_secs(options.seconds)));
     let _ = echo.take_report();
-    let before = process::cpu_time(process_id);
-    let callers = generator.run(Duration::from_secs(options.seconds));
-    let used = process::cpu_time(process_id) - before;
+    let before = process::used(process_id)?;
+    let half = Duration::from_secs(options.seconds) / 2;
+    let mut callers = generator.run(half);
+    midway();
+    callers.add(&generator.run(half));
+    let after = process::used(process_id)?;
+    let used = after.cpu.saturating_sub(before.cpu);
     let ticks = options.calls as f64 * options.seconds as f64 * 50.0;
-    (used.div_f64(ticks), callers, echo.take_report())
+    let figures = Figures {
+        cpu: used.div_f64(ticks),
+        system_share: (after.system.saturating_sub(before.system)).as_secs_f64() / used.as_secs_f64(),
+        callers,
+        agent: echo.take_report(),
+    };
+    judge(&figures, ticks)?;
+    Ok(figures)
 }
 
-fn run_floor(options: &Options) -> Figures {
+/// A figure of CPU is worth nothing if the audio was not carried.
+fn judge(figures: &Figures, ticks: f64) -> Result<(), String> {
+    let Figures { callers, agent, .. } = figures;
+    let least = (ticks * LEAST_SHARE) as u64;
+    let checks = [
+        (callers.sent >= least, "the generator did not keep its own pace"),
+        (agent.stamped >= least, "the callers' audio did not reach the agent"),
+        (callers.received >= least, "the callers were not sent their packets"),
+        (callers.stamped >= least, "the agent's audio did not come back"),
+        (callers.damaged == 0, "audio was altered on its way"),
+    ];
+    let failed: Vec<&str> = checks.iter().filter(|(is_met, _)| !is_met).map(|(_, what)| *what).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    print_figures("no result:", figures);
+    Err(format!("{} (of {ticks} packets each way)", failed.join("; ")))
+}
+
+fn run_floor(options: &Options) -> Result<Figures, String> {
     let clock = Clock::start();
-    // The floor does not know JSON; its frames are the same number of messages without it.
-    let echo = Echo::start(clock, Carriage::Binary);
+    let echo = Echo::start(clock, options.carriage, Manner::Echoing);
     let mut generator = Generator::new(options.calls, clock);
-    let floor = std::env::current_exe().expect("a path").with_file_name("floor");
-    let mut child = Command::new("taskset")
+    let floor = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("floor");
+    let mut command = Command::new("taskset");
+    command
         .args(["-c", &options.server_cpu.to_string()])
         .arg(floor)
+        .arg(&options.dialect)
         .arg(echo.address.to_string())
-        .args((0..options.calls).map(|call| generator.address(call).to_string()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the floor starts; build it with --bins");
-    let output = BufReader::new(child.stdout.take().expect("piped"));
-    for (call, line) in output.lines().enumerate() {
-        let line = line.expect("text");
+        .args(generator.addresses().iter().map(SocketAddr::to_string));
+    let mut child = LineChild::start(command)?;
+    let mut connected = 0;
+    loop {
+        let line = child.line(FLOOR_PATIENCE).map_err(|error| format!("{error} (is it built? --bins)"))?;
         if line == "ready" {
             break;
         }
-        generator.connect(call, line.parse().expect("an address"));
+        generator.connect(connected, line.parse().map_err(|_| format!("{line}: not an address"))?);
+        connected += 1;
     }
-    let (cpu_per_call_tick, callers, agent) = measure(options, &mut generator, &echo, child.id());
-    end(&mut child);
-    Figures { cpu_per_call_tick, resident_per_call: None, callers, agent, calls_per_second: None }
+    if connected != options.calls {
+        return Err(format!("{connected} of {} calls connected", options.calls));
+    }
+    let figures = measure(options, &mut generator, &echo, child.id(), || {})?;
+    print_figures("floor: ", &figures);
+    Ok(figures)
 }
 
-fn end(child: &mut Child) {
-    // It may have ended by itself when the sockets went.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn run_tandem(options: &Options) -> Figures {
+fn run_tandem(options: &Options, round: usize) -> Result<Figures, String> {
     let clock = Clock::start();
-    let echo = Echo::start(clock, options.carriage());
+    let echo = Echo::start(clock, options.carriage, options.manner());
     let mut generator = Generator::new(options.calls, clock);
     let launcher = ["taskset".to_owned(), "-c".to_owned(), options.server_cpu.to_string()];
-    let ports = 2 * options.calls + 200;
-    let product = Product::start_under(&launcher, ports as u16, "[telemetry]\nlog = \"warn\"\n");
+    let ports =
+        u16::try_from(2 * options.calls + 200).map_err(|_| "--calls: too many for one range of ports")?;
+    let more = format!("[telemetry]\nlog = \"warn\"\n[limits]\ncalls = {}\n", options.calls + 100);
+    let product = Product::start_under(&launcher, ports, &more, &[]);
     let websocket = json!({"url": format!("ws://{}/", echo.address), "dialect": options.dialect});
     product.provision(DID, &ip_trunk("load", "127.0.0.0/8"), &websocket);
-    let base = process::resident_bytes(product.process_id());
+    let base = process::resident_bytes(product.process_id())?;
 
-    let started = Instant::now();
-    let callers = Signalling::new(product.sip);
-    for call in 0..options.calls {
-        let target = callers.set_up(call, generator.address(call));
-        generator.connect(call, target);
-    }
-    let calls_per_second = options.calls as f64 / started.elapsed().as_secs_f64();
-    let (cpu_per_call_tick, report, agent) = measure(options, &mut generator, &echo, product.process_id());
-    let resident = process::resident_bytes(product.process_id());
-    Figures {
-        cpu_per_call_tick,
-        resident_per_call: Some((resident - base) / options.calls as u64),
-        callers: report,
-        agent,
-        calls_per_second: Some(calls_per_second),
-    }
-}
-
-/// Sets calls up, one after the other, as the plainest of user agents.
-struct Signalling {
-    socket: UdpSocket,
-    server: SocketAddr,
-}
-
-impl Signalling {
-    fn new(server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a time-out");
-        Self { socket, server }
-    }
-
-    /// Places one call and gives the address its audio goes to.
-    fn set_up(&self, call: usize, media: SocketAddr) -> SocketAddr {
-        let local = self.socket.local_addr().expect("an address");
-        let sdp = format!(
-            "v=0\r\no=load 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-             m=audio {} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=ptime:20\r\n",
-            media.port()
-        );
-        let head = |method: &str, to_tag: &str, branch: &str| {
-            format!(
-                "{method} sip:{DID}@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{branch}{call}\r\n\
-                 Max-Forwards: 70\r\nFrom: <sip:load@{local}>;tag=l{call}\r\nTo: <sip:{DID}@{server}>{to_tag}\r\n\
-                 Call-ID: load-{call}\r\nCSeq: 1 {method}\r\nContact: <sip:load@{local}>\r\n",
-                server = self.server
-            )
-        };
-        let invite = format!(
-            "{}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
-            head("INVITE", "", "i"),
-            sdp.len()
-        );
-        let answer = self.answered(&invite, call);
-        let to_tag = answer
-            .lines()
-            .find(|line| line.starts_with("To:"))
-            .and_then(|line| line.split_once(";tag="))
-            .map(|(_, tag)| format!(";tag={tag}"))
-            .expect("a To tag");
-        let ack = format!("{}Content-Length: 0\r\n\r\n", head("ACK", &to_tag, "a"));
-        self.socket.send_to(ack.as_bytes(), self.server).expect("sent");
-        let port = answer.split_once("m=audio ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-        SocketAddr::new(self.server.ip(), port.expect("a port in the answer"))
-    }
-
-    fn answered(&self, invite: &str, call: usize) -> String {
-        let mut buffer = [0; 4_096];
-        let wanted = format!("load-{call}\r");
-        for _ in 0..20 {
-            self.socket.send_to(invite.as_bytes(), self.server).expect("sent");
-            while let Ok(length) = self.socket.recv(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                if !text.contains(&wanted) || text.starts_with("SIP/2.0 1") {
-                    continue;
-                }
-                assert!(text.starts_with("SIP/2.0 200"), "call {call} was refused: {text}");
-                return text;
-            }
+    let with_log = |error: &dyn std::fmt::Display| format!("{error}; the server's log:\n{}", product.log());
+    let mut callers = Signalling::new(product.sip, DID).map_err(|error| error.to_string())?;
+    let media = generator.addresses();
+    let set_up = callers
+        .set_up(&media, options.window, |call, target| generator.connect(call, target))
+        .map_err(|error| with_log(&error))?;
+    let sabotage = || {
+        if options.sabotage == Sabotage::Server {
+            product.kill();
         }
-        panic!("call {call} got no answer")
-    }
+    };
+    let figures = measure(options, &mut generator, &echo, product.process_id(), sabotage)
+        .map_err(|error| with_log(&error))?;
+    let resident = process::resident_bytes(product.process_id())?;
+    let hung_up = callers.hang_up(options.window).map_err(|error| with_log(&error))?;
+    print_figures("tandem:", &figures);
+    print_set_up(&format!("tandem:  round {round}: set up"), &set_up);
+    println!(
+        "tandem:  resident {:.1} MiB before the calls, {:.1} KiB per call; {} hung up at {:.0} calls/s",
+        base as f64 / 1_048_576.0,
+        resident.saturating_sub(base) as f64 / 1_024.0 / options.calls as f64,
+        hung_up.calls,
+        hung_up.calls_per_second(),
+    );
+    Ok(figures)
 }

@@ -1,39 +1,66 @@
-//! The floor: the barest single-threaded program that moves what a call moves and looks at none of
+//! The floor: the barest single-threaded epoll program that moves what a call moves and looks at none of
 //! it. For each call one connected UDP socket and one WebSocket to the echo agent; each datagram
 //! goes out as a message, each message goes out as a datagram on a 20 ms clock, one a tick.
 //!
-//!     floor ECHO-ADDRESS CALLER-ADDRESS...
+//!     floor asterisk|twilio ECHO-ADDRESS CALLER-ADDRESS...
 //!
+//! With `twilio` a message is the JSON text of a real one, written from a template: the audio's base64 stands
+//! at a fixed place, and is found there again; nothing is parsed, counted or named.
 //! Prints the address of each call's socket, one a line, then `ready`.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use base64_simd::{Out, STANDARD};
 use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
-use tandem_benches::websocket::{self, BINARY};
+use tandem_benches::echo::Carriage;
+use tandem_benches::stamp::FRAME_BYTES;
+use tandem_benches::websocket::{self, BINARY, TEXT};
+
+const USAGE: &str = "usage: floor asterisk|twilio ECHO-ADDRESS CALLER-ADDRESS...";
+const MASK: [u8; 4] = [1, 2, 3, 4];
+
+/// A message of Media Streams up to its audio, as long as they are in the middle of a call.
+const HEAD: &str = concat!(
+    r#"{"event":"media","sequenceNumber":"1234","streamSid":"MZ0123456789abcdef0123456789abcdef","#,
+    r#""media":{"track":"inbound","chunk":"1234","timestamp":"24680","payload":""#
+);
+const TAIL: &str = r#""}}"#;
+/// Base64 of a frame.
+const CODED_BYTES: usize = FRAME_BYTES.div_ceil(3) * 4;
 
 struct Call {
     rtp: UdpSocket,
     agent: TcpStream,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
-    waiting: VecDeque<[u8; 160]>,
+    waiting: VecDeque<[u8; FRAME_BYTES]>,
     sequence: u16,
 }
 
-fn main() {
-    let mut arguments = std::env::args().skip(1).map(|word| word.parse::<SocketAddr>().expect("an address"));
-    let echo = arguments.next().expect("the echo agent's address");
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let carriage = words.next().and_then(|word| Carriage::of(&word));
+    let addresses: Result<Vec<SocketAddr>, _> = words.map(|word| word.parse()).collect();
+    let (Some(carriage), Ok(addresses)) = (carriage, addresses) else {
+        eprintln!("{USAGE}");
+        return ExitCode::FAILURE;
+    };
+    let Some((echo, callers)) = addresses.split_first() else {
+        eprintln!("{USAGE}");
+        return ExitCode::FAILURE;
+    };
     let mut poll = Poll::new().expect("a poll");
     let mut calls: Vec<Call> = Vec::new();
-    for caller in arguments {
+    for caller in callers {
         let index = calls.len();
         let mut rtp = UdpSocket::bind(([127, 0, 0, 1], 0).into()).expect("a port");
-        rtp.connect(caller).expect("a loopback address");
-        let mut agent = upgraded(echo);
+        rtp.connect(*caller).expect("a loopback address");
+        let mut agent = upgraded(*echo);
         poll.registry().register(&mut rtp, Token(2 * index), Interest::READABLE).expect("registered");
         poll.registry().register(&mut agent, Token(2 * index + 1), Interest::READABLE).expect("registered");
         println!("{}", rtp.local_addr().expect("an address"));
@@ -41,7 +68,8 @@ fn main() {
         calls.push(Call { rtp, agent, inbox, outbox, waiting, sequence: 0 });
     }
     println!("ready");
-    serve(&mut poll, &mut calls);
+    serve(&mut poll, &mut calls, carriage);
+    ExitCode::SUCCESS
 }
 
 fn upgraded(echo: SocketAddr) -> TcpStream {
@@ -60,7 +88,8 @@ fn upgraded(echo: SocketAddr) -> TcpStream {
     TcpStream::from_std(stream)
 }
 
-fn serve(poll: &mut Poll, calls: &mut [Call]) {
+/// Until the agent goes.
+fn serve(poll: &mut Poll, calls: &mut [Call], carriage: Carriage) {
     let mut events = Events::with_capacity(1_024);
     let start = Instant::now();
     let mut slot: u32 = 0;
@@ -74,7 +103,11 @@ fn serve(poll: &mut Poll, calls: &mut [Call]) {
         }
         for event in &events {
             let call = &mut calls[event.token().0 / 2];
-            if event.token().0.is_multiple_of(2) { call.forward_to_agent() } else { call.take_from_agent() }
+            if event.token().0.is_multiple_of(2) {
+                call.forward_to_agent(carriage);
+            } else if !call.take_from_agent(carriage) {
+                return;
+            }
         }
         if Instant::now() >= due {
             for call in calls.iter_mut().skip(slot as usize % 20).step_by(20) {
@@ -86,48 +119,81 @@ fn serve(poll: &mut Poll, calls: &mut [Call]) {
 }
 
 impl Call {
-    fn forward_to_agent(&mut self) {
+    fn forward_to_agent(&mut self, carriage: Carriage) {
         let mut packet = [0; 2_048];
         while let Ok(length) = self.rtp.recv(&mut packet) {
-            websocket::write_frame(&mut self.outbox, BINARY, &packet[12..length], Some([1, 2, 3, 4]));
+            let audio = &packet[12..length];
+            match carriage {
+                Carriage::Binary => websocket::write_frame(&mut self.outbox, BINARY, audio, Some(MASK)),
+                Carriage::MediaStreams => {
+                    let mut message = [0; HEAD.len() + CODED_BYTES + TAIL.len()];
+                    message[..HEAD.len()].copy_from_slice(HEAD.as_bytes());
+                    let coded = &mut message[HEAD.len()..HEAD.len() + CODED_BYTES];
+                    let _ = STANDARD.encode(audio, Out::from_slice(coded));
+                    message[HEAD.len() + CODED_BYTES..].copy_from_slice(TAIL.as_bytes());
+                    websocket::write_frame(&mut self.outbox, TEXT, &message, Some(MASK));
+                }
+            }
         }
         while !self.outbox.is_empty() {
             match self.agent.write(&self.outbox) {
                 Ok(written) => drop(self.outbox.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => panic!("the echo agent: {error}"),
+                // The run is over when the other side goes; the next read says so.
+                Err(_) => return,
             }
         }
     }
 
-    fn take_from_agent(&mut self) {
+    /// False when the agent has gone.
+    fn take_from_agent(&mut self, carriage: Carriage) -> bool {
         let mut chunk = [0; 4_096];
         loop {
             match self.agent.read(&mut chunk) {
-                Ok(0) => std::process::exit(0),
-                Ok(length) => self.inbox.extend_from_slice(&chunk[..length]),
+                Ok(0) => return false,
+                Ok(length) => {
+                    self.inbox.extend_from_slice(&chunk[..length]);
+                    // A short read has emptied the socket (epoll(7)).
+                    if length < chunk.len() {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // The run is over when the other side goes.
-                Err(_) => std::process::exit(0),
+                Err(_) => return false,
             }
         }
         let mut at = 0;
         while let Some(frame) = websocket::read_frame(&mut self.inbox[at..]) {
             let payload = &self.inbox[at + frame.payload.start..at + frame.payload.end];
-            if let Ok(audio) = payload.try_into() {
+            let mut audio = [0; FRAME_BYTES];
+            let is_frame = match carriage {
+                Carriage::Binary => payload.try_into().is_ok_and(|bytes| {
+                    audio = bytes;
+                    true
+                }),
+                Carriage::MediaStreams => {
+                    let end = payload.len().saturating_sub(TAIL.len());
+                    let coded = payload.get(end.saturating_sub(CODED_BYTES)..end).unwrap_or_default();
+                    STANDARD
+                        .decode(coded, Out::from_slice(&mut audio))
+                        .is_ok_and(|audio| audio.len() == FRAME_BYTES)
+                }
+            };
+            if is_frame {
                 self.waiting.push_back(audio);
             }
             at += frame.payload.end;
         }
         self.inbox.drain(..at);
+        true
     }
 
     fn send_to_caller(&mut self) {
         let Some(audio) = self.waiting.pop_front() else { return };
-        let mut packet = [0; 172];
+        let mut packet = [0; 12 + FRAME_BYTES];
         packet[0] = 0x80;
         packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
-        packet[4..8].copy_from_slice(&(u32::from(self.sequence) * 160).to_be_bytes());
+        packet[4..8].copy_from_slice(&(u32::from(self.sequence) * FRAME_BYTES as u32).to_be_bytes());
         packet[12..].copy_from_slice(&audio);
         self.sequence = self.sequence.wrapping_add(1);
         // A caller that has gone is no concern of the floor.

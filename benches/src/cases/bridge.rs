@@ -1,23 +1,19 @@
 //! One tick of a call through the bridge: a packet in and a frame out to the agent, the agent's frame
-//! in and a packet out. Time and allocations for the whole tick.
+//! in and a packet out.
 
 use std::time::{Duration, Instant};
 
-use divan::{AllocProfiler, Bencher};
-use tandem_agent::{DialectConfig, DialectKind, FrameKind, StreamFacts, stream_sid};
+use tandem_agent::{FrameKind, StreamFacts};
 use tandem_call::bridge::{
     AgentPlan, Bridge, BridgeCommand, BridgeLimits, BridgePlan, BridgeTransmit, OnClose,
 };
 use tandem_call::{AccountId, CallId};
 use tandem_media::{LatchPolicy, Law, MediaParameters};
-use uuid::Uuid;
 
-#[global_allocator]
-static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
+use super::{Step, dialect};
 
-fn main() {
-    divan::main();
-}
+/// Ticks before the steady state: past the prebuffer and the growth of every reused buffer.
+const WARM_UP: u32 = 500;
 
 struct Talk {
     bridge: Bridge,
@@ -30,11 +26,10 @@ struct Talk {
 }
 
 impl Talk {
-    fn start(dialect: &str) -> Self {
-        let call = Uuid::from_u128(42);
+    fn start(name: &str) -> Self {
         let now = Instant::now();
         let plan = BridgePlan {
-            call: CallId(call),
+            call: CallId(dialect::CALL),
             account: AccountId::from("default"),
             media: Some(MediaParameters::plain("192.0.2.1:4000".parse().expect("an address"), Law::Mulaw)),
             peer: [192, 0, 2, 1].into(),
@@ -45,36 +40,18 @@ impl Talk {
                 headers: Vec::new(),
                 subprotocol: None,
                 fallback_url: None,
-                dialect: DialectConfig::new(DialectKind::from_name(dialect).expect("a known dialect")),
-                facts: StreamFacts { call, ..StreamFacts::default() },
+                dialect: dialect::config(name),
+                facts: StreamFacts { call: dialect::CALL, ..StreamFacts::default() },
                 on_close: OnClose::Drain,
             },
             limits: BridgeLimits::default(),
         };
         let mut bridge = Bridge::new(plan, 7, now).expect("a valid configuration");
         bridge.handle_command(now, BridgeCommand::Start);
-        let payload = base64_simd::STANDARD.encode_to_string([0x55; 160]);
-        let reply = if dialect == "twilio" {
-            let sid = stream_sid(call);
-            let text =
-                format!(r#"{{"event":"media","streamSid":"{sid}","media":{{"payload":"{payload}"}}}}"#);
-            (FrameKind::Text, text.into_bytes())
-        } else {
-            (FrameKind::Binary, vec![0x55; 160])
-        };
-        let mut talk = Self {
-            bridge,
-            now,
-            tick: 0,
-            packet: [0x55; 172],
-            buffer: Vec::with_capacity(4_096),
-            reply,
-            rtp_sent: 0,
-        };
-        // Past the prebuffer and the growth of every reused buffer.
-        for _ in 0..500 {
-            talk.tick();
-        }
+        let buffer = Vec::with_capacity(4_096);
+        let reply = dialect::reply(name);
+        let mut talk = Self { bridge, now, tick: 0, packet: [0x55; 172], buffer, reply, rtp_sent: 0 };
+        (0..WARM_UP).for_each(|_| talk.tick());
         talk
     }
 
@@ -89,21 +66,25 @@ impl Talk {
         self.bridge.handle_rtp(self.now, source, &self.packet);
         self.drain();
         self.bridge.handle_agent_frame(self.now, self.reply.0, &self.reply.1);
+        self.drain();
         self.bridge.handle_timeout(self.now);
         self.drain();
     }
 
+    /// As a media thread does after everything it hands in.
     fn drain(&mut self) {
         while let Some(transmit) = self.bridge.poll_transmit(self.now, &mut self.buffer) {
             self.rtp_sent += u64::from(matches!(transmit, BridgeTransmit::Rtp { .. }));
         }
         while self.bridge.poll_event().is_some() {}
+        std::hint::black_box(self.bridge.poll_timeout());
     }
 }
 
-#[divan::bench(args = ["asterisk", "twilio"])]
-fn tick_both_ways(bencher: Bencher, dialect: &str) {
-    let mut talk = Talk::start(dialect);
-    bencher.bench_local(|| talk.tick());
-    assert!(talk.rtp_sent >= u64::from(talk.tick) - 10, "the bridge sent a packet each tick");
+pub(super) fn tick(name: &str) -> Step {
+    let mut talk = Talk::start(name);
+    Box::new(move || {
+        talk.tick();
+        assert!(talk.rtp_sent >= u64::from(talk.tick) - 10, "the bridge sends a packet each tick");
+    })
 }
