@@ -7,6 +7,7 @@
 mod agent_socket;
 mod call;
 mod counters;
+mod messages;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -32,9 +33,10 @@ use tandem_call::{
 use tokio::sync::mpsc;
 
 pub use counters::{Count, MediaCounters};
+use messages::MediaCommand;
+pub use messages::MediaEvent;
 pub use ports::{PortCounts, PortError, Ports};
-pub use thread::MediaEvent;
-use thread::{MediaCommand, MediaThread, WAKE};
+use thread::{MediaThread, WAKE};
 
 use crate::net::ws_connect::Connected;
 
