@@ -1,6 +1,7 @@
 //! One tick of a call through the bridge: a packet in and a frame out to the agent, the agent's frame
 //! in and a packet out.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tandem_agent::{FrameKind, StreamFacts};
@@ -23,6 +24,7 @@ struct Talk {
     buffer: Vec<u8>,
     reply: (FrameKind, Vec<u8>),
     rtp_sent: u64,
+    source: SocketAddr,
 }
 
 impl Talk {
@@ -50,7 +52,8 @@ impl Talk {
         bridge.handle_command(now, BridgeCommand::Start);
         let buffer = Vec::with_capacity(4_096);
         let reply = dialect::reply(name);
-        let mut talk = Self { bridge, now, tick: 0, packet: [0x55; 172], buffer, reply, rtp_sent: 0 };
+        let source = "192.0.2.1:4000".parse().expect("an address");
+        let mut talk = Self { bridge, now, tick: 0, packet: [0x55; 172], buffer, reply, rtp_sent: 0, source };
         (0..WARM_UP).for_each(|_| talk.tick());
         talk
     }
@@ -62,8 +65,7 @@ impl Talk {
         self.packet[2..4].copy_from_slice(&(self.tick as u16).to_be_bytes());
         self.packet[4..8].copy_from_slice(&(self.tick * 160).to_be_bytes());
         self.packet[8..12].copy_from_slice(&[1, 2, 3, 4]);
-        let source = "192.0.2.1:4000".parse().expect("an address");
-        self.bridge.handle_rtp(self.now, source, &self.packet);
+        self.bridge.handle_rtp(self.now, self.source, &self.packet);
         self.drain();
         self.bridge.handle_agent_frame(self.now, self.reply.0, &self.reply.1);
         self.drain();

@@ -164,6 +164,9 @@ pub struct Session {
     started_us: i64,
     /// One packet's audio while it is converted to the owner's law.
     converted: Vec<u8>,
+    /// Known since the last look: before this moment neither frame nor digit falls due by time alone. It is
+    /// asked for several times a packet, and the answer costs as much as the packet.
+    quiet_until: Option<Instant>,
     statistics: RtpStatistics,
 }
 
@@ -189,6 +192,7 @@ impl Session {
             last_received: None,
             started_us: 0,
             converted: Vec::new(),
+            quiet_until: None,
             statistics: RtpStatistics::default(),
         }
     }
@@ -196,6 +200,7 @@ impl Session {
     /// Begins the stream towards the agent, with a frame for every 20 ms from here on, and the reports. What
     /// the peer has said since it had our answer comes first, at once, with the time it came at.
     pub fn start(&mut self, now: Instant) {
+        self.quiet_until = None;
         if self.timeline.is_none() {
             let begin_us =
                 self.early.front().map_or_else(|| self.microseconds(now), |early| early.arrival_us);
@@ -230,6 +235,7 @@ impl Session {
             self.statistics.malformed += 1;
             return Received::Ignored;
         };
+        self.quiet_until = None;
         let latched = self.latch.latch(source);
         if packet.header.ssrc == self.sender.ssrc() {
             self.resolve_collision();
@@ -275,9 +281,15 @@ impl Session {
 
     /// The next 20 ms of what the caller said, if it is there or overdue. Call until `None`.
     pub fn poll_ingress(&mut self, now: Instant) -> Option<IngressFrame> {
+        if self.quiet_until.is_some_and(|until| now < until) {
+            return None;
+        }
         let now_us = self.microseconds(now);
         self.dtmf.expire(now_us);
-        let frame = self.poll_timeline(now_us)?;
+        let Some(frame) = self.poll_timeline(now_us) else {
+            self.quiet_until = self.due();
+            return None;
+        };
         // How long early audio waited for the start says nothing of the delay that is added here.
         let arrived = frame
             .arrival_us
@@ -296,11 +308,7 @@ impl Session {
 
     /// When one of the `poll` functions will next have something to give though nothing came.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timeline = self.timeline.as_ref().map(JitterBuffer::due_us);
-        let event = self.dtmf.expires_at_us();
-        let due_us = timeline.into_iter().chain(event).min();
-        let due = due_us.map(|due_us| self.epoch + Duration::from_micros(due_us.max(0) as u64));
-        due.into_iter().chain(self.reports.due()).min()
+        self.quiet_until.or_else(|| self.due()).into_iter().chain(self.reports.due()).min()
     }
 
     /// Sends one frame of audio in the session's law, once for every tick of the egress clock. Appends the
@@ -418,6 +426,13 @@ impl Session {
             goodbye_received: remote.goodbye,
             ..self.statistics
         }
+    }
+
+    /// When a frame or the end of a digit falls due though nothing comes.
+    fn due(&self) -> Option<Instant> {
+        let timeline = self.timeline.as_ref().map(JitterBuffer::due_us);
+        let due_us = timeline.into_iter().chain(self.dtmf.expires_at_us()).min()?;
+        Some(self.epoch + Duration::from_micros(due_us.max(0) as u64))
     }
 
     fn content(&self, packet: &Packet<'_>) -> Option<Content> {
