@@ -50,7 +50,8 @@ fn an_agent_that_does_not_listen_is_named_in_the_record() {
     let answer = phone.final_response(Duration::from_secs(10));
     assert!(answer.starts_with("SIP/2.0 480"), "{answer}");
     let record = &product.ended_calls(&provisioned.agent_id, 1)[0];
-    assert!(text(record, "error_message").contains("reached"), "{record}");
+    let cause = text(record, "error_message");
+    assert!(cause.contains(&free.to_string()) && cause.contains("refused"), "where, and why: {cause}");
 }
 
 #[test]

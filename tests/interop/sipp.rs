@@ -198,7 +198,8 @@ fn options_is_answered() {
 #[test]
 fn an_unreachable_agent_is_a_clean_failure_with_a_cause() {
     let product = Product::start();
-    let url = format!("ws://127.0.0.1:{}/", free_port());
+    let place = format!("127.0.0.1:{}", free_port());
+    let url = format!("ws://{place}/");
     let ids = product.provision(
         DID,
         &ip_trunk("carrier", "127.0.0.1/32"),
@@ -209,6 +210,7 @@ fn an_unreachable_agent_is_a_clean_failure_with_a_cause() {
     assert_eq!(record["status"], "failed", "{record}");
     let cause = record["error_message"].as_str().unwrap_or_default();
     assert!(cause.contains("cannot be reached"), "the cause names what happened: {record}");
+    assert!(cause.contains(&place), "and where: {record}");
 }
 
 #[test]

@@ -84,8 +84,10 @@ impl Engine {
             }
             Input::StreamOpened { flow } => self.node.endpoint.handle_stream_opened(now, flow),
             Input::StreamData { flow, payload } => {
-                self.draw(&payload, Heading::In, Some(flow.remote), now);
-                self.node.endpoint.handle_stream(now, flow, &payload);
+                // A message is drawn when it is whole, in however many pieces it came.
+                for message in self.node.endpoint.handle_stream(now, flow, &payload) {
+                    self.draw(&message, Heading::In, Some(flow.remote), now);
+                }
             }
             Input::StreamClosed { flow } => self.node.endpoint.handle_flow_closed(now, flow),
             Input::TransmitFailed { transmit } => self.node.endpoint.handle_transmit_failed(now, transmit),

@@ -275,12 +275,12 @@ impl Inbound {
         match self.awaits {
             Awaiting::Agent => {
                 let code = match cause {
-                    AgentFailure::BadUrl
-                    | AgentFailure::Forbidden
-                    | AgentFailure::NameUnknown
-                    | AgentFailure::Unreachable
-                    | AgentFailure::Tls => VerdictCode::AgentUnreachable,
-                    AgentFailure::Status(_) | AgentFailure::NotWebSocket => VerdictCode::AgentRefused,
+                    AgentFailure::BadUrl(_)
+                    | AgentFailure::Forbidden(_)
+                    | AgentFailure::NameUnknown(_)
+                    | AgentFailure::Unreachable(_)
+                    | AgentFailure::Tls(_) => VerdictCode::AgentUnreachable,
+                    AgentFailure::Status(_) | AgentFailure::NotWebSocket(_) => VerdictCode::AgentRefused,
                     AgentFailure::Timeout => VerdictCode::AgentTimeout,
                 };
                 self.agent_failed(code, cause.to_string(), now, node);

@@ -150,23 +150,23 @@ impl fmt::Display for BridgeFailure {
     }
 }
 
-/// Why an agent could not be had.
+/// Why an agent could not be had. The texts say where and why; they go into the call's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentFailure {
     /// The URL is none that can be dialled, after its templates were filled in.
-    BadUrl,
+    BadUrl(String),
     /// Policy forbids the address, for example a private network.
-    Forbidden,
+    Forbidden(String),
     /// The name does not resolve.
-    NameUnknown,
+    NameUnknown(String),
     /// The connection was refused, reset or has no route.
-    Unreachable,
+    Unreachable(String),
     /// TLS failed: certificate, name, version.
-    Tls,
+    Tls(String),
     /// The server answered the upgrade with this status instead of 101.
     Status(u16),
     /// The server's answer is no WebSocket upgrade.
-    NotWebSocket,
+    NotWebSocket(String),
     /// The shell's own time ran out.
     Timeout,
 }
@@ -174,13 +174,15 @@ pub enum AgentFailure {
 impl fmt::Display for AgentFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadUrl => formatter.write_str("the agent's url cannot be dialled"),
-            Self::Forbidden => formatter.write_str("policy forbids the agent's address"),
-            Self::NameUnknown => formatter.write_str("the agent's host name does not resolve"),
-            Self::Unreachable => formatter.write_str("the agent's server cannot be reached"),
-            Self::Tls => formatter.write_str("TLS with the agent's server failed"),
+            Self::BadUrl(why) => write!(formatter, "the agent's url cannot be dialled: {why}"),
+            Self::Forbidden(address) => write!(formatter, "policy forbids the agent's address {address}"),
+            Self::NameUnknown(why) => write!(formatter, "the agent's host name does not resolve: {why}"),
+            Self::Unreachable(why) => write!(formatter, "the agent's server cannot be reached: {why}"),
+            Self::Tls(why) => write!(formatter, "TLS with the agent's server failed: {why}"),
             Self::Status(status) => write!(formatter, "the agent's server answered {status} to the upgrade"),
-            Self::NotWebSocket => formatter.write_str("the agent's server does not speak WebSocket"),
+            Self::NotWebSocket(why) => {
+                write!(formatter, "the agent's server does not speak WebSocket: {why}")
+            }
             Self::Timeout => formatter.write_str("the agent's server did not answer in time"),
         }
     }

@@ -139,7 +139,7 @@ impl World {
         let Some(slot) = self.slots.get(&call) else { return };
         let cause = match self.plan.agents[slot.agent_index].connect {
             Connect::Silence(_) => AgentFailure::Timeout,
-            _ => AgentFailure::Unreachable,
+            _ => AgentFailure::Unreachable("198.51.100.9:80: Connection refused".to_owned()),
         };
         self.feed(Input::AgentRefused { call, cause });
     }

@@ -114,7 +114,11 @@ fn a_cancel_ends_the_call_in_each_phase_before_the_answer_and_in_none_after() {
 #[test]
 fn an_agent_that_cannot_be_had_is_a_clean_failure_with_its_cause() {
     for (cause, code, text) in [
-        (AgentFailure::Unreachable, VerdictCode::AgentUnreachable, "the agent's server cannot be reached"),
+        (
+            AgentFailure::Unreachable("192.0.2.9:80: Connection refused".to_owned()),
+            VerdictCode::AgentUnreachable,
+            "the agent's server cannot be reached: 192.0.2.9:80: Connection refused",
+        ),
         (
             AgentFailure::Status(403),
             VerdictCode::AgentRefused,
@@ -143,7 +147,7 @@ fn policy_may_answer_503_for_a_missing_agent() {
         ..EngineConfig::default()
     };
     let mut desk = Desk::with(config, crate::desk::house());
-    desk.agent = AgentMood::Refuses(AgentFailure::NameUnknown);
+    desk.agent = AgentMood::Refuses(AgentFailure::NameUnknown("a.example: no such name".to_owned()));
     Caller::new().send_invite(&mut desk);
     assert!(desk.last("503").contains("Retry-After: "));
     assert_eq!(desk.verdict().status, 503);
@@ -612,6 +616,35 @@ fn a_call_over_a_stream_survives_its_connection() {
     desk.input(Input::TransmitFailed { transmit });
     assert_eq!(desk.record().status, CallStatus::Completed);
     desk.assert_empty();
+}
+
+/// What a stream cuts and glues is one rung a message all the same.
+#[test]
+fn a_ladder_over_a_stream_shows_messages_not_pieces() {
+    let mut desk = Desk::new();
+    let flow = Flow {
+        transport: Transport::Tcp,
+        local: crate::desk::LOCAL.parse().unwrap(),
+        remote: "192.0.2.1:49152".parse().unwrap(),
+        connection: 1,
+    };
+    desk.input(Input::StreamOpened { flow });
+    let over_tcp = |text: String| text.replace("SIP/2.0/UDP", "SIP/2.0/TCP").into_bytes();
+    let mut caller = Caller::new();
+    let invite = over_tcp(caller.invite());
+    for piece in invite.chunks(200) {
+        desk.input(Input::StreamData { flow, payload: Bytes::copy_from_slice(piece) });
+    }
+    caller.take_tag(&desk, "200");
+    let ack = over_tcp(caller.request("ACK", 1, "z9hG4bKack", None));
+    let bye = over_tcp(caller.request("BYE", 2, "z9hG4bKbye", None));
+    // The ACK, the BYE, and half of it once more.
+    let glued = [&ack[..], &bye, &bye[..99]].concat();
+    desk.input(Input::StreamData { flow, payload: Bytes::from(glued) });
+    desk.advance(Duration::from_secs(8));
+    let heard = desk.ladders[0].iter().filter(|rung| rung.heading == tandem_call::ladder::Heading::In);
+    let heard: Vec<_> = heard.map(|rung| (rung.cseq.as_str(), rung.bytes as usize)).collect();
+    assert_eq!(heard, [("1 INVITE", invite.len()), ("1 ACK", ack.len()), ("2 BYE", bye.len())]);
 }
 
 #[test]

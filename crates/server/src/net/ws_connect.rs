@@ -98,10 +98,10 @@ pub enum DialError {
         address: SocketAddr,
     },
     /// No address accepted a connection.
-    #[error("the agent at {address} cannot be connected: {source}")]
+    #[error("the agent at {place} cannot be connected: {source}")]
     Connect {
-        /// The last address tried.
-        address: SocketAddr,
+        /// The last address tried, behind the name it was found by.
+        place: String,
         /// What the system said.
         source: io::Error,
     },
@@ -226,7 +226,7 @@ impl Dialler {
             let outcome = attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             match outcome.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
                 Ok(stream) => return Ok((stream, address)),
-                Err(source) => failure = Some(DialError::Connect { address, source }),
+                Err(source) => failure = Some(DialError::Connect { place: target.place(address), source }),
             }
         }
         Err(failure.expect("a look-up without addresses is an error already"))

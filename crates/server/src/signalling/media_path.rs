@@ -148,13 +148,25 @@ impl Signalling {
 /// The engine's word for a failed dial.
 fn failure_of(error: &DialError) -> AgentFailure {
     match error {
-        DialError::Url(_) | DialError::Header(_) => AgentFailure::BadUrl,
-        DialError::Resolve { .. } => AgentFailure::NameUnknown,
-        DialError::Fenced { .. } => AgentFailure::Forbidden,
-        DialError::Connect { .. } | DialError::Dropped { .. } => AgentFailure::Unreachable,
-        DialError::Tls { .. } => AgentFailure::Tls,
+        DialError::Url(why) => AgentFailure::BadUrl(short(why)),
+        DialError::Header(name) => AgentFailure::BadUrl(short(&format!("header {name:?} cannot be sent"))),
+        DialError::Resolve { host, source } => AgentFailure::NameUnknown(short(&format!("{host}: {source}"))),
+        DialError::Fenced { address } => AgentFailure::Forbidden(address.to_string()),
+        DialError::Connect { place, source } => {
+            AgentFailure::Unreachable(short(&format!("{place}: {source}")))
+        }
+        DialError::Dropped { address, source } => AgentFailure::Unreachable(short(&format!(
+            "{address} dropped the connection during the upgrade: {source}"
+        ))),
+        DialError::Tls { address, source } => AgentFailure::Tls(short(&format!("{address}: {source}"))),
         DialError::Status { status, .. } => AgentFailure::Status(*status),
-        DialError::Upgrade(_) => AgentFailure::NotWebSocket,
+        DialError::Upgrade(why) => AgentFailure::NotWebSocket((*why).to_owned()),
         DialError::Timeout(_) => AgentFailure::Timeout,
     }
+}
+
+/// A detail that fits a record: names and what libraries say may be long.
+fn short(text: &str) -> String {
+    const MOST: usize = 200;
+    text.chars().take(MOST).collect()
 }

@@ -89,21 +89,24 @@ impl Endpoint {
         }
     }
 
-    /// Takes what was read from a connection. Bytes of a connection that is not known are dropped.
-    pub fn handle_stream(&mut self, now: Instant, flow: Flow, bytes: &[u8]) {
-        let Some(stream) = self.streams.open.get_mut(&flow) else { return };
+    /// Takes what was read from a connection, and returns the messages it completed, for whoever keeps a ladder.
+    /// Bytes of a connection that is not known are dropped.
+    pub fn handle_stream(&mut self, now: Instant, flow: Flow, bytes: &[u8]) -> Vec<Bytes> {
+        let mut messages = Vec::new();
+        let Some(stream) = self.streams.open.get_mut(&flow) else { return messages };
         stream.framer.push(bytes);
         let key = TimerKey::Stream(flow);
         self.timers.arm(key, Reason::StreamIdle, now + self.config.limits.stream_idle);
         loop {
             // A message may have closed the connection it came over.
-            let Some(stream) = self.streams.open.get_mut(&flow) else { return };
+            let Some(stream) = self.streams.open.get_mut(&flow) else { return messages };
             match stream.framer.next() {
                 Ok(Some(StreamItem::Message(message))) => {
                     stream.has_spoken = true;
                     stream.is_waiting = false;
                     self.timers.disarm(key, Reason::StreamFirstMessage);
                     self.timers.disarm(key, Reason::StreamMessage);
+                    messages.push(message.clone());
                     self.receive(now, flow, message);
                 }
                 Ok(Some(StreamItem::KeepAlivePing)) => self.answer_ping(flow),
@@ -114,17 +117,20 @@ impl Endpoint {
                     let fault = error.fault();
                     let unreadable = error.into_refusable();
                     self.refuse_and_close(flow, Malformed { flow, fault, unreadable });
-                    return;
+                    return messages;
                 }
             }
         }
         let patience = self.config.limits.stream_message;
-        let Some(stream) = self.streams.open.get_mut(&flow) else { return };
-        if stream.framer.is_mid_message() && !stream.is_waiting {
+        if let Some(stream) = self.streams.open.get_mut(&flow)
+            && stream.framer.is_mid_message()
+            && !stream.is_waiting
+        {
             // The time runs from the first byte; dribbling does not extend it.
             stream.is_waiting = true;
             self.timers.arm(key, Reason::StreamMessage, now + patience);
         }
+        messages
     }
 
     /// Takes the news that a connection is gone. RFC 3261 18.4: transactions that wait on it hear of it;

@@ -1,5 +1,7 @@
 //! An agent's URL, taken apart as far as dialling needs.
 
+use std::net::SocketAddr;
+
 use rustls::pki_types::ServerName;
 use url::{Host, Url};
 
@@ -55,5 +57,13 @@ impl Target {
             None
         };
         Ok(Self { port: url.port().unwrap_or(default_port), host, authority, path, credentials, tls_name })
+    }
+
+    /// An address of this target for a person: with the name it was found by, if that is one.
+    pub(super) fn place(&self, address: SocketAddr) -> String {
+        if self.host.parse() == Ok(address.ip()) {
+            return address.to_string();
+        }
+        format!("{}:{} ({})", self.host, self.port, address.ip())
     }
 }

@@ -99,7 +99,7 @@ impl Wire {
     pub(super) fn hand_over(&self, endpoint: &mut Endpoint, now: Instant, payload: Bytes) {
         match self.socket {
             Socket::Udp(_) => endpoint.handle_datagram(now, self.flow, payload),
-            Socket::Tcp(_) => endpoint.handle_stream(now, self.flow, &payload),
+            Socket::Tcp(_) => drop(endpoint.handle_stream(now, self.flow, &payload)),
         }
     }
 }
