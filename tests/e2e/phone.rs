@@ -33,7 +33,7 @@ pub(crate) struct Phone {
 impl Phone {
     /// A phone that will call `did` over UDP.
     pub(crate) fn over_udp(server: SocketAddr, did: &str) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let socket = UdpSocket::bind((server.ip(), 0)).expect("a socket");
         Self::new(Line::Udp(socket), server, did)
     }
 
@@ -50,7 +50,7 @@ impl Phone {
         Self {
             line,
             server,
-            rtp: UdpSocket::bind("127.0.0.1:0").expect("a socket"),
+            rtp: UdpSocket::bind((server.ip(), 0)).expect("a socket"),
             call_id: format!("e2e-{}-{number}", std::process::id()),
             did: did.to_owned(),
             to_tag: None,
@@ -61,9 +61,10 @@ impl Phone {
 
     /// The text of an INVITE with an offer of both laws.
     pub(crate) fn invite_text(&self) -> String {
-        let port = self.rtp.local_addr().expect("bound").port();
+        let rtp = self.rtp.local_addr().expect("bound");
+        let (family, ip, port) = (if rtp.is_ipv4() { "IP4" } else { "IP6" }, rtp.ip(), rtp.port());
         let body = format!(
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+            "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
              m=audio {port} RTP/AVP 0 8\r\na=ptime:20\r\n"
         );
         let head = self.head("INVITE", self.cseq);
@@ -247,7 +248,8 @@ pub(crate) fn header<'a>(message: &'a str, name: &str) -> &'a str {
 
 /// Where an SDP answer wants audio.
 pub(crate) fn media_of(message: &str) -> SocketAddr {
-    let address = message.lines().find_map(|line| line.strip_prefix("c=IN IP4 ")).expect("a connection line");
+    let address =
+        message.lines().find_map(|line| line.strip_prefix("c=IN IP")?.get(2..)).expect("a connection line");
     let port = message.lines().find_map(|line| line.strip_prefix("m=audio ")).expect("an audio line");
     let port: u16 = port.split(' ').next().and_then(|port| port.parse().ok()).expect("a port");
     SocketAddr::new(address.trim().parse().expect("an address"), port)

@@ -1,7 +1,7 @@
 //! What keeps the server from starting, and how it says so.
 
 use std::{
-    net::UdpSocket,
+    net::{TcpListener, UdpSocket},
     process::{Command, Output},
 };
 
@@ -37,6 +37,28 @@ fn a_port_in_use_says_which_and_by_whom() {
     assert!(!output.status.success());
     assert!(text.contains(&format!("UDP 127.0.0.1:{port} cannot be opened")), "{text}");
     assert!(text.contains(&format!("(pid {})", std::process::id())), "{text}");
+    assert_eq!(text.matches("in use").count(), 1, "said once: {text}");
+}
+
+#[test]
+fn a_tcp_port_in_use_says_which_and_by_whom() {
+    let held = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = held.local_addr().expect("bound");
+    let text =
+        format!("[sip]\nudp = []\ntcp = [\"{address}\"]\n[api]\nlisten = \"127.0.0.1:{}\"\n", free_port());
+    let output = serve(&text);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(text.contains(&format!("TCP {address} cannot be opened")), "{text}");
+    assert!(text.contains(&format!("(pid {})", std::process::id())), "{text}");
+}
+
+#[test]
+fn a_mistyped_key_names_its_neighbour() {
+    let output = serve("[sip]\nupd = [\"127.0.0.1:5060\"]\n");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(text.contains("sip.upd") && text.contains("udp"), "{text}");
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{Ipv6Addr, SocketAddr, TcpStream},
     time::Duration,
 };
+
+use tandem_tests::product::{Product, ip_trunk};
 
 use crate::{
     DID,
@@ -48,6 +50,28 @@ fn messages_may_come_together() {
     for _ in 0..2 {
         let answer = phone.final_response(Duration::from_secs(5));
         assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+    }
+}
+
+/// The defaults listen on all addresses of both families: a call comes and is heard over each, by either transport.
+#[test]
+fn calls_come_over_ipv4_and_ipv6_alike() {
+    let product = Product::start_everywhere();
+    let agent = Agent::echo();
+    product.provision(DID, &ip_trunk("four", "127.0.0.1/32"), &agent.websocket());
+    let six = "+493055550106";
+    product.provision(six, &ip_trunk("six", "::1/128"), &agent.websocket());
+    let over_six = SocketAddr::from((Ipv6Addr::LOCALHOST, product.sip.port()));
+    for mut phone in [
+        Phone::over_udp(product.sip, DID),
+        Phone::over_tcp(product.sip, DID),
+        Phone::over_udp(over_six, six),
+        Phone::over_tcp(over_six, six),
+    ] {
+        let rtp = phone.call();
+        assert_eq!(rtp.is_ipv6(), phone.rtp.local_addr().expect("bound").is_ipv6());
+        assert!(phone.talk(rtp, Duration::from_millis(400)).len() > 160, "the echo is heard");
+        phone.hang_up();
     }
 }
 

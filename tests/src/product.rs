@@ -96,7 +96,14 @@ impl Product {
     #[must_use]
     pub fn start_with(more_configuration: &str) -> Self {
         let (first, last) = rtp_range();
-        Self::launch(&[], (first, last), more_configuration, &[])
+        Self::launch(&[], "127.0.0.1:0", (first, last), more_configuration, &[])
+    }
+
+    /// The same, taking SIP on all addresses, of IPv4 and IPv6, as the defaults do; [`Self::sip`] names
+    /// 127.0.0.1.
+    #[must_use]
+    pub fn start_everywhere() -> Self {
+        Self::launch(&[], "0.0.0.0:0 [::]:0", rtp_range(), "", &[])
     }
 
     /// Starts it behind another command (`taskset -c 0`), with this many RTP ports and more keys of its
@@ -113,20 +120,25 @@ impl Product {
     ) -> Self {
         const FIRST: u16 = 20_000;
         let last = FIRST.checked_add(rtp_ports).filter(|last| *last < 32_768);
-        Self::launch(launcher, (FIRST, last.expect("fewer RTP ports")), more_configuration, environment)
+        let ports = (FIRST, last.expect("fewer RTP ports"));
+        Self::launch(launcher, "127.0.0.1:0", ports, more_configuration, environment)
     }
 
+    /// `listeners` are addresses with port 0, which stands for one free port of all of them.
     fn launch(
         launcher: &[String],
+        listeners: &str,
         (first, last): (u16, u16),
         more_configuration: &str,
         environment: &[(&str, &str)],
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let sip = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let listeners: Vec<String> =
+            listeners.split(' ').map(|address| address.replace(":0", &format!(":{}", sip.port()))).collect();
         let api = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let configuration = format!(
-            "[node]\nname = \"test\"\n[sip]\nudp = [\"{sip}\"]\ntcp = [\"{sip}\"]\n\
+            "[node]\nname = \"test\"\n[sip]\nudp = {listeners:?}\ntcp = {listeners:?}\n\
              [media]\nports = \"{first}-{last}\"\n[api]\nlisten = \"{api}\"\n\
              [store]\nurl = \"sqlite:{}\"\n{more_configuration}\n",
             folder.path().join("tandem.db").display()

@@ -79,7 +79,7 @@ pub enum StartError {
     AgentTls(String),
     /// The media threads cannot be started.
     #[error("the media threads cannot be started: {0}")]
-    Media(#[source] io::Error),
+    Media(io::Error),
 }
 
 /// What the environment gives beside the configuration.

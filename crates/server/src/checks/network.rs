@@ -1,11 +1,13 @@
 //! Listeners, media ports, addresses.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 
 use super::Finding;
 use crate::config::Config;
 use crate::net::holder::{BindError, Protocol};
+use crate::net::listen::is_dispensable;
+use crate::net::{tcp, udp};
 
 /// Opens each listener for an instant.
 pub(super) fn listeners(config: &Config, findings: &mut Vec<Finding>) {
@@ -24,7 +26,8 @@ pub(super) fn listeners(config: &Config, findings: &mut Vec<Finding>) {
         .chain(sip.tcp.iter().map(|address| ("SIP", "sip.tcp", Protocol::Tcp, *address)))
         .chain([("the API", "api.listen", Protocol::Tcp, config.api.listen)]);
     for (purpose, key, protocol, address) in wanted {
-        findings.push(listener(purpose, key, protocol, address));
+        let all = if protocol == Protocol::Udp { &sip.udp } else { &sip.tcp };
+        findings.push(listener(purpose, key, protocol, address, all));
     }
     if !config.api.listen.ip().is_loopback() {
         findings.push(Finding::warning(
@@ -35,14 +38,23 @@ pub(super) fn listeners(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-fn listener(purpose: &'static str, key: &str, protocol: Protocol, address: SocketAddr) -> Finding {
+fn listener(
+    purpose: &'static str,
+    key: &str,
+    protocol: Protocol,
+    address: SocketAddr,
+    all: &[SocketAddr],
+) -> Finding {
     let opened = match protocol {
-        Protocol::Udp => UdpSocket::bind(address).map(drop),
-        Protocol::Tcp => TcpListener::bind(address).map(drop),
+        Protocol::Udp => udp::open(address).map(drop),
+        Protocol::Tcp => tcp::listen(address).map(drop),
     };
     let Err(error) = opened else {
         return Finding::good(purpose, format!("{protocol} {address} is free"));
     };
+    if is_dispensable(address, all, &error) {
+        return Finding::good(purpose, format!("{protocol} {address} is left out: this machine has no IPv6"));
+    }
     let remedy = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             format!("stop that program (a tandem that is running already is one), or give {key} another port")
@@ -229,7 +241,7 @@ mod tests {
     #[test]
     fn a_port_in_use_is_named_with_its_holder_and_the_key_to_change() {
         let held = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let finding = listener("SIP", "sip.udp", Protocol::Udp, held.local_addr().unwrap());
+        let finding = listener("SIP", "sip.udp", Protocol::Udp, held.local_addr().unwrap(), &[]);
         assert_eq!(finding.level, Level::Fault);
         assert!(finding.text.contains(&format!("(pid {})", std::process::id())), "{finding}");
         assert!(finding.remedy.contains("sip.udp"), "{finding}");
@@ -237,7 +249,7 @@ mod tests {
 
     #[test]
     fn an_address_of_no_interface_is_told_from_a_port_in_use() {
-        let finding = listener("SIP", "sip.udp", Protocol::Udp, "203.0.113.1:5060".parse().unwrap());
+        let finding = listener("SIP", "sip.udp", Protocol::Udp, "203.0.113.1:5060".parse().unwrap(), &[]);
         assert!(finding.remedy.contains("ip addr"), "{finding}");
     }
 

@@ -368,7 +368,7 @@ mod tests {
     fn without_a_file_the_defaults_stand() {
         let config = Config::load_with(None, []).unwrap();
         assert_eq!(config, Config::default());
-        assert_eq!(config.sip.udp, ["0.0.0.0:5060".parse().unwrap()]);
+        assert_eq!(config.sip.udp, ["0.0.0.0:5060", "[::]:5060"].map(|text| text.parse().unwrap()));
         assert_eq!(config.api.listen, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(config.media.ports.to_string(), "20000-29999");
     }

@@ -9,7 +9,7 @@ mod unknown;
 mod validate;
 mod values;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -249,8 +249,9 @@ impl Config {
 
 impl Default for Sip {
     fn default() -> Self {
-        let everywhere = SocketAddr::from(([0, 0, 0, 0], 5060));
-        Self { udp: vec![everywhere], tcp: vec![everywhere], tls: Tls::default(), public_address: None }
+        let everywhere =
+            vec![SocketAddr::from(([0, 0, 0, 0], 5060)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5060))];
+        Self { udp: everywhere.clone(), tcp: everywhere, tls: Tls::default(), public_address: None }
     }
 }
 

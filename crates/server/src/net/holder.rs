@@ -24,7 +24,7 @@ impl fmt::Display for Protocol {
 
 /// A listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("{purpose}: {protocol} {address} cannot be opened: {source}{holder}")]
+#[error("{purpose}: {protocol} {address} cannot be opened: {cause}{holder}")]
 pub struct BindError {
     /// What the listener is for.
     pub purpose: &'static str,
@@ -32,9 +32,8 @@ pub struct BindError {
     pub protocol: Protocol,
     /// The address asked for.
     pub address: SocketAddr,
-    /// What the system said.
-    #[source]
-    pub source: std::io::Error,
+    /// What the system said. Not the error's source: its words stand in ours, and would be printed twice.
+    pub cause: std::io::Error,
     /// Who holds the port, as a clause; empty when it is not that.
     pub holder: String,
 }
@@ -46,16 +45,16 @@ impl BindError {
         purpose: &'static str,
         protocol: Protocol,
         address: SocketAddr,
-        source: std::io::Error,
+        cause: std::io::Error,
     ) -> Self {
-        let holder = match source.kind() {
+        let holder = match cause.kind() {
             std::io::ErrorKind::AddrInUse => match holder_of(protocol, address.port()) {
                 Some(holder) => format!("; it is held by {holder}"),
                 None => "; its holder cannot be seen by this user".to_owned(),
             },
             _ => String::new(),
         };
-        Self { purpose, protocol, address, source, holder }
+        Self { purpose, protocol, address, cause, holder }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod fence;
 pub mod holder;
 pub mod http;
+pub mod listen;
 pub mod local_address;
 pub mod resolve;
 pub mod tcp;

@@ -24,7 +24,10 @@ pub use self::{
     bounds::{TcpCounters, TcpLimits, TcpShared},
     connection::{Connection, Connections, Outgoing},
 };
-use super::holder::{self, BindError};
+use super::{
+    holder::{self, BindError},
+    listen::is_dispensable,
+};
 use crate::signalling::NetInput;
 
 /// Connections the kernel may hold until we accept them.
@@ -44,8 +47,14 @@ impl TcpListeners {
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
         let mut listeners = Vec::new();
         for address in addresses {
-            let fault = |source| BindError::new("SIP", holder::Protocol::Tcp, *address, source);
-            let listener = listen(*address).map_err(fault)?;
+            let fault = |cause| BindError::new("SIP", holder::Protocol::Tcp, *address, cause);
+            let listener = match listen(*address) {
+                Err(cause) if is_dispensable(*address, addresses, &cause) => {
+                    tracing::info!(%address, %cause, "this machine has no IPv6: SIP over TCP is taken over IPv4 alone");
+                    continue;
+                }
+                opened => TcpListener::from_std(opened.map_err(fault)?.into()).map_err(fault)?,
+            };
             listeners.push((listener.local_addr().map_err(fault)?, listener));
         }
         Ok(Self { listeners })
@@ -106,7 +115,8 @@ async fn accept(listener: TcpListener, shared: Arc<TcpShared>) {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Binds a socket as listeners need it.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
@@ -116,7 +126,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use tokio::{net::UdpSocket, sync::mpsc, task::JoinHandle};
 
 use super::{
     holder::{self, BindError},
+    listen::is_dispensable,
     local_address::{self, LocalAddresses},
 };
 use crate::{clock, signalling::NetInput};
@@ -60,12 +61,15 @@ impl UdpListeners {
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
         let mut sockets = Vec::new();
         for address in addresses {
-            let socket = open(*address)
-                .map_err(|source| BindError::new("SIP", holder::Protocol::Udp, *address, source))?;
-            let bound = socket
-                .local_addr()
-                .map_err(|source| BindError::new("SIP", holder::Protocol::Udp, *address, source))?;
-            sockets.push((bound, Arc::new(socket)));
+            let fault = |cause| BindError::new("SIP", holder::Protocol::Udp, *address, cause);
+            let socket = match open(*address) {
+                Err(cause) if is_dispensable(*address, addresses, &cause) => {
+                    tracing::info!(%address, %cause, "this machine has no IPv6: SIP over UDP is taken over IPv4 alone");
+                    continue;
+                }
+                opened => UdpSocket::from_std(opened.map_err(fault)?.into()).map_err(fault)?,
+            };
+            sockets.push((socket.local_addr().map_err(fault)?, Arc::new(socket)));
         }
         Ok(Self { sockets, counters: Arc::default() })
     }
@@ -195,7 +199,8 @@ impl Receiver {
     }
 }
 
-fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+/// Binds a socket as listeners need it.
+pub(crate) fn open(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
@@ -204,7 +209,7 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     // A wish: a smaller buffer only drops earlier in a flood.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
     socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]
