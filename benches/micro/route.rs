@@ -41,6 +41,7 @@ fn table() -> &'static Arc<RoutingTable> {
             number: format!("+91{:010}", index * 9973),
             is_active: true,
             agent: Some(format!("g{}", index % TRUNKS).into()),
+            is_for_pstn: false,
         };
         let agent = |index: u64| Agent {
             id: format!("g{index}").into(),

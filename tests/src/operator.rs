@@ -36,7 +36,7 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
         trunk.sources = ipnet::IpNet::new(network, length).into_iter().collect();
         trunk.qualify_frequency_s = 0;
         if let Some((username, password)) = &carrier.userpass {
-            trunk.auth = TrunkAuth::UserPass { username: username.clone(), password: password.clone() };
+            trunk.auth = TrunkAuth::user_pass(username.clone(), password.clone());
         }
         trunk
     });
@@ -47,6 +47,7 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
         number: number.number.clone(),
         is_active: number.is_active,
         agent: number.agent.map(|agent| agent_id(agent, number.carrier).into()),
+        is_for_pstn: false,
     });
     // An agent belongs to one account; each account has its own copy of each.
     let agents = (0..plan.carriers.len()).flat_map(|carrier| {

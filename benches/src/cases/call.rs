@@ -29,6 +29,7 @@ fn table() -> RoutingTable {
         number: "+910000000000".to_owned(),
         is_active: true,
         agent: Some("g".into()),
+        is_for_pstn: false,
     };
     let socket = AgentSocket {
         url: "ws://agent.example/ws/{execution_id}".to_owned(),

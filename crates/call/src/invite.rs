@@ -13,7 +13,7 @@ use tandem_sip::{HeaderName, Incoming, Malformed, Method, Refusal, Request};
 use crate::engine::Engine;
 use crate::negotiation::read_offer;
 use crate::route::{self, Action, Authentication, Decision, Query};
-use crate::table::{RoutingTable, TrunkAuth};
+use crate::table::RoutingTable;
 use crate::verdict::{Verdict, wire_text};
 
 impl Engine {
@@ -133,10 +133,13 @@ impl Engine {
             return Authentication::Absent;
         };
         let trunks = route::credential_trunks(query, table, &username);
-        let passwords = trunks.iter().map(|trunk| match &trunk.auth {
-            TrunkAuth::UserPass { password, .. } => (Some(&trunk.id), Some(password.as_str())),
-            TrunkAuth::IpBased => (None, None),
+        let passwords = trunks.iter().flat_map(|trunk| {
+            let claimed =
+                trunk.auth.credentials().iter().filter(|credential| credential.username == username);
+            claimed.map(|credential| (Some(&trunk.id), Some(credential.password.as_str())))
         });
+        // User names repeat across accounts, and each trial costs a hash.
+        let passwords = passwords.take(route::MAX_CREDENTIAL_TRUNKS);
         // A user name nobody has costs as much time as a wrong password.
         let nobody = trunks.is_empty().then_some((None, None));
         for (trunk, password) in passwords.chain(nobody) {

@@ -43,6 +43,7 @@ pub use media_summary::{DelaySummary, MediaSummary};
 pub use output::Output;
 pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
 pub use table::{
-    Agent, AgentSocket, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth, TrunkLimits,
+    Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth,
+    TrunkLimits,
 };
 pub use verdict::{Check, Step, StepOutcome, Verdict, VerdictCode};

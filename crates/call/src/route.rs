@@ -164,7 +164,7 @@ pub(crate) struct Found<'a> {
 impl Found<'_> {
     fn is_by_digest(&self) -> bool {
         match self.trunk.auth {
-            TrunkAuth::UserPass { .. } => true,
+            TrunkAuth::UserPass(_) => true,
             TrunkAuth::IpBased => false,
         }
     }
@@ -225,10 +225,7 @@ pub fn credential_trunks(query: &Query<'_>, table: &RoutingTable, username: &str
 }
 
 fn has_username(trunk: &Trunk, wanted: &str) -> bool {
-    match &trunk.auth {
-        TrunkAuth::UserPass { username, .. } => username == wanted,
-        TrunkAuth::IpBased => false,
-    }
+    trunk.auth.credentials().iter().any(|credential| credential.username == wanted)
 }
 
 /// Why an INVITE is not connected, and how that is said.
@@ -422,6 +419,11 @@ impl<'a> Search<'a> {
 
     fn check_agent(&self, verdict: &mut Verdict, found: &Found<'_>) -> Result<Route, Refused> {
         let number = found.number;
+        if number.is_for_pstn {
+            let detail = "its mode is pstn: for the trunk's destinations, which are not called yet";
+            verdict.step(Check::Agent, StepOutcome::Failed, &*number.number, detail);
+            return Err(Refused::with(VerdictCode::NumberForPstn));
+        }
         let agent = match (&number.agent, self.table.agent_of(number)) {
             (None, _) => {
                 verdict.step(Check::Agent, StepOutcome::Failed, &*number.number, "mapped to no agent");

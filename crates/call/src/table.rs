@@ -33,27 +33,41 @@ use shared_map::SharedMap;
 pub(crate) const TAIL: usize = 7;
 
 /// How a trunk proves who it is when it calls us.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrunkAuth {
     /// By the address it calls from ([`Trunk::sources`]).
     IpBased,
-    /// By digest. `sources`, when given, narrow it further.
-    UserPass {
-        /// The digest user name.
-        username: String,
-        /// The password, never printed.
-        password: String,
-    },
+    /// By digest, with any one of these. `sources`, when given, narrow it further.
+    UserPass(Vec<Credential>),
 }
 
-impl fmt::Debug for TrunkAuth {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl TrunkAuth {
+    /// By digest with one user name.
+    pub fn user_pass(username: impl Into<String>, password: impl Into<String>) -> Self {
+        Self::UserPass(vec![Credential { username: username.into(), password: password.into() }])
+    }
+
+    /// What proves the trunk by digest; nothing when it goes by address.
+    pub fn credentials(&self) -> &[Credential] {
         match self {
-            Self::IpBased => formatter.write_str("IpBased"),
-            Self::UserPass { username, password: _ } => {
-                formatter.debug_struct("UserPass").field("username", username).finish_non_exhaustive()
-            }
+            Self::IpBased => &[],
+            Self::UserPass(credentials) => credentials,
         }
+    }
+}
+
+/// One user name and password of digest.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The digest user name.
+    pub username: String,
+    /// The password, never printed.
+    pub password: String,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Credential").field("username", &self.username).finish_non_exhaustive()
     }
 }
 
@@ -66,6 +80,10 @@ pub struct Gateway {
     pub port: u16,
     /// Lower goes first.
     pub priority: u32,
+    /// Among equals, the larger gets more of the calls.
+    pub weight: u32,
+    /// Its own transport, where it is not the trunk's.
+    pub transport: Option<Transport>,
 }
 
 /// Whether media must be encrypted.
@@ -131,6 +149,8 @@ pub struct Trunk {
     pub limits: TrunkLimits,
     /// Put `+` before the dialled number of outbound calls.
     pub outbound_leading_plus: bool,
+    /// Whom outbound calls are shown to come from, where it is not the number they are placed by.
+    pub caller_id: Option<String>,
 }
 
 impl Trunk {
@@ -156,6 +176,7 @@ impl Trunk {
             qualify_frequency_s: 60,
             limits: TrunkLimits::default(),
             outbound_leading_plus: true,
+            caller_id: None,
         }
     }
 
@@ -202,6 +223,8 @@ pub struct Number {
     pub is_active: bool,
     /// The agent that answers.
     pub agent: Option<AgentId>,
+    /// Its calls are for the trunk's own destinations and not for an agent.
+    pub is_for_pstn: bool,
 }
 
 /// Where and how an agent is spoken to.
@@ -247,6 +270,7 @@ pub(crate) struct NumberEntry {
     key: Arc<str>,
     trunk: TrunkId,
     pub(crate) is_active: bool,
+    pub(crate) is_for_pstn: bool,
     pub(crate) agent: Option<AgentId>,
 }
 
@@ -310,7 +334,7 @@ impl RoutingTable {
         for range in &trunk.sources {
             self.by_source.insert(range.trunc(), &trunk.id);
         }
-        if let Some(username) = inbound_username(&trunk) {
+        for username in inbound_usernames(&trunk) {
             let mut trunks = self.by_username.get(username).cloned().unwrap_or_default();
             trunks.insert(trunk.id.clone());
             self.by_username.insert(username.into(), trunks);
@@ -324,9 +348,8 @@ impl RoutingTable {
         for range in &trunk.sources {
             self.by_source.remove(range.trunc(), id);
         }
-        if let Some(username) = inbound_username(&trunk)
-            && let Some(mut trunks) = self.by_username.remove(username)
-        {
+        for username in inbound_usernames(&trunk) {
+            let Some(mut trunks) = self.by_username.remove(username) else { continue };
             trunks.remove(id);
             if !trunks.is_empty() {
                 self.by_username.insert(username.into(), trunks);
@@ -349,6 +372,7 @@ impl RoutingTable {
             number: number.number.into_boxed_str(),
             key: key.into(),
             is_active: number.is_active,
+            is_for_pstn: number.is_for_pstn,
             agent,
             id: number.id,
         });
@@ -507,12 +531,11 @@ impl RoutingTable {
     }
 }
 
-/// The digest user name by which a trunk takes calls, when it does.
-fn inbound_username(trunk: &Trunk) -> Option<&str> {
-    match &trunk.auth {
-        TrunkAuth::UserPass { username, .. } if trunk.is_active && trunk.inbound_enabled => Some(username),
-        TrunkAuth::UserPass { .. } | TrunkAuth::IpBased => None,
-    }
+/// The digest user names by which a trunk takes calls, when it does.
+fn inbound_usernames(trunk: &Trunk) -> impl Iterator<Item = &str> {
+    let takes_calls = trunk.is_active && trunk.inbound_enabled;
+    let credentials = if takes_calls { trunk.auth.credentials() } else { &[] };
+    credentials.iter().map(|credential| credential.username.as_str())
 }
 
 /// Takes a number out of those found by the key.
@@ -633,7 +656,9 @@ mod tests {
                         (0..dice(3)).map(|_| format!("10.0.{}.0/24", dice(4)).parse().unwrap()).collect();
                     if dice(2) == 0 {
                         let username = format!("u{}", dice(3));
-                        trunk.auth = TrunkAuth::UserPass { username, password: "p".to_owned() };
+                        let credential = |number| Credential { username: number, password: "p".to_owned() };
+                        let second = format!("u{}", dice(3));
+                        trunk.auth = TrunkAuth::UserPass(vec![credential(username), credential(second)]);
                     }
                     table.put_trunk(trunk.clone());
                     trunks.insert(trunk.id.clone(), trunk);
@@ -703,7 +728,7 @@ mod tests {
 
     #[test]
     fn a_password_is_never_printed() {
-        let auth = TrunkAuth::UserPass { username: "u".into(), password: "secret".into() };
+        let auth = TrunkAuth::user_pass("u", "secret");
         assert!(!format!("{auth:?}").contains("secret"));
     }
 
@@ -715,6 +740,7 @@ mod tests {
             number: number.to_owned(),
             is_active: true,
             agent: None,
+            is_for_pstn: false,
         }
     }
 }

@@ -39,6 +39,8 @@ pub enum VerdictCode {
     NumberInactive,
     /// The number is mapped to no agent.
     NumberWithoutAgent,
+    /// The number's calls are for the trunk's own destinations, which are not called yet.
+    NumberForPstn,
     /// The agent has no `websocket`.
     AgentWithoutSocket,
     /// The trunk is switched off.
@@ -89,7 +91,7 @@ pub enum VerdictCode {
 
 impl VerdictCode {
     /// Every code, in the order of the enum: for documentation and tests.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Accepted,
         Self::CancelledByCaller,
         Self::SourceUnknown,
@@ -97,6 +99,7 @@ impl VerdictCode {
         Self::NumberUnknown,
         Self::NumberInactive,
         Self::NumberWithoutAgent,
+        Self::NumberForPstn,
         Self::AgentWithoutSocket,
         Self::TrunkInactive,
         Self::InboundDisabled,
@@ -132,6 +135,7 @@ impl VerdictCode {
             Self::NumberUnknown => "number_unknown",
             Self::NumberInactive => "number_inactive",
             Self::NumberWithoutAgent => "number_without_agent",
+            Self::NumberForPstn => "number_for_pstn",
             Self::AgentWithoutSocket => "agent_without_socket",
             Self::TrunkInactive => "trunk_inactive",
             Self::InboundDisabled => "inbound_disabled",
@@ -175,6 +179,7 @@ impl VerdictCode {
             Self::NumberUnknown
             | Self::NumberInactive
             | Self::NumberWithoutAgent
+            | Self::NumberForPstn
             | Self::AgentWithoutSocket => 404,
             Self::CallerLost => 408,
             Self::TrunkRateReached
@@ -205,6 +210,7 @@ impl VerdictCode {
             Self::NumberUnknown => "add the number to the trunk by which this carrier sends its calls",
             Self::NumberInactive => "switch the number on (is_active)",
             Self::NumberWithoutAgent => "map the number to an agent with POST /inbound/setup",
+            Self::NumberForPstn => "set the number's mode to flow, so that an agent answers it",
             Self::AgentWithoutSocket => "give the agent a websocket object with a url",
             Self::TrunkInactive => "switch the trunk on: PATCH it with is_active true",
             Self::InboundDisabled => "let the trunk take calls: PATCH it with inbound_enabled true",

@@ -8,7 +8,8 @@ use tandem_agent::{DialectConfig, DialectKind};
 use tandem_call::bridge::OnClose;
 use tandem_call::route::{self, Action, Authentication, Decision, OfferSummary, Query};
 use tandem_call::{
-    Agent, AgentSocket, MediaEncryption, Number, RoutingTable, StepOutcome, Trunk, TrunkAuth, VerdictCode,
+    Agent, AgentSocket, Credential, MediaEncryption, Number, RoutingTable, StepOutcome, Trunk, TrunkAuth,
+    VerdictCode,
 };
 use tandem_media::Law;
 use tandem_sip::Transport;
@@ -29,7 +30,7 @@ fn house() -> House {
 fn digest_house() -> House {
     let mut house = house();
     let trunk = house.trunk("td", "d", &[]);
-    trunk.auth = TrunkAuth::UserPass { username: "carol".into(), password: "pw".into() };
+    trunk.auth = TrunkAuth::user_pass("carol", "pw");
     house.number("nd", "d", "td", "14155550100", Some("gd"));
     house.agent("gd", "d");
     house
@@ -82,7 +83,7 @@ fn of_two_trunks_with_one_number_the_longest_prefix_wins_and_a_usable_one_before
 #[test]
 fn each_refusal_has_its_status_its_code_and_its_words() {
     type Change = fn(&mut House);
-    let rows: [(Change, u16, VerdictCode, &str); 9] = [
+    let rows: [(Change, u16, VerdictCode, &str); 10] = [
         (|house| house.trunks[0].is_active = false, 403, VerdictCode::TrunkInactive, "is_active is false"),
         (
             |house| house.trunks[0].inbound_enabled = false,
@@ -104,6 +105,12 @@ fn each_refusal_has_its_status_its_code_and_its_words() {
             404,
             VerdictCode::NumberWithoutAgent,
             "the mapped agent does not exist",
+        ),
+        (
+            |house| house.numbers[0].is_for_pstn = true,
+            404,
+            VerdictCode::NumberForPstn,
+            "its mode is pstn: for the trunk's destinations, which are not called yet",
         ),
         (|house| house.agents[0].socket = None, 404, VerdictCode::AgentWithoutSocket, "it has no websocket"),
         (
@@ -299,7 +306,7 @@ fn credentials_are_tried_against_the_dialled_numbers_trunk_first_and_against_few
     for number in 0..20 {
         let id = format!("extra{number}");
         let trunk = house.trunk(&id, &id, &[]);
-        trunk.auth = TrunkAuth::UserPass { username: "carol".into(), password: number.to_string() };
+        trunk.auth = TrunkAuth::user_pass("carol", number.to_string());
     }
     house.number("nx", "extra9", "extra9", "+33123456789", None);
     let table = house.table();
@@ -310,6 +317,24 @@ fn credentials_are_tried_against_the_dialled_numbers_trunk_first_and_against_few
         .collect();
     assert_eq!(names, ["extra9", "extra0", "extra1", "extra10"]);
     assert!(route::credential_trunks(&ask.query(), &table, "mallory").is_empty());
+}
+
+#[test]
+fn a_trunk_with_several_credentials_is_found_by_each_and_by_no_other() {
+    let mut house = digest_house();
+    let credential =
+        |name: &str| Credential { username: name.to_owned(), password: format!("{name}'s password") };
+    house.trunks[2].auth = TrunkAuth::UserPass(vec![credential("carol"), credential("dave")]);
+    let table = house.table();
+    let ask = Ask::from("203.0.113.9").request("14155550100");
+    for name in ["carol", "dave"] {
+        let trunks = route::credential_trunks(&ask.query(), &table, name);
+        assert_eq!(trunks.iter().map(|trunk| trunk.id.as_str()).collect::<Vec<_>>(), ["td"], "{name}");
+    }
+    assert!(route::credential_trunks(&ask.query(), &table, "eve").is_empty());
+    house.trunks[2].inbound_enabled = false;
+    let other = Ask::from("203.0.113.9").request("+918047102030");
+    assert!(route::credential_trunks(&other.query(), &house.table(), "dave").is_empty());
 }
 
 #[test]
@@ -432,6 +457,7 @@ impl House {
             number: number.to_owned(),
             is_active: true,
             agent: agent.map(Into::into),
+            is_for_pstn: false,
         });
     }
 

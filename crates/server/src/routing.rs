@@ -17,7 +17,8 @@ use serde_json::{Map, Value};
 use tandem_agent::DialectConfig;
 use tandem_call::bridge::OnClose;
 use tandem_call::{
-    Agent, AgentSocket, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth, TrunkLimits,
+    Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth,
+    TrunkLimits,
 };
 use tandem_media::Law;
 use tandem_sip::Transport;
@@ -248,13 +249,12 @@ pub async fn read_whole(store: &Store) -> Result<RoutingTable, StoreError> {
 
 fn trunk(stored: StoredTrunk) -> Trunk {
     let settings = stored.settings;
-    let auth = match (settings.auth_type, settings.auth_username, settings.auth_password) {
-        (store::AuthType::UserPass, Some(username), Some(password)) => {
-            TrunkAuth::UserPass { username, password: password.reveal().to_owned() }
-        }
-        // The API takes no userpass trunk without both; one without is reachable by its ranges alone.
-        (store::AuthType::UserPass | store::AuthType::IpBased, _, _) => TrunkAuth::IpBased,
-    };
+    let credentials: Vec<Credential> = settings
+        .credentials
+        .into_iter()
+        .map(|one| Credential { username: one.user_name, password: one.password.reveal().to_owned() })
+        .collect();
+    let auth = if credentials.is_empty() { TrunkAuth::IpBased } else { TrunkAuth::UserPass(credentials) };
     Trunk {
         id: stored.id.into(),
         account: stored.account.into(),
@@ -270,14 +270,12 @@ fn trunk(stored: StoredTrunk) -> Trunk {
                 address: gateway.address,
                 port: gateway.port,
                 priority: gateway.priority,
+                weight: gateway.weight,
+                transport: gateway.transport.map(transport),
             })
             .collect(),
         codecs: codecs(&settings.allow, &settings.disallow),
-        transport: match settings.transport {
-            TransportKind::Udp => Transport::Udp,
-            TransportKind::Tcp => Transport::Tcp,
-            TransportKind::Tls => Transport::Tls,
-        },
+        transport: transport(settings.transport),
         direct_media: settings.direct_media,
         rtp_symmetric: settings.rtp_symmetric,
         force_rport: settings.force_rport,
@@ -290,6 +288,15 @@ fn trunk(stored: StoredTrunk) -> Trunk {
         qualify_frequency_s: settings.qualify_frequency,
         limits: TrunkLimits::default(),
         outbound_leading_plus: settings.outbound_leading_plus,
+        caller_id: settings.external_alias.map(|alias| alias.number),
+    }
+}
+
+fn transport(kind: TransportKind) -> Transport {
+    match kind {
+        TransportKind::Udp => Transport::Udp,
+        TransportKind::Tcp => Transport::Tcp,
+        TransportKind::Tls => Transport::Tls,
     }
 }
 
@@ -301,6 +308,7 @@ fn number(stored: StoredNumber) -> Number {
         number: stored.number.phone_number,
         is_active: stored.number.is_active,
         agent: stored.agent.map(Into::into),
+        is_for_pstn: stored.number.mode == Some(store::NumberMode::Pstn),
     }
 }
 

@@ -374,6 +374,7 @@ pub(crate) fn house_with(change: impl FnOnce(&mut Vec<Trunk>)) -> RoutingTable {
         number: number.to_owned(),
         is_active: true,
         agent: Some(agent.into()),
+        is_for_pstn: false,
     };
     RoutingTable::build(
         1,

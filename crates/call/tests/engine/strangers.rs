@@ -384,7 +384,7 @@ fn digest_house() -> RoutingTable {
     crate::desk::house_with(|trunks| {
         let mut trunk = Trunk::new("td", "d", "digest");
         trunk.inbound_enabled = true;
-        trunk.auth = TrunkAuth::UserPass { username: "carol".into(), password: "secret".into() };
+        trunk.auth = TrunkAuth::user_pass("carol", "secret");
         trunks.push(trunk);
     })
 }

@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::change::Touched;
+use super::trunk_parts::{PartRows, rows_between};
 use super::{Result, Store, StoredAgent, StoredNumber, StoredTrunk, corrupt, now_ms};
 
 /// Rows of one page.
@@ -128,21 +129,8 @@ impl Store {
             .await?;
         let Some(last) = rows.last() else { return Ok(Vec::new()) };
         let last: String = last.try_get("id")?;
-        let gateways = sqlx::query(
-            "SELECT * FROM gateways WHERE trunk_id > $1 AND trunk_id <= $2 ORDER BY trunk_id, position",
-        )
-        .bind(after)
-        .bind(&last)
-        .fetch_all(&mut *reader)
-        .await?;
-        let identifiers = sqlx::query(
-            "SELECT * FROM ip_identifiers WHERE trunk_id > $1 AND trunk_id <= $2 ORDER BY trunk_id, position",
-        )
-        .bind(after)
-        .bind(&last)
-        .fetch_all(&mut *reader)
-        .await?;
-        self.assemble(&rows, &gateways, &identifiers)
+        let parts = rows_between(&mut reader, after, &last).await?;
+        self.assemble(&rows, &parts)
     }
 
     /// A page of every account's numbers after this identifier, ordered by it; an empty page is the end.
@@ -178,12 +166,15 @@ impl Store {
         ids: BTreeSet<String>,
     ) -> Result<Vec<(String, Option<StoredTrunk>)>> {
         let rows = rows_by_id(reader, "SELECT * FROM trunks WHERE id IN", "", &ids).await?;
-        let gateways =
-            rows_by_id(reader, "SELECT * FROM gateways WHERE trunk_id IN", "ORDER BY position", &ids).await?;
-        let identifiers =
-            rows_by_id(reader, "SELECT * FROM ip_identifiers WHERE trunk_id IN", "ORDER BY position", &ids)
-                .await?;
-        let trunks = self.assemble(&rows, &gateways, &identifiers)?;
+        let mut parts = Vec::with_capacity(3);
+        for select in [
+            "SELECT * FROM gateways WHERE trunk_id IN",
+            "SELECT * FROM ip_identifiers WHERE trunk_id IN",
+            "SELECT * FROM trunk_credentials WHERE trunk_id IN",
+        ] {
+            parts.push(rows_by_id(reader, select, "ORDER BY position", &ids).await?);
+        }
+        let trunks = self.assemble(&rows, &PartRows::of(parts))?;
         Ok(with_gone(ids, trunks, |trunk| &trunk.id))
     }
 

@@ -12,6 +12,7 @@ mod executions;
 mod feed;
 mod numbers;
 mod revision;
+mod trunk_parts;
 mod trunks;
 mod verdicts;
 
@@ -29,11 +30,10 @@ pub use agents::{MASK, NewAgent, StoredAgent};
 pub use change::Touched;
 pub use executions::StoredExecution;
 pub use feed::{ChangedRows, Changes};
-pub use numbers::{NewNumber, StoredNumber};
+pub use numbers::{NewNumber, NumberMode, StoredNumber};
 pub use revision::Expected;
-pub use trunks::{
-    AuthType, MediaEncryption, StoredGateway, StoredIdentifier, StoredTrunk, TransportKind, TrunkSettings,
-};
+pub use trunk_parts::{StoredCredential, StoredGateway, StoredIdentifier};
+pub use trunks::{AuthType, ExternalAlias, MediaEncryption, StoredTrunk, TransportKind, TrunkSettings};
 pub use verdicts::{NewVerdict, VerdictFilter};
 
 use crate::secrets::{Sealer, SecretError};

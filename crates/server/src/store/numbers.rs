@@ -7,7 +7,8 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::change::Change;
-use super::{Expected, Result, Store, StoreError, is_taken, now_ms};
+use super::trunks::words;
+use super::{Expected, Result, Store, StoreError, corrupt, is_taken, now_ms};
 use crate::ids;
 
 /// A number to be added.
@@ -21,7 +22,19 @@ pub struct NewNumber {
     pub e164_check_enabled: bool,
     /// Switched on.
     pub is_active: bool,
+    /// Where its calls go, as far as its owner said.
+    pub mode: Option<NumberMode>,
 }
+
+words!(
+    /// Where the calls of a number go.
+    NumberMode {
+        /// To the trunk's own destinations.
+        Pstn = "pstn",
+        /// To the agent it is mapped to.
+        Flow = "flow",
+    }
+);
 
 /// A number as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +59,14 @@ pub struct StoredNumber {
 
 impl StoredNumber {
     pub(super) fn of(row: &AnyRow) -> Result<Self> {
+        let id: String = row.try_get("id")?;
+        let mode: Option<String> = row.try_get("mode")?;
+        let mode = mode.map(|word| {
+            NumberMode::from_word(&word)
+                .ok_or_else(|| corrupt(format!("numbers/{id}"), "mode holds an unknown word"))
+        });
         Ok(Self {
-            id: row.try_get("id")?,
+            id,
             account: row.try_get("account_id")?,
             trunk: row.try_get("trunk_id")?,
             number: NewNumber {
@@ -55,6 +74,7 @@ impl StoredNumber {
                 name: row.try_get("name")?,
                 e164_check_enabled: row.try_get::<i64, _>("e164_check_enabled")? != 0,
                 is_active: row.try_get::<i64, _>("is_active")? != 0,
+                mode: mode.transpose()?,
             },
             agent: row.try_get("agent_id")?,
             created_at: row.try_get("created_at")?,
@@ -279,7 +299,7 @@ pub(super) async fn insert(
     };
     sqlx::query(
         "INSERT INTO numbers (id, account_id, trunk_id, phone_number, digits, name, e164_check_enabled, \
-         is_active, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
+         is_active, mode, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
     )
     .bind(&stored.id)
     .bind(account)
@@ -289,6 +309,7 @@ pub(super) async fn insert(
     .bind(&number.name)
     .bind(i64::from(number.e164_check_enabled))
     .bind(i64::from(number.is_active))
+    .bind(number.mode.map(NumberMode::as_str))
     .bind(now)
     .execute(&mut **change)
     .await?;

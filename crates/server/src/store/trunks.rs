@@ -1,12 +1,15 @@
-//! Trunks with their gateways and address ranges. The password is sealed before it comes near a statement.
+//! Trunks. What hangs on them (gateways, address ranges, credentials) is in [`super::trunk_parts`].
 
-use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, Row as _};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _};
 
 use super::change::Change;
 use super::numbers::{self, NewNumber, StoredNumber};
+use super::trunk_parts::{
+    self, PartRows, StoredCredential, StoredGateway, StoredIdentifier, settle_credentials,
+};
 use super::{Expected, Result, Store, StoreError, corrupt, is_taken, now_ms};
 use crate::ids;
 use crate::secrets::Secret;
@@ -35,6 +38,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(super) use words;
 
 words!(
     /// How a trunk proves who it is.
@@ -111,29 +116,101 @@ pub struct TrunkSettings {
     pub outbound_leading_plus: bool,
     /// Switched on.
     pub is_active: bool,
+    /// Every digest credential, any one of which proves the trunk. `auth_username` and `auth_password` are the
+    /// first of them: setting those sets that.
+    pub credentials: Vec<StoredCredential>,
+    /// Whom outbound calls are shown to come from.
+    pub external_alias: Option<ExternalAlias>,
+    /// The SIP domain its owner was told, as Exotel's API has it.
+    pub domain_name: Option<String>,
+    /// The operators it was asked for, as Exotel's API has it.
+    pub nso_code: Option<String>,
 }
 
-/// A gateway. Identifier and time are given by the store.
+impl TrunkSettings {
+    /// A trunk with the defaults of Bolna's documentation, by address, with nothing hanging on it.
+    pub fn new(name: impl Into<String>, provider: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            provider: provider.into(),
+            description: None,
+            auth_type: AuthType::IpBased,
+            auth_username: None,
+            auth_password: None,
+            gateways: Vec::new(),
+            ip_identifiers: Vec::new(),
+            allow: "ulaw,alaw".to_owned(),
+            disallow: "all".to_owned(),
+            transport: TransportKind::Udp,
+            direct_media: false,
+            rtp_symmetric: true,
+            force_rport: true,
+            ice_support: true,
+            media_encryption: MediaEncryption::No,
+            media_encryption_optimistic: false,
+            qualify_frequency: 60,
+            inbound_enabled: false,
+            outbound_leading_plus: true,
+            is_active: true,
+            credentials: Vec::new(),
+            external_alias: None,
+            domain_name: None,
+            nso_code: None,
+        }
+    }
+}
+
+/// Whom outbound calls of a trunk are shown to come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredGateway {
-    /// Identifier; empty until stored.
-    pub id: String,
-    /// Host name or address, an IPv6 address without brackets.
-    pub address: String,
-    /// Port.
-    pub port: u16,
-    /// Lower goes first; equals in the order given.
-    pub priority: u32,
-    /// When it was added, milliseconds since 1970.
+pub struct ExternalAlias {
+    /// The number.
+    pub number: String,
+    /// When it was first set, milliseconds since 1970.
     pub created_at: i64,
+    /// When it was last set.
+    pub updated_at: i64,
 }
 
-/// An address or range that calls come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredIdentifier {
-    /// As the client wrote it: `203.0.113.5` or `203.0.113.0/24`.
-    pub ip_address: String,
-}
+/// What a client sets, in the order in which [`Store::bind_settings`] binds it.
+const SETTINGS: &[&str] = &[
+    "name",
+    "provider",
+    "description",
+    "auth_type",
+    "codecs_allow",
+    "codecs_disallow",
+    "transport",
+    "direct_media",
+    "rtp_symmetric",
+    "force_rport",
+    "ice_support",
+    "media_encryption",
+    "media_encryption_optimistic",
+    "qualify_frequency",
+    "inbound_enabled",
+    "outbound_leading_plus",
+    "is_active",
+    "external_alias",
+    "external_alias_created_at",
+    "external_alias_updated_at",
+    "domain_name",
+    "nso_code",
+];
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let places: Vec<String> = (1..=4 + SETTINGS.len()).map(|place| format!("${place}")).collect();
+    let columns = SETTINGS.join(", ");
+    format!(
+        "INSERT INTO trunks (id, account_id, created_at, updated_at, {columns}) VALUES ({})",
+        places.join(", ")
+    )
+});
+
+static UPDATE: LazyLock<String> = LazyLock::new(|| {
+    let set: Vec<String> =
+        SETTINGS.iter().enumerate().map(|(at, column)| format!("{column} = ${}", at + 3)).collect();
+    format!("UPDATE trunks SET revision = revision + 1, updated_at = $2, {} WHERE id = $1", set.join(", "))
+});
 
 /// A trunk as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,10 +249,10 @@ impl Store {
             updated_at: now,
             revision: 1,
         };
+        settle_credentials(&mut trunk.settings, None);
         let mut change = self.begin().await?;
         self.insert_trunk(&mut change, &trunk).await?;
-        replace_gateways(&mut change, &mut trunk).await?;
-        replace_identifiers(&mut change, &trunk).await?;
+        self.write_parts(&mut change, &mut trunk, None).await?;
         let mut stored = Vec::with_capacity(first_numbers.len());
         for number in first_numbers {
             stored.push(
@@ -210,17 +287,8 @@ impl Store {
         .bind(is_active.map_or(-1, i64::from))
         .fetch_all(&mut *reader)
         .await?;
-        let gateways =
-            sqlx::query("SELECT * FROM gateways WHERE account_id = $1 ORDER BY trunk_id, position")
-                .bind(account)
-                .fetch_all(&mut *reader)
-                .await?;
-        let identifiers =
-            sqlx::query("SELECT * FROM ip_identifiers WHERE account_id = $1 ORDER BY trunk_id, position")
-                .bind(account)
-                .fetch_all(&mut *reader)
-                .await?;
-        self.assemble(&rows, &gateways, &identifiers)
+        let parts = trunk_parts::rows_of_account(&mut reader, account).await?;
+        self.assemble(&rows, &parts)
     }
 
     /// Changes a trunk: `edit` gets the trunk as it stands and leaves it as it shall be; what it refuses is
@@ -240,6 +308,7 @@ impl Store {
         expected.check(trunk.revision)?;
         let before = trunk.settings.clone();
         edit(&mut trunk.settings)?;
+        settle_credentials(&mut trunk.settings, Some(&before));
         // The time of a change never stands still, so that it can serve as a version.
         trunk.updated_at = now_ms().max(trunk.updated_at + 1);
         trunk.revision += 1;
@@ -288,6 +357,7 @@ impl Store {
         for statement in [
             "DELETE FROM gateways WHERE trunk_id = $1",
             "DELETE FROM ip_identifiers WHERE trunk_id = $1",
+            "DELETE FROM trunk_credentials WHERE trunk_id = $1",
             "DELETE FROM trunks WHERE id = $1",
         ] {
             sqlx::query(statement).bind(id).execute(&mut *change).await?;
@@ -308,32 +378,17 @@ impl Store {
             .fetch_optional(&mut *connection)
             .await?
             .ok_or(StoreError::NotFound)?;
-        let gateways = sqlx::query("SELECT * FROM gateways WHERE trunk_id = $1 ORDER BY position")
-            .bind(id)
-            .fetch_all(&mut *connection)
-            .await?;
-        let identifiers = sqlx::query("SELECT * FROM ip_identifiers WHERE trunk_id = $1 ORDER BY position")
-            .bind(id)
-            .fetch_all(&mut *connection)
-            .await?;
-        let mut trunks = self.assemble(&[row], &gateways, &identifiers)?;
+        let parts = trunk_parts::rows_of_trunk(connection, id).await?;
+        let mut trunks = self.assemble(&[row], &parts)?;
         trunks.pop().ok_or(StoreError::NotFound)
     }
 
     async fn insert_trunk(&self, change: &mut Change, trunk: &StoredTrunk) -> Result<()> {
-        let inserted = sqlx::query(
-            "INSERT INTO trunks (id, account_id, auth_type, created_at, updated_at, name, provider, \
-             description, auth_username, auth_password, codecs_allow, codecs_disallow, transport, direct_media, \
-             rtp_symmetric, force_rport, ice_support, media_encryption, media_encryption_optimistic, \
-             qualify_frequency, inbound_enabled, outbound_leading_plus, is_active) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-             $21, $22, $23)",
-        )
-        .bind(&trunk.id)
-        .bind(&trunk.account)
-        .bind(trunk.settings.auth_type.as_str())
-        .bind(trunk.created_at)
-        .bind(trunk.updated_at);
+        let inserted = sqlx::query(AssertSqlSafe(INSERT.as_str()))
+            .bind(&trunk.id)
+            .bind(&trunk.account)
+            .bind(trunk.created_at)
+            .bind(trunk.updated_at);
         change.touch_trunk(&trunk.id);
         named(self.bind_settings(inserted, trunk).execute(&mut **change).await)
     }
@@ -344,23 +399,10 @@ impl Store {
         trunk: &mut StoredTrunk,
         before: &TrunkSettings,
     ) -> Result<()> {
-        let updated = sqlx::query(
-            "UPDATE trunks SET revision = revision + 1, updated_at = $2, name = $3, provider = $4, description = $5, auth_username = $6, \
-             auth_password = $7, codecs_allow = $8, codecs_disallow = $9, transport = $10, direct_media = $11, \
-             rtp_symmetric = $12, force_rport = $13, ice_support = $14, media_encryption = $15, \
-             media_encryption_optimistic = $16, qualify_frequency = $17, inbound_enabled = $18, \
-             outbound_leading_plus = $19, is_active = $20 WHERE id = $1",
-        )
-        .bind(&trunk.id)
-        .bind(trunk.updated_at);
+        let updated = sqlx::query(AssertSqlSafe(UPDATE.as_str())).bind(&trunk.id).bind(trunk.updated_at);
         change.touch_trunk(&trunk.id);
         named(self.bind_settings(updated, trunk).execute(&mut **change).await)?;
-        if trunk.settings.gateways != before.gateways {
-            replace_gateways(change, trunk).await?;
-        }
-        if trunk.settings.ip_identifiers != before.ip_identifiers {
-            replace_identifiers(change, trunk).await?;
-        }
+        self.write_parts(change, trunk, Some(before)).await?;
         match (before.is_active, trunk.settings.is_active) {
             (true, false) => numbers::release(change, &trunk.id).await?,
             (false, true) => numbers::claim_all(change, &trunk.id).await?,
@@ -369,23 +411,19 @@ impl Store {
         Ok(())
     }
 
-    /// Binds the settings in the order both statements name them.
+    /// Binds the settings in the order of [`SETTINGS`].
     fn bind_settings<'q>(
         &self,
         query: sqlx::query::Query<'q, Any, sqlx::any::AnyArguments>,
         trunk: &'q StoredTrunk,
     ) -> sqlx::query::Query<'q, Any, sqlx::any::AnyArguments> {
         let settings = &trunk.settings;
-        let password = settings
-            .auth_password
-            .as_ref()
-            .map(|password| self.sealer.seal(&password_place(&trunk.id), password.reveal()));
+        let alias = settings.external_alias.as_ref();
         query
             .bind(&settings.name)
             .bind(&settings.provider)
             .bind(&settings.description)
-            .bind(&settings.auth_username)
-            .bind(password)
+            .bind(settings.auth_type.as_str())
             .bind(&settings.allow)
             .bind(&settings.disallow)
             .bind(settings.transport.as_str())
@@ -399,81 +437,79 @@ impl Store {
             .bind(i64::from(settings.inbound_enabled))
             .bind(i64::from(settings.outbound_leading_plus))
             .bind(i64::from(settings.is_active))
+            .bind(alias.map(|alias| &alias.number))
+            .bind(alias.map(|alias| alias.created_at))
+            .bind(alias.map(|alias| alias.updated_at))
+            .bind(&settings.domain_name)
+            .bind(&settings.nso_code)
     }
 
-    pub(super) fn assemble(
-        &self,
-        trunks: &[AnyRow],
-        gateways: &[AnyRow],
-        identifiers: &[AnyRow],
-    ) -> Result<Vec<StoredTrunk>> {
-        let mut gateways_of: BTreeMap<String, Vec<StoredGateway>> = BTreeMap::new();
-        for row in gateways {
-            gateways_of.entry(row.try_get("trunk_id")?).or_default().push(gateway_of(row)?);
-        }
-        let mut identifiers_of: BTreeMap<String, Vec<StoredIdentifier>> = BTreeMap::new();
-        for row in identifiers {
-            let identifier = StoredIdentifier { ip_address: row.try_get("ip_address")? };
-            identifiers_of.entry(row.try_get("trunk_id")?).or_default().push(identifier);
-        }
+    pub(super) fn assemble(&self, trunks: &[AnyRow], parts: &PartRows) -> Result<Vec<StoredTrunk>> {
+        let mut parts = self.parts(parts)?;
         trunks
             .iter()
             .map(|row| {
-                let mut trunk = self.trunk_of(row)?;
-                trunk.settings.gateways = gateways_of.remove(&trunk.id).unwrap_or_default();
-                // Ascending priority, ties in the order given (the sort is stable).
-                trunk.settings.gateways.sort_by_key(|gateway| gateway.priority);
-                trunk.settings.ip_identifiers = identifiers_of.remove(&trunk.id).unwrap_or_default();
+                let mut trunk = trunk_of(row)?;
+                parts.give_to(&mut trunk);
                 Ok(trunk)
             })
             .collect()
     }
-
-    fn trunk_of(&self, row: &AnyRow) -> Result<StoredTrunk> {
-        let id: String = row.try_get("id")?;
-        let word = |column: &str| row.try_get::<String, _>(column);
-        let switch = |column: &str| row.try_get::<i64, _>(column).map(|value| value != 0);
-        let unknown =
-            |column: &str| corrupt(format!("trunks/{id}"), format!("{column} holds an unknown word"));
-        let password: Option<String> = row.try_get("auth_password")?;
-        let password = password.map(|sealed| self.sealer.open(&password_place(&id), &sealed)).transpose()?;
-        let settings = TrunkSettings {
-            name: row.try_get("name")?,
-            provider: row.try_get("provider")?,
-            description: row.try_get("description")?,
-            auth_type: AuthType::from_word(&word("auth_type")?).ok_or_else(|| unknown("auth_type"))?,
-            auth_username: row.try_get("auth_username")?,
-            auth_password: password,
-            gateways: Vec::new(),
-            ip_identifiers: Vec::new(),
-            allow: row.try_get("codecs_allow")?,
-            disallow: row.try_get("codecs_disallow")?,
-            transport: TransportKind::from_word(&word("transport")?).ok_or_else(|| unknown("transport"))?,
-            direct_media: switch("direct_media")?,
-            rtp_symmetric: switch("rtp_symmetric")?,
-            force_rport: switch("force_rport")?,
-            ice_support: switch("ice_support")?,
-            media_encryption: MediaEncryption::from_word(&word("media_encryption")?)
-                .ok_or_else(|| unknown("media_encryption"))?,
-            media_encryption_optimistic: switch("media_encryption_optimistic")?,
-            qualify_frequency: u32::try_from(row.try_get::<i64, _>("qualify_frequency")?).unwrap_or(0),
-            inbound_enabled: switch("inbound_enabled")?,
-            outbound_leading_plus: switch("outbound_leading_plus")?,
-            is_active: switch("is_active")?,
-        };
-        Ok(StoredTrunk {
-            account: row.try_get("account_id")?,
-            settings,
-            created_at: row.try_get("created_at")?,
-            updated_at: row.try_get("updated_at")?,
-            revision: row.try_get("revision")?,
-            id,
-        })
-    }
 }
 
-fn password_place(trunk: &str) -> String {
-    format!("trunks/{trunk}/auth_password")
+/// A trunk without what hangs on it.
+pub(super) fn trunk_of(row: &AnyRow) -> Result<StoredTrunk> {
+    let id: String = row.try_get("id")?;
+    let word = |column: &str| row.try_get::<String, _>(column);
+    let switch = |column: &str| row.try_get::<i64, _>(column).map(|value| value != 0);
+    let unknown = |column: &str| corrupt(format!("trunks/{id}"), format!("{column} holds an unknown word"));
+    let settings = TrunkSettings {
+        name: row.try_get("name")?,
+        provider: row.try_get("provider")?,
+        description: row.try_get("description")?,
+        auth_type: AuthType::from_word(&word("auth_type")?).ok_or_else(|| unknown("auth_type"))?,
+        auth_username: None,
+        auth_password: None,
+        gateways: Vec::new(),
+        ip_identifiers: Vec::new(),
+        allow: row.try_get("codecs_allow")?,
+        disallow: row.try_get("codecs_disallow")?,
+        transport: TransportKind::from_word(&word("transport")?).ok_or_else(|| unknown("transport"))?,
+        direct_media: switch("direct_media")?,
+        rtp_symmetric: switch("rtp_symmetric")?,
+        force_rport: switch("force_rport")?,
+        ice_support: switch("ice_support")?,
+        media_encryption: MediaEncryption::from_word(&word("media_encryption")?)
+            .ok_or_else(|| unknown("media_encryption"))?,
+        media_encryption_optimistic: switch("media_encryption_optimistic")?,
+        qualify_frequency: u32::try_from(row.try_get::<i64, _>("qualify_frequency")?).unwrap_or(0),
+        inbound_enabled: switch("inbound_enabled")?,
+        outbound_leading_plus: switch("outbound_leading_plus")?,
+        is_active: switch("is_active")?,
+        credentials: Vec::new(),
+        external_alias: external_alias(row)?,
+        domain_name: row.try_get("domain_name")?,
+        nso_code: row.try_get("nso_code")?,
+    };
+    Ok(StoredTrunk {
+        account: row.try_get("account_id")?,
+        settings,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+        revision: row.try_get("revision")?,
+        id,
+    })
+}
+
+fn external_alias(row: &AnyRow) -> Result<Option<ExternalAlias>> {
+    let number: Option<String> = row.try_get("external_alias")?;
+    let created_at: Option<i64> = row.try_get("external_alias_created_at")?;
+    let updated_at: Option<i64> = row.try_get("external_alias_updated_at")?;
+    Ok(number.map(|number| ExternalAlias {
+        number,
+        created_at: created_at.unwrap_or_default(),
+        updated_at: updated_at.unwrap_or_default(),
+    }))
 }
 
 fn named<T>(written: std::result::Result<T, sqlx::Error>) -> Result<()> {
@@ -482,58 +518,4 @@ fn named<T>(written: std::result::Result<T, sqlx::Error>) -> Result<()> {
         Err(error) if is_taken(&error) => Err(StoreError::TrunkNameTaken),
         Err(error) => Err(error.into()),
     }
-}
-
-fn gateway_of(row: &AnyRow) -> Result<StoredGateway> {
-    Ok(StoredGateway {
-        id: row.try_get("id")?,
-        address: row.try_get("address")?,
-        port: u16::try_from(row.try_get::<i64, _>("port")?).unwrap_or(0),
-        priority: u32::try_from(row.try_get::<i64, _>("priority")?).unwrap_or(u32::MAX),
-        created_at: row.try_get("created_at")?,
-    })
-}
-
-async fn replace_gateways(change: &mut Change, trunk: &mut StoredTrunk) -> Result<()> {
-    sqlx::query("DELETE FROM gateways WHERE trunk_id = $1").bind(&trunk.id).execute(&mut **change).await?;
-    for (position, gateway) in trunk.settings.gateways.iter_mut().enumerate() {
-        gateway.id = ids::ulid(trunk.updated_at);
-        gateway.created_at = trunk.updated_at;
-        sqlx::query(
-            "INSERT INTO gateways (id, account_id, trunk_id, position, address, port, priority, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(&gateway.id)
-        .bind(&trunk.account)
-        .bind(&trunk.id)
-        .bind(position as i64)
-        .bind(&gateway.address)
-        .bind(i64::from(gateway.port))
-        .bind(i64::from(gateway.priority))
-        .bind(gateway.created_at)
-        .execute(&mut **change)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn replace_identifiers(change: &mut Change, trunk: &StoredTrunk) -> Result<()> {
-    sqlx::query("DELETE FROM ip_identifiers WHERE trunk_id = $1")
-        .bind(&trunk.id)
-        .execute(&mut **change)
-        .await?;
-    for (position, identifier) in trunk.settings.ip_identifiers.iter().enumerate() {
-        sqlx::query(
-            "INSERT INTO ip_identifiers (id, account_id, trunk_id, position, ip_address) \
-             VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(ids::ulid(trunk.updated_at))
-        .bind(&trunk.account)
-        .bind(&trunk.id)
-        .bind(position as i64)
-        .bind(&identifier.ip_address)
-        .execute(&mut **change)
-        .await?;
-    }
-    Ok(())
 }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tandem_call::{CallDirection, CallId, CallRecord, CallStatus, HangupBy, MediaSummary};
 use tandem_server::secrets::{Sealer, Secret};
 use tandem_server::store::{
-    AuthType, Expected, MASK, MediaEncryption, NewAgent, NewNumber, NewVerdict, Store, StoreError,
-    StoredGateway, StoredIdentifier, TransportKind, TrunkSettings, VerdictFilter,
+    AuthType, Expected, MASK, NewAgent, NewNumber, NewVerdict, Store, StoreError, StoredCredential,
+    StoredGateway, StoredIdentifier, TrunkSettings, VerdictFilter,
 };
 
 pub(crate) async fn open(folder: &Path) -> Store {
@@ -18,32 +18,14 @@ pub(crate) async fn open(folder: &Path) -> Store {
 
 pub(crate) fn settings(name: &str) -> TrunkSettings {
     TrunkSettings {
-        name: name.to_owned(),
-        provider: "custom".to_owned(),
-        description: None,
         auth_type: AuthType::UserPass,
         auth_username: Some("alice".to_owned()),
         auth_password: Some(Secret::new("open sesame")),
-        gateways: vec![gateway("b.example", 2), gateway("a.example", 1)],
-        ip_identifiers: vec![StoredIdentifier { ip_address: "203.0.113.0/24".to_owned() }],
-        allow: "ulaw,alaw".to_owned(),
-        disallow: "all".to_owned(),
-        transport: TransportKind::Udp,
-        direct_media: false,
-        rtp_symmetric: true,
-        force_rport: true,
-        ice_support: true,
-        media_encryption: MediaEncryption::No,
-        media_encryption_optimistic: false,
-        qualify_frequency: 60,
+        gateways: vec![StoredGateway::new("b.example", 5060, 2), StoredGateway::new("a.example", 5060, 1)],
+        ip_identifiers: vec![StoredIdentifier::new("203.0.113.0/24")],
         inbound_enabled: true,
-        outbound_leading_plus: true,
-        is_active: true,
+        ..TrunkSettings::new(name, "custom")
     }
-}
-
-fn gateway(address: &str, priority: u32) -> StoredGateway {
-    StoredGateway { id: String::new(), address: address.to_owned(), port: 5060, priority, created_at: 0 }
 }
 
 pub(crate) fn number(phone_number: &str) -> NewNumber {
@@ -52,6 +34,7 @@ pub(crate) fn number(phone_number: &str) -> NewNumber {
         name: None,
         e164_check_enabled: false,
         is_active: true,
+        mode: None,
     }
 }
 
@@ -235,7 +218,7 @@ async fn an_edit_that_is_refused_changes_nothing() {
     assert_eq!(store.trunk("acme", &trunk.id).await.unwrap(), trunk);
     let changed = store
         .change_trunk("acme", &trunk.id, &Expected::Any, |settings| -> Result<(), StoreError> {
-            settings.gateways = vec![gateway("c.example", 9)];
+            settings.gateways = vec![StoredGateway::new("c.example", 5060, 9)];
             settings.auth_password = Some(Secret::new("new"));
             Ok(())
         })
@@ -397,4 +380,56 @@ async fn of_each_accounts_verdicts_the_newest_are_kept() {
     let page = VerdictFilter { before: Some(18), limit: 2, code: Some("number_unknown".to_owned()) };
     assert_eq!(store.verdicts("acme", &page).await.unwrap(), [17, 15].map(|at| json!({"at": at})));
     assert_eq!(store.verdicts("other", &filter(100)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_stays_on_a_trunk_keeps_its_identifier_and_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (trunk, _) = store.create_trunk("acme", settings("parts"), &[]).await.unwrap();
+    let before = trunk.settings.clone();
+    assert!(before.gateways.iter().all(|gateway| gateway.id.len() == 26 && gateway.created_at > 0));
+    let changed = store
+        .change_trunk("acme", &trunk.id, &Expected::Any, |settings| -> Result<(), StoreError> {
+            settings.gateways.remove(0);
+            settings.gateways[0].weight = 7;
+            settings.gateways.push(StoredGateway::new("c.example", 5061, 1));
+            settings.ip_identifiers.push(StoredIdentifier::new("192.0.2.7"));
+            settings.credentials.push(StoredCredential::new("bob", Secret::new("sesame"), None));
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let after = &changed.settings;
+    assert_eq!(store.trunk("acme", &trunk.id).await.unwrap(), changed);
+    let kept = after.gateways.iter().find(|gateway| gateway.address == "b.example").unwrap();
+    assert_eq!((&kept.id, kept.weight), (&before.gateways[1].id, 7));
+    assert!(kept.updated_at > kept.created_at && kept.created_at == before.gateways[1].created_at);
+    assert_eq!(after.gateways.len(), 2);
+    assert_eq!(after.ip_identifiers[0], before.ip_identifiers[0]);
+    // The first credential is the one that Bolna's fields show; the second stands beside it.
+    let names = |settings: &TrunkSettings| -> Vec<String> {
+        settings.credentials.iter().map(|credential| credential.user_name.clone()).collect()
+    };
+    assert_eq!(names(after), ["alice", "bob"]);
+    assert_eq!(after.auth_username.as_deref(), Some("alice"));
+    let cleared = store
+        .change_trunk("acme", &trunk.id, &Expected::Any, |settings| -> Result<(), StoreError> {
+            settings.credentials.remove(0);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        (names(&cleared.settings), cleared.settings.auth_username),
+        (vec!["bob".to_owned()], Some("bob".to_owned()))
+    );
+    let none = store
+        .change_trunk("acme", &trunk.id, &Expected::Any, |settings| -> Result<(), StoreError> {
+            (settings.auth_username, settings.auth_password) = (None, None);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!((none.settings.credentials.len(), none.settings.auth_type), (0, AuthType::IpBased));
 }

@@ -29,7 +29,7 @@ pub(super) fn new_trunk(
     faults: &mut Faults,
 ) -> Option<(TrunkSettings, Vec<NewNumber>)> {
     let fields = Fields::new(object, "");
-    let mut settings = blank();
+    let mut settings = TrunkSettings::new("", "");
     required(&fields, "name", "Trunk name is required", 255, faults, &mut settings.name);
     required(&fields, "provider", "Provider is required", 255, faults, &mut settings.provider);
     let auth_type = fields.value("auth_type");
@@ -85,32 +85,6 @@ pub(super) fn change_trunk(object: &Map<String, Value>, settings: &mut TrunkSett
 /// A number to be added.
 pub(super) fn new_number(object: &Map<String, Value>, faults: &mut Faults) -> Option<NewNumber> {
     number_of(&Fields::new(object, ""), faults)
-}
-
-fn blank() -> TrunkSettings {
-    TrunkSettings {
-        name: String::new(),
-        provider: String::new(),
-        description: None,
-        auth_type: AuthType::IpBased,
-        auth_username: None,
-        auth_password: None,
-        gateways: Vec::new(),
-        ip_identifiers: Vec::new(),
-        allow: "ulaw,alaw".to_owned(),
-        disallow: "all".to_owned(),
-        transport: TransportKind::Udp,
-        direct_media: false,
-        rtp_symmetric: true,
-        force_rport: true,
-        ice_support: true,
-        media_encryption: MediaEncryption::No,
-        media_encryption_optimistic: false,
-        qualify_frequency: 60,
-        inbound_enabled: false,
-        outbound_leading_plus: true,
-        is_active: true,
-    }
 }
 
 fn required(
@@ -287,7 +261,7 @@ fn gateway(fields: &Fields<'_>, faults: &mut Faults) -> Option<StoredGateway> {
         (None, written) => written.unwrap_or(5060),
     };
     let priority = u32::try_from(priority).unwrap_or(1);
-    Some(StoredGateway { id: String::new(), address, port, priority, created_at: 0 })
+    Some(StoredGateway::new(address, port, priority))
 }
 
 /// Host and port of a gateway as people write it: `sip.example.com`, `192.0.2.1:5080`, `[2001:db8::1]:5060`, or
@@ -353,7 +327,7 @@ fn identifier(fields: &Fields<'_>, faults: &mut Faults) -> Option<StoredIdentifi
                 faults.push(location, fault);
                 return None;
             }
-            Some(StoredIdentifier { ip_address: given.to_owned() })
+            Some(StoredIdentifier::new(given))
         }
         Some(network) => {
             faults.push(
@@ -421,6 +395,7 @@ fn number_of(fields: &Fields<'_>, faults: &mut Faults) -> Option<NewNumber> {
         name,
         e164_check_enabled,
         is_active,
+        mode: None,
     })
 }
 
