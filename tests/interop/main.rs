@@ -2,6 +2,7 @@
 //! the other. `tests/run` installs them and runs this.
 
 mod agents;
+mod api;
 mod baresip;
 mod echo_agent;
 mod kamailio;

@@ -106,6 +106,13 @@ impl Product {
         Self::launch(&[], "0.0.0.0:0 [::]:0", rtp_range(), "", &[])
     }
 
+    /// The same, with more variables in its environment: `TANDEM__STORE__URL` and the like override the
+    /// configuration.
+    #[must_use]
+    pub fn start_in(environment: &[(&str, &str)]) -> Self {
+        Self::launch(&[], rtp_range(), "", environment)
+    }
+
     /// Starts it behind another command (`taskset -c 0`), with this many RTP ports and more keys of its
     /// configuration in the environment.
     ///
