@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// The description of a router, its operations ready to be found.
 #[derive(Debug)]
 pub(crate) struct Description {
-    components: Value,
+    components: Arc<Value>,
     pub(crate) operations: Vec<Operation>,
 }
 
@@ -23,6 +23,42 @@ pub(crate) struct Operation {
     pub(crate) path: String,
     /// As the description has it.
     pub(crate) body: Value,
+    components: Arc<Value>,
+}
+
+impl Operation {
+    /// A value that the schema allows: its example if it has one, and of an object the fields that are required.
+    pub(crate) fn sample(&self, schema: &Value) -> Value {
+        if let Some(name) = schema["$ref"].as_str() {
+            let name = name.rsplit('/').next().unwrap();
+            return self.sample(&self.components["schemas"][name]);
+        }
+        for given in [&schema["example"], &schema["default"], &schema["enum"][0]] {
+            if !given.is_null() {
+                return given.clone();
+            }
+        }
+        for part in ["oneOf", "anyOf", "allOf"] {
+            if let Some(first) = schema[part].as_array().and_then(|list| list.first()) {
+                return self.sample(first);
+            }
+        }
+        let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str()).unwrap_or_default();
+        match kind {
+            "object" => {
+                let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                let fields = required
+                    .map(|name| (name.to_owned(), self.sample(&schema["properties"][name])))
+                    .collect();
+                Value::Object(fields)
+            }
+            "array" => json!([self.sample(&schema["items"])]),
+            "string" => json!("text"),
+            "integer" | "number" => schema.get("minimum").cloned().unwrap_or_else(|| json!(1)),
+            "boolean" => json!(true),
+            _ => Value::Null,
+        }
+    }
 }
 
 /// Schemas compiled once for all tests of the process, by their text.
@@ -32,13 +68,15 @@ impl Description {
     /// Reads `/openapi.json`.
     pub(crate) fn read(document: &Value) -> Self {
         let mut operations = Vec::new();
+        let components = Arc::new(document["components"].clone());
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, body) in item.as_object().unwrap() {
                 let (method, path) = (method.to_uppercase(), path.clone());
-                operations.push(Operation { method, path, body: body.clone() });
+                let components = Arc::clone(&components);
+                operations.push(Operation { method, path, body: body.clone(), components });
             }
         }
-        Self { components: document["components"].clone(), operations }
+        Self { components, operations }
     }
 
     /// The operation that serves a request; literal segments go before parameters.
@@ -75,7 +113,7 @@ impl Description {
 
     /// What a value has against a schema.
     fn faults(&self, schema: &Value, value: &Value) -> Vec<String> {
-        let root = json!({"components": self.components, "allOf": [schema]});
+        let root = json!({"components": *self.components, "allOf": [schema]});
         let key = schema.to_string() + &self.components.to_string();
         let validator = {
             let mut known = VALIDATORS.lock().unwrap();

@@ -14,3 +14,4 @@ mod rest_bad_input;
 mod rest_calls;
 mod routing;
 mod store;
+mod walls;

@@ -1,0 +1,154 @@
+//! The walls between accounts, tried for every endpoint that takes an identifier: one of another account's is
+//! answered as one that nobody has. The endpoints come from the API's description, so a new one is tried by
+//! itself; a parameter whose name is not known here fails the test until somebody says what it names.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::client::{Answer, Server};
+use super::description::Operation;
+
+/// What `acme` owns, by the name that parameters and fields give its identifier.
+struct Owned(BTreeMap<&'static str, String>);
+
+/// Names of parameters that name nothing of an account's.
+const NO_IDENTIFIERS: [&str; 1] = ["account_sid"];
+
+/// An identifier nobody has, of the same form as `id`.
+fn unknown(id: &str) -> String {
+    let next = |c: char| match c {
+        '0'..='8' | 'a'..='e' | 'A'..='E' => char::from_u32(c as u32 + 1).unwrap(),
+        '9' => '0',
+        'f' => 'a',
+        'F' => 'A',
+        other => other,
+    };
+    // The last characters: prefixes and versions stay what they are.
+    let keep = id.len().saturating_sub(4);
+    id[..keep].chars().chain(id[keep..].chars().map(next)).collect()
+}
+
+/// What stands in place of each identifier.
+enum Whose<'a> {
+    /// Acme's own.
+    Acme(&'a Owned),
+    /// Nobody's.
+    Nobodys(&'a Owned),
+}
+
+impl Whose<'_> {
+    fn id(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Acme(owned) => owned.0.get(name).cloned(),
+            Self::Nobodys(owned) => owned.0.get(name).map(|id| unknown(id)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_identifier_of_another_account_is_answered_as_one_nobody_has() {
+    let server = Server::start().await;
+    let owned = Owned::by_acme(&server).await;
+    let before = owned.as_it_stands(&server).await;
+    let mut tried = 0;
+    for operation in &server.description.operations {
+        if !names_something(operation, &owned) {
+            continue;
+        }
+        let foreign = ask(&server, operation, &Whose::Acme(&owned)).await;
+        let nobodys = ask(&server, operation, &Whose::Nobodys(&owned)).await;
+        let place = format!("{} {}", operation.method, operation.path);
+        assert_eq!(foreign.status, nobodys.status, "{place}: {} against {}", foreign.text, nobodys.text);
+        assert!(
+            matches!(foreign.status.as_u16(), 403 | 404),
+            "{place} came to no identifier: give the schema of its body an example that is taken: {}",
+            foreign.text
+        );
+        assert_eq!(
+            masked(&foreign, &owned),
+            masked(&nobodys, &owned),
+            "{place} tells that the identifier exists"
+        );
+        tried += 1;
+    }
+    assert!(tried > 1, "only {tried} endpoints were tried");
+    assert_eq!(owned.as_it_stands(&server).await, before, "another account changed what is acme's");
+}
+
+impl Owned {
+    async fn by_acme(server: &Server) -> Self {
+        let trunk = server.trunk("walls").await;
+        let number = server.number(&trunk, "+918047110001").await;
+        let agent = server.agent().await;
+        let mapping = json!({"agent_id": agent, "phone_number_id": number});
+        assert_eq!(server.post("/inbound/setup", mapping).await.status, 200);
+        Self(BTreeMap::from([("trunk_id", trunk), ("phone_number_id", number), ("agent_id", agent)]))
+    }
+
+    /// What acme sees of it.
+    async fn as_it_stands(&self, server: &Server) -> Vec<Value> {
+        let mut seen = Vec::new();
+        for path in ["/sip-trunks/trunks", "/v2/agent/all"] {
+            seen.push(server.get(path).await.body);
+        }
+        seen
+    }
+}
+
+/// Whether path, query or body of an operation holds an identifier.
+fn names_something(operation: &Operation, owned: &Owned) -> bool {
+    let mut found = false;
+    for parameter in operation.body["parameters"].as_array().into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap();
+        let is_known = owned.0.contains_key(name);
+        let is_in_path = parameter["in"] == "path";
+        assert!(
+            is_known || !is_in_path || NO_IDENTIFIERS.contains(&name),
+            "{} {}: say in Owned::by_acme what {name} names",
+            operation.method,
+            operation.path
+        );
+        found |= is_known && is_in_path;
+    }
+    found
+        || request_body(operation)
+            .is_some_and(|body| body.keys().any(|name| owned.0.contains_key(name.as_str())))
+}
+
+async fn ask(server: &Server, operation: &Operation, whose: &Whose<'_>) -> Answer {
+    let mut path = operation.path.clone();
+    for parameter in operation.body["parameters"].as_array().into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap();
+        if let Some(id) = whose.id(name) {
+            path = path.replace(&format!("{{{name}}}"), &id);
+        }
+    }
+    let body = request_body(operation).map(|mut body| {
+        for (name, value) in &mut body {
+            if let Some(id) = whose.id(name) {
+                *value = id.into();
+            }
+        }
+        Value::Object(body)
+    });
+    server.send(server.request(&operation.method, &path, &server.other_key), body).await
+}
+
+/// An answer without what is particular to it.
+fn masked(answer: &Answer, owned: &Owned) -> String {
+    let mut text = answer.text.clone();
+    for id in owned.0.values() {
+        text = text.replace(id, "ID").replace(&unknown(id), "ID");
+    }
+    text
+}
+
+/// A body that the operation takes, made from the schema of its fields and their examples.
+fn request_body(operation: &Operation) -> Option<Map<String, Value>> {
+    let schema = &operation.body["requestBody"]["content"]["application/json"]["schema"];
+    match operation.sample(schema) {
+        Value::Object(body) => Some(body),
+        _ => None,
+    }
+}
