@@ -110,7 +110,7 @@ impl Product {
     /// configuration.
     #[must_use]
     pub fn start_in(environment: &[(&str, &str)]) -> Self {
-        Self::launch(&[], rtp_range(), "", environment)
+        Self::launch(&[], "127.0.0.1:0", rtp_range(), "", environment)
     }
 
     /// Starts it behind another command (`taskset -c 0`), with this many RTP ports and more keys of its
