@@ -3,6 +3,7 @@
 //! Protocol decisions live in the cores; this crate turns their outputs into the world and the world into
 //! their inputs.
 
+pub mod actor;
 pub mod api;
 pub mod checks;
 pub mod cli;
@@ -24,3 +25,4 @@ pub mod signalling;
 pub mod store;
 pub mod telemetry;
 pub mod tools;
+pub mod upkeep;

@@ -186,9 +186,11 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// A new API key: `td-` and 256 bits of randomness.
-pub fn new_api_key() -> Secret {
-    Secret(format!("td-{}", URL_SAFE_NO_PAD.encode_to_string(random::<KEY_BYTES>())))
+/// A new API key: `bn-`, or `sa-` for an account under another, and 256 bits of randomness. The prefixes are those
+/// that clients of Bolna's API know.
+pub fn new_api_key(is_of_sub_account: bool) -> Secret {
+    let prefix = if is_of_sub_account { "sa" } else { "bn" };
+    Secret(format!("{prefix}-{}", URL_SAFE_NO_PAD.encode_to_string(random::<KEY_BYTES>())))
 }
 
 /// SHA-256 of an API key as hex digits. A key carries 256 bits of randomness, so no slow hash is needed.
@@ -288,10 +290,11 @@ mod tests {
 
     #[test]
     fn nothing_here_prints_its_secret() {
-        let key = new_api_key();
-        assert!(key.reveal().starts_with("td-") && key.reveal().len() == 46);
+        let key = new_api_key(false);
+        assert!(new_api_key(true).reveal().starts_with("sa-"));
+        assert!(key.reveal().starts_with("bn-") && key.reveal().len() == 46);
         assert_eq!(format!("{key:?} {:?}", sealer('a')), "Secret Sealer");
-        assert_ne!(new_api_key(), new_api_key());
+        assert_ne!(new_api_key(false), new_api_key(false));
         assert_eq!(hash_api_key("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

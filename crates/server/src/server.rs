@@ -34,6 +34,7 @@ use crate::{
     signalling::{self, NETWORK_QUEUE, Parts, SignallingHandle},
     store::{Place, Store, StoreError},
     telemetry::{Metrics, MetricsError, Sources},
+    upkeep,
 };
 
 /// Commands of the API that may wait for signalling.
@@ -211,6 +212,7 @@ impl Server {
         let routing = RoutingPublisher::start(store.clone(), tables_in);
         routing.refresh().await?;
         receivers.extend(tcp.accept(&shared));
+        receivers.push(upkeep::start(store.clone(), &config.limits));
 
         let readiness = Readiness::default();
         let api = http

@@ -308,5 +308,8 @@ fn command_of(command: CallCommand) -> Command {
     match command {
         CallCommand::HangUp(call) => Command::HangUp { call, as_what: HangUpCommand::Stop },
         CallCommand::Complete(call) => Command::HangUp { call, as_what: HangUpCommand::Complete },
+        CallCommand::SendDtmf { call, digits, duration_ms } => {
+            Command::SendDtmf { call, digits, duration_ms }
+        }
     }
 }

@@ -41,25 +41,24 @@ impl FromRequest<App> for Body {
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let limits = &app.config().limits;
         check_type(request.headers())?;
-        let most = limits.api_body_bytes;
-        let read = tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), most)).await;
-        let bytes = match read {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(error)) if is_too_long(&error) => {
-                return Err(ApiError::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    format!("The body is larger than {most} bytes"),
-                ));
-            }
-            Ok(Err(_)) => return Err(ApiError::new(StatusCode::BAD_REQUEST, "The body broke off")),
-            Err(_) => {
-                return Err(ApiError::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "The body did not come within 30 seconds",
-                ));
-            }
-        };
+        let bytes = read_bytes(request.into_body(), limits.api_body_bytes).await?;
         parse_object(&bytes, limits.api_json_depth).map(Self)
+    }
+}
+
+/// A body as it came, within size and time.
+///
+/// # Errors
+/// 413, 408, or 400 when it broke off.
+pub(super) async fn read_bytes(body: axum::body::Body, most: usize) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(BODY_TIME, to_bytes(body, most)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_long(&error) => {
+            let text = format!("The body is larger than {most} bytes");
+            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text))
+        }
+        Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "The body broke off")),
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not come within 30 seconds")),
     }
 }
 

@@ -73,6 +73,17 @@ impl From<StoreError> for ApiError {
                 metrics::counter!("tandem_store_busy_total").increment(1);
                 Self::unavailable("The store is busy; nothing was changed, try again")
             }
+            StoreError::AccountTaken => Self::new(
+                StatusCode::CONFLICT,
+                "An account with this id already exists",
+            )
+            .at("id", "it is taken, or was until its account was deleted; choose another, or leave it out"),
+            StoreError::AccountInUse { accounts } => {
+                Self::new(StatusCode::CONFLICT, "The account has accounts under it")
+                    .at("account_id", format!("{accounts} accounts stand under it; delete them first"))
+            }
+            StoreError::TooManyKeys => Self::new(StatusCode::CONFLICT, "The account has too many keys")
+                .at("account", "an account may have 1000 keys; revoke those that are not used any more"),
             StoreError::OtherRevision { current } => {
                 let reason = format!(
                     "it has revision \"{current}\" by now; read it again, and send the ETag of that answer"
@@ -103,11 +114,18 @@ fn number_taken(number: &str, same_trunk: bool) -> ApiError {
     ApiError::new(StatusCode::CONFLICT, NUMBER_TAKEN).at("phone_number", reason)
 }
 
+/// Marks an error whose change stands all the same: it must not be made again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChangeStands;
+
+/// How every text begins that says so.
+const CHANGE_STANDS: &str = "The change is stored, but ";
+
 impl From<PublishError> for ApiError {
     fn from(error: PublishError) -> Self {
         Self::unavailable(match error {
-            PublishError::Store(_) => "The change is stored, but calls are not routed by it yet",
-            PublishError::Stopped => "The change is stored, but this node is stopping",
+            PublishError::Store(_) => format!("{CHANGE_STANDS}calls are not routed by it yet"),
+            PublishError::Stopped => format!("{CHANGE_STANDS}this node is stopping"),
         })
     }
 }
@@ -193,6 +211,7 @@ pub(super) enum BadBody {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let stands = self.message.starts_with(CHANGE_STANDS);
         let body = ErrorBody {
             error: self.status.as_u16(),
             message: self.message.clone(),
@@ -204,6 +223,9 @@ impl IntoResponse for ApiError {
                 .collect(),
         };
         let mut response = (self.status, Json(body)).into_response();
+        if stands {
+            response.extensions_mut().insert(ChangeStands);
+        }
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
         }

@@ -5,6 +5,7 @@
 //! carried through even when the client goes away, and routing has it before the answer is sent. Nothing here
 //! decides about calls, and no secret is ever part of an answer.
 
+mod allowance;
 mod auth;
 mod body;
 mod bolna;
@@ -12,30 +13,38 @@ mod docs;
 mod error;
 mod exotel;
 mod fields;
+mod idempotency;
+mod key_rules;
 mod native;
 mod open;
 mod openapi;
 mod preconditions;
 mod query;
+mod request;
+mod times;
 mod twilio;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tandem_call::CallId;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use auth::{Caller, DEFAULT_ACCOUNT, SCOPES};
 pub use error::{ApiError, ApiResult};
 pub use fields::Problem;
+pub use key_rules::{account_id, allowed_range, expiry, scope};
 
 use crate::config::Config;
 use crate::journal::Journal;
@@ -52,13 +61,22 @@ pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
 /// account.
 pub const EASILY_GUESSED_KEY: usize = 16;
 
-/// What the API asks of calls that are up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the API asks of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallCommand {
     /// Break the call off: it ends as `stopped`.
     HangUp(CallId),
     /// End the call in good order, as its agent may: it ends as `completed`.
     Complete(CallId),
+    /// Send digits to the caller.
+    SendDtmf {
+        /// The call.
+        call: CallId,
+        /// The digits.
+        digits: String,
+        /// Length of each, in milliseconds.
+        duration_ms: u16,
+    },
 }
 
 /// Whether the node takes calls. Cheap to clone.
@@ -94,7 +112,25 @@ impl Readiness {
 
 /// What the API stands on. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<Inner>);
+
+/// What an [`App`] holds: its parts, and what it remembers of its clients.
+struct Inner {
+    parts: Parts,
+    allowances: allowance::Allowances,
+    known_keys: Mutex<HashSet<String>>,
+}
+
+impl Deref for Inner {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+/// Hashes of keys that were good lately, held at once.
+const KNOWN_KEYS: usize = 10_000;
 
 /// What an [`App`] is made of.
 pub struct Parts {
@@ -121,7 +157,30 @@ pub struct Parts {
 impl App {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Inner {
+            parts,
+            allowances: allowance::Allowances::default(),
+            known_keys: Mutex::default(),
+        }))
+    }
+
+    fn allowances(&self) -> &allowance::Allowances {
+        &self.0.allowances
+    }
+
+    /// Whether a key of this hash was good lately. It opens nothing: that is asked of the store each time.
+    fn is_known_key(&self, hash: &str) -> bool {
+        self.0.known_keys.lock().unwrap_or_else(PoisonError::into_inner).contains(hash)
+    }
+
+    fn remember_key(&self, hash: &str) {
+        let mut known = self.0.known_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_KEYS {
+            known.clear();
+        }
+        if !known.contains(hash) {
+            known.insert(hash.to_owned());
+        }
     }
 
     /// Hash of the environment's key, for [`Parts::environment_key`].
@@ -161,11 +220,12 @@ impl App {
         F: Future<Output = ApiResult<T>> + Send,
     {
         let (store, routing) = (self.0.store.clone(), self.0.routing.clone());
-        let task = tokio::spawn(async move {
+        let work = async move {
             let changed = change(store).await?;
             routing.refresh().await?;
             Ok(changed)
-        });
+        };
+        let task = tokio::spawn(request::within(request::findings(), work.in_current_span()));
         let outcome = task.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a change ended in a panic");
             Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The change could not be carried out"))
@@ -194,6 +254,8 @@ pub fn router(app: App) -> Router {
         .merge(openapi::routes(&description))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
+        .layer(middleware::from_fn_with_state(app.clone(), request::accompany))
         .layer(middleware::from_fn_with_state(app.clone(), measure))
         .with_state(app)
 }
@@ -220,6 +282,14 @@ pub async fn serve(
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.
 pub fn read_any_body(bytes: &[u8]) {
     bolna::read_any_body(bytes);
+}
+
+/// An error in the words of the family that the path belongs to: for what is refused before its endpoint.
+fn refusal_of_family(_method: &Method, path: &str, error: ApiError) -> Response {
+    if path.starts_with("/2010-04-01/") {
+        return twilio::refuse(error);
+    }
+    error.into_response()
 }
 
 async fn unknown_path(method: Method, uri: Uri) -> ApiError {

@@ -33,6 +33,7 @@ impl From<ApiError> for TwilioError {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => 20_003,
             StatusCode::NOT_FOUND => 20_404,
             StatusCode::BAD_REQUEST => 20_001,
+            StatusCode::TOO_MANY_REQUESTS => 20_429,
             StatusCode::SERVICE_UNAVAILABLE => 20_503,
             _ => 20_500,
         };
@@ -46,8 +47,17 @@ impl IntoResponse for TwilioError {
         // Twilio's clients know a refused key by 401.
         let status = if code == 20_003 { StatusCode::UNAUTHORIZED } else { error.status };
         let body = json!({"code": code, "message": error.message, "status": status.as_u16()});
-        (status, Json(body)).into_response()
+        let mut response = (status, Json(body)).into_response();
+        if let Some((name, value)) = error.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
     }
+}
+
+/// A refusal in the family's words.
+pub(super) fn refuse(error: ApiError) -> Response {
+    TwilioError::from(error).into_response()
 }
 
 /// The family's endpoint.

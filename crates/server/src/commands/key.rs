@@ -1,14 +1,18 @@
-//! `tandem key create|list|revoke`: API keys, straight in the store. A running server knows of it at once.
+//! `tandem key create|list|revoke`: API keys, straight in the store, by the same rules as `/v1/keys`. A running
+//! server knows of it at once, and the audit log names the command line.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 
-use crate::api::SCOPES;
+use ipnet::IpNet;
+
+use crate::actor::{self, Actor};
+use crate::api::{account_id, allowed_range, expiry, scope};
 use crate::config::Config;
 use crate::secrets::Sealer;
-use crate::store::{ApiKey, Place, Store, StoreError};
+use crate::store::{ApiKey, NewKey, Place, Store, StoreError, now_ms};
 
 /// Arguments of `tandem key`.
 #[derive(Debug, clap::Args)]
@@ -27,11 +31,20 @@ pub enum Action {
     /// Create a key and print it once.
     Create {
         /// Account the key belongs to; created when it does not exist.
-        #[arg(long, default_value = "default")]
+        #[arg(long, default_value = "default", value_parser = account_id)]
         account: String,
         /// Scope granted, such as `trunks:read`; may be repeated. Without it: everything.
-        #[arg(long)]
+        #[arg(long, value_parser = scope)]
         scope: Vec<String>,
+        /// What you call the key.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// Address or range it may be used from, such as `192.0.2.0/24`; may be repeated. Without it: anywhere.
+        #[arg(long, value_parser = allowed_range)]
+        address: Vec<IpNet>,
+        /// Until when it is good, such as `2027-01-31T00:00:00Z`. Without it: until it is revoked.
+        #[arg(long, value_parser = expiry)]
+        expires: Option<i64>,
     },
     /// List keys by prefix; the keys themselves cannot be shown again.
     List {
@@ -57,7 +70,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let sealer =
         Sealer::find(secret_key.as_deref(), config.security.secret_key_file.as_deref(), place.file())?;
     let store = Store::open(&config.store.url, sealer).await?;
-    let outcome = act(&store, arguments.action).await;
+    let actor = Some(std::sync::Arc::new(Actor::command_line("tandem key")));
+    let outcome = actor::on_behalf(actor, act(&store, arguments.action)).await;
     store.close().await;
     print!("{}", outcome?);
     Ok(ExitCode::SUCCESS)
@@ -65,17 +79,16 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn act(store: &Store, action: Action) -> anyhow::Result<String> {
     match action {
-        Action::Create { account, scope } => {
-            if account.is_empty() || account.len() > 64 || account.chars().any(|c| c.is_control() || c == '/')
-            {
-                bail!(
-                    "{account:?} is no account name; give 1 to 64 characters without / and control characters"
-                );
-            }
-            if let Some(unknown) = scope.iter().find(|scope| !SCOPES.contains(&scope.as_str())) {
-                bail!("there is no scope {unknown:?}; there are {}", SCOPES.join(", "));
-            }
-            let (row, key) = store.create_key(&account, &scope).await?;
+        Action::Create { account, scope, name, address, expires } => {
+            store.ensure_account(&account).await?;
+            let new = NewKey {
+                account: account.clone(),
+                name,
+                scopes: scope,
+                allowed_addresses: address,
+                expires_at: expires,
+            };
+            let (row, key) = store.add_key(new).await?;
             Ok(format!(
                 "{}\n\nKey {} of account {account}. It is shown this once: only its hash is kept.\n",
                 key.reveal(),
@@ -83,7 +96,7 @@ async fn act(store: &Store, action: Action) -> anyhow::Result<String> {
             ))
         }
         Action::List { account } => Ok(table(&store.keys(account.as_deref()).await?)),
-        Action::Revoke { key } => match store.revoke_key(&key).await {
+        Action::Revoke { key } => match store.revoke_key(None, &key).await {
             Ok(row) => Ok(format!("Revoked {} ({}) of account {}.\n", row.prefix, row.id, row.account)),
             Err(StoreError::NotFound) => {
                 bail!("no valid key has the prefix or id {key:?}; `tandem key list` shows them")
@@ -96,7 +109,11 @@ async fn act(store: &Store, action: Action) -> anyhow::Result<String> {
 fn table(keys: &[ApiKey]) -> String {
     let mut text = format!("{:<26}  {:<11}  {:<16}  {:<7}  SCOPES\n", "ID", "PREFIX", "ACCOUNT", "STATE");
     for key in keys {
-        let state = if key.revoked_at.is_some() { "revoked" } else { "valid" };
+        let state = match (key.revoked_at, key.has_expired(now_ms())) {
+            (Some(_), _) => "revoked",
+            (None, true) => "expired",
+            (None, false) => "valid",
+        };
         let scopes = if key.scopes.is_empty() { "everything".to_owned() } else { key.scopes.join(" ") };
         text += &format!("{:<26}  {:<11}  {:<16}  {state:<7}  {scopes}\n", key.id, key.prefix, key.account);
     }
@@ -120,10 +137,13 @@ mod tests {
         let create = |scope: &[&str]| Action::Create {
             account: "acme".to_owned(),
             scope: scope.iter().map(|scope| (*scope).to_owned()).collect(),
+            name: String::new(),
+            address: Vec::new(),
+            expires: None,
         };
         let printed = act(&store, create(&["trunks:read"])).await.unwrap();
         let key = printed.lines().next().unwrap().to_owned();
-        assert!(key.starts_with("td-"));
+        assert!(key.starts_with("bn-"));
         let listed = act(&store, Action::List { account: None }).await.unwrap();
         assert!(listed.contains(&key[..11]) && !listed.contains(&key), "{listed}");
         assert!(listed.contains("trunks:read") && listed.contains("valid"), "{listed}");
@@ -132,7 +152,22 @@ mod tests {
         assert!(listed.contains("revoked"), "{listed}");
         let again = act(&store, Action::Revoke { key: key[..11].to_owned() }).await.unwrap_err();
         assert!(again.to_string().contains("tandem key list"), "{again}");
-        let unknown = act(&store, create(&["trunk:read"])).await.unwrap_err();
-        assert!(unknown.to_string().contains("trunks:read"), "{unknown}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_argument_is_said_before_anything_is_made() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            key: Arguments,
+        }
+        let refused = |arguments: &[&str]| {
+            let line = ["tandem", "create"].iter().chain(arguments).copied();
+            <Line as clap::Parser>::try_parse_from(line).unwrap_err().to_string()
+        };
+        assert!(refused(&["--scope", "trunk:read"]).contains("trunks:read"));
+        assert!(refused(&["--account", "a/b"]).contains("letters"));
+        assert!(refused(&["--address", "192.0.2.5/24"]).contains("192.0.2.0/24"));
+        assert!(refused(&["--expires", "tomorrow"]).contains("2026-01-31T13:00:00Z"));
     }
 }

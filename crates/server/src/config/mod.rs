@@ -12,6 +12,7 @@ mod values;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Problem};
@@ -109,6 +110,8 @@ pub struct Api {
     pub auth_failure_status: u16,
     /// Status of a number that another active trunk holds: 409 or 422, both documented by Bolna.
     pub duplicate_number_status: u16,
+    /// Ranges of the proxies before the listener, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// `[store]`
@@ -198,6 +201,18 @@ pub struct Limits {
     pub api_json_depth: usize,
     /// Verdicts kept per account.
     pub verdicts: u32,
+    /// Requests of one account in a minute, those counted elsewhere left out.
+    pub api_requests_per_minute: u32,
+    /// Of these requests of one account in a minute: `POST /call`, one agent, one agent's executions.
+    pub api_narrow_per_minute: u32,
+    /// Requests of one account to Exotel's family in a minute.
+    pub api_exotel_per_minute: u32,
+    /// Requests without a valid key from one address in a minute.
+    pub api_failures_per_minute: u32,
+    /// Days that the audit log goes back.
+    pub audit_days: u32,
+    /// Entries of the audit log kept per account.
+    pub audit_entries: u32,
 }
 
 /// `[telemetry]`
@@ -268,6 +283,7 @@ impl Default for Api {
             public_url: None,
             auth_failure_status: 403,
             duplicate_number_status: 409,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -310,6 +326,12 @@ impl Default for Limits {
             api_body_bytes: 1_048_576,
             api_json_depth: 32,
             verdicts: 1_000,
+            api_requests_per_minute: 1_000,
+            api_narrow_per_minute: 500,
+            api_exotel_per_minute: 200,
+            api_failures_per_minute: 60,
+            audit_days: 365,
+            audit_entries: 100_000,
         }
     }
 }

@@ -113,7 +113,7 @@ fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn limits(limits: &Limits) -> [(&'static str, u64); 17] {
+fn limits(limits: &Limits) -> [(&'static str, u64); 23] {
     [
         ("limits.calls", limits.calls.into()),
         ("limits.stranger_requests_per_second", limits.stranger_requests_per_second.into()),
@@ -132,5 +132,11 @@ fn limits(limits: &Limits) -> [(&'static str, u64); 17] {
         ("limits.api_body_bytes", limits.api_body_bytes as u64),
         ("limits.api_json_depth", limits.api_json_depth as u64),
         ("limits.verdicts", limits.verdicts.into()),
+        ("limits.api_requests_per_minute", limits.api_requests_per_minute.into()),
+        ("limits.api_narrow_per_minute", limits.api_narrow_per_minute.into()),
+        ("limits.api_exotel_per_minute", limits.api_exotel_per_minute.into()),
+        ("limits.api_failures_per_minute", limits.api_failures_per_minute.into()),
+        ("limits.audit_days", limits.audit_days.into()),
+        ("limits.audit_entries", limits.audit_entries.into()),
     ]
 }

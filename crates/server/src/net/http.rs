@@ -48,6 +48,10 @@ const UNPROVEN_SHARE: usize = 4;
 /// How long accepting pauses when the system is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Where a connection comes from: an extension of each of its requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
 /// The bounds on clients.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
@@ -93,7 +97,8 @@ pub async fn serve(
             }
         };
         if let Some(place) = shared.admit(remote) {
-            tokio::spawn(converse(place, stream, router.clone(), graceful.watcher()));
+            let peer = Peer(remote.ip());
+            tokio::spawn(converse(place, peer, stream, router.clone(), graceful.watcher()));
         }
     }
     drop(listener);
@@ -161,14 +166,14 @@ impl Drop for Probation {
     }
 }
 
-async fn converse(place: Place, stream: TcpStream, router: Router, watcher: Watcher) {
+async fn converse(place: Place, peer: Peer, stream: TcpStream, router: Router, watcher: Watcher) {
     // Answers are small and someone waits for each.
     let _ = stream.set_nodelay(true);
     let limits = place.limits;
     let place = Arc::new(place);
     let progress = Arc::new(Progress { since: Instant::now(), millis: AtomicU64::new(0) });
     let watched = Watched { stream, progress: Arc::clone(&progress) };
-    let answering = service_fn(move |request| answer(Arc::clone(&place), router.clone(), request));
+    let answering = service_fn(move |request| answer(Arc::clone(&place), peer, router.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
@@ -194,9 +199,11 @@ async fn converse(place: Place, stream: TcpStream, router: Router, watcher: Watc
 
 async fn answer(
     place: Arc<Place>,
+    peer: Peer,
     mut router: Router,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    request.extensions_mut().insert(peer);
     place.prove();
     let limit = place.limits.request;
     if let Ok(answered) = timeout(limit, Service::call(&mut router, request.map(Body::new))).await {

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use sqlx::{Any, AnyPool, Transaction};
 
+use super::audit::Deed;
 use super::{Engine, Result, Store, StoreError, now_ms};
+use crate::secrets::Sealer;
 
 /// Identifiers in one row of the list.
 const TOUCHED_IN_A_ROW: usize = 1_000;
@@ -87,7 +89,10 @@ impl Touched {
 
 /// A change under way. Dropped without [`Change::commit`], it never was.
 pub(crate) struct Change {
-    transaction: Transaction<'static, Any>,
+    pub(super) transaction: Transaction<'static, Any>,
+    pub(super) readers: AnyPool,
+    pub(super) sealer: Sealer,
+    pub(super) deeds: Vec<Deed>,
     touched: Touched,
     origin: std::sync::Arc<str>,
 }
@@ -127,7 +132,9 @@ impl Change {
     /// # Errors
     /// When the database fails; whether the change lasts is then unknown if the connection broke in the act.
     pub(crate) async fn commit(mut self) -> Result<()> {
-        for piece in std::mem::take(&mut self.touched).pieces() {
+        let touched = std::mem::take(&mut self.touched);
+        self.write_deeds(&touched).await?;
+        for piece in touched.pieces() {
             let touched = serde_json::to_string(&piece).expect("texts in sets are JSON");
             sqlx::query(
                 "INSERT INTO changes (seq, at, origin, touched) \
@@ -151,7 +158,14 @@ impl Store {
             Engine::Sqlite => {}
             Engine::Postgres => drop(sqlx::query(TAKE_TURNS).execute(&mut *transaction).await?),
         }
-        Ok(Change { transaction, touched: Touched::default(), origin: std::sync::Arc::clone(&self.origin) })
+        Ok(Change {
+            transaction,
+            readers: self.readers.clone(),
+            sealer: self.sealer.clone(),
+            deeds: Vec::new(),
+            touched: Touched::default(),
+            origin: std::sync::Arc::clone(&self.origin),
+        })
     }
 
     /// Begins to write what calls leave behind. Such rows depend on no others and are their node's own, so on

@@ -7,9 +7,11 @@
 
 mod accounts;
 mod agents;
+mod audit;
 pub(crate) mod change;
 mod executions;
 mod feed;
+mod idempotency;
 mod numbers;
 mod revision;
 mod trunk_parts;
@@ -25,11 +27,13 @@ use sqlx::AnyPool;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::MigrateError;
 
-pub use accounts::ApiKey;
+pub use accounts::{Account, AccountSettings, ApiKey, NewKey, Usage};
 pub use agents::{MASK, NewAgent, StoredAgent};
+pub use audit::{AuditEntry, AuditFilter};
 pub use change::Touched;
 pub use executions::StoredExecution;
 pub use feed::{ChangedRows, Changes};
+pub use idempotency::{Claim, KeptAnswer, RequestName};
 pub use numbers::{NewNumber, NumberMode, StoredNumber};
 pub use revision::Expected;
 pub use trunk_parts::{StoredCredential, StoredGateway, StoredIdentifier};
@@ -64,6 +68,18 @@ pub enum StoreError {
         /// On this trunk, not another.
         same_trunk: bool,
     },
+    /// The account's identifier is taken, or was.
+    #[error("the account exists already")]
+    AccountTaken,
+    /// Other accounts stand under the account.
+    #[error("{accounts} accounts stand under it")]
+    AccountInUse {
+        /// How many.
+        accounts: i64,
+    },
+    /// The account has as many keys as it may.
+    #[error("the account has as many keys as it may")]
+    TooManyKeys,
     /// The row has another revision than the change presupposes.
     #[error("the row has revision {current} by now")]
     OtherRevision {

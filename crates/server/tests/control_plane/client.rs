@@ -58,6 +58,9 @@ impl Server {
         let store = super::store::open(folder.path()).await;
         let mut config = Config::default();
         config.node.name = "n1".to_owned();
+        // Tests ask more in a minute than clients may; those about limits set their own.
+        config.limits.api_requests_per_minute = 1_000_000;
+        config.limits.api_narrow_per_minute = 1_000_000;
         configure(&mut config);
         store.start_node("n1").await.unwrap();
         let journal = Journal::start(store.clone(), "n1".to_owned(), config.limits.verdicts);

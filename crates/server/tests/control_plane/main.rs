@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it is wrong")]
 
+mod audit;
 mod checks;
 mod client;
 mod description;
 mod fuzz_replay;
+mod idempotency;
+mod keys;
 mod kill;
 mod preconditions;
 mod quiet;
+mod rate_limits;
 mod rest;
 mod rest_bad_input;
 mod rest_calls;

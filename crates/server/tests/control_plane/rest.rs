@@ -411,7 +411,7 @@ async fn without_a_valid_key_every_endpoint_answers_403_and_asks_for_one() {
         ("GET", "/v1/verdicts"),
     ];
     for (method, path) in endpoints {
-        for key in ["", "td-unknown", &"x".repeat(5_000)] {
+        for key in ["", "bn-unknown", &"x".repeat(5_000)] {
             let answer = server.send(server.request(method, path, key), Some(json!({}))).await;
             answer.refuses(403, "Unrecognized access token");
             assert_eq!(answer.headers["www-authenticate"], "Bearer", "{method} {path}");
@@ -451,7 +451,7 @@ async fn the_environments_key_opens_the_account_default() {
 async fn a_revoked_key_is_refused_at_once() {
     let server = Server::start().await;
     assert_eq!(server.get("/v1/calls").await.status, 200);
-    server.store.revoke_key(&server.key[..11]).await.unwrap();
+    server.store.revoke_key(None, &server.key[..11]).await.unwrap();
     server.get("/v1/calls").await.refuses(403, "Unrecognized access token");
 }
 

@@ -355,9 +355,9 @@ async fn keys_open_their_account_until_they_are_revoked() {
     assert_eq!(store.keys(Some("acme")).await.unwrap(), std::slice::from_ref(&row));
     assert_eq!(store.keys(Some("other")).await.unwrap(), []);
     assert_eq!(store.keys(None).await.unwrap().len(), 1);
-    store.revoke_key(&row.prefix).await.unwrap();
+    store.revoke_key(None, &row.prefix).await.unwrap();
     assert_eq!(store.key_by_hash(&hash).await.unwrap(), None);
-    assert!(matches!(store.revoke_key(&row.id).await, Err(StoreError::NotFound)));
+    assert!(matches!(store.revoke_key(None, &row.id).await, Err(StoreError::NotFound)));
 }
 
 #[tokio::test]
@@ -377,7 +377,12 @@ async fn of_each_accounts_verdicts_the_newest_are_kept() {
     let filter = |limit| VerdictFilter { limit, ..VerdictFilter::default() };
     let kept = store.verdicts("acme", &filter(100)).await.unwrap();
     assert_eq!(kept, [19, 18, 17, 16, 15].map(|at| json!({"at": at})));
-    let page = VerdictFilter { before: Some(18), limit: 2, code: Some("number_unknown".to_owned()) };
+    let page = VerdictFilter {
+        before: Some(18),
+        limit: 2,
+        code: Some("number_unknown".to_owned()),
+        ..VerdictFilter::default()
+    };
     assert_eq!(store.verdicts("acme", &page).await.unwrap(), [17, 15].map(|at| json!({"at": at})));
     assert_eq!(store.verdicts("other", &filter(100)).await.unwrap().len(), 1);
 }

@@ -10,6 +10,7 @@ mod executions;
 mod inbound;
 mod numbers;
 mod shapes;
+mod sub_accounts;
 mod trunk_body;
 mod trunks;
 
@@ -24,6 +25,7 @@ use super::{App, body};
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(inbound::routes())
+        .merge(sub_accounts::routes())
         .route("/sip-trunks/trunks", post(trunks::create).get(trunks::list))
         .route(
             "/sip-trunks/trunks/{trunk_id}",

@@ -1,19 +1,71 @@
 //! `/v1`: Tandem's own API.
 
+#![expect(unused_qualifications, reason = "written by the derive of parameters")]
+
+mod accounts;
+mod audit;
 mod calls;
+mod keys;
 mod verdicts;
 
-use axum::routing::{get, post};
+use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::App;
+use super::error::ApiResult;
+use super::fields::{Faults, Fields, describe};
+use super::query::{integer, parameter};
+
+pub(super) use accounts::{NewAccountBody, SpanQuery, account_of, reach, read_settings, remove, usage_of};
 
 /// Every endpoint of the family.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .route("/v1/calls", get(calls::calls))
-        .route("/v1/calls/{call_id}", get(calls::call))
-        .route("/v1/calls/{call_id}/hangup", post(calls::hang_up))
-        .route("/v1/calls/{call_id}/ladder", get(calls::ladder))
-        .route("/v1/verdicts", get(verdicts::list))
+        .merge(accounts::routes())
+        .merge(audit::routes())
+        .merge(calls::routes())
+        .merge(keys::routes())
+        .merge(verdicts::routes())
+}
+
+/// How many rows a page has, and behind which row it begins.
+struct Page {
+    limit: u32,
+    cursor: String,
+}
+
+/// `limit` and `cursor` of the query.
+fn page(query: Option<&str>) -> ApiResult<Page> {
+    let limit = integer(query, "limit", 1..=500)?.unwrap_or(50);
+    let cursor = parameter(query, "cursor").unwrap_or_default();
+    Ok(Page { limit: u32::try_from(limit).unwrap_or(50), cursor })
+}
+
+/// A list of texts, each read by `read`; `None` when absent, null or no list. What `read` refuses is a fault.
+fn texts<T>(
+    fields: &Fields<'_>,
+    name: &str,
+    most: usize,
+    faults: &mut Faults,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Option<Vec<T>> {
+    let value = fields.value(name)?;
+    let Value::Array(items) = value else {
+        faults.push(fields.location(name), format!("{} was given; give a list of texts", describe(value)));
+        return None;
+    };
+    if items.len() > most {
+        faults.push(fields.location(name), format!("{} items were given; {most} are the most", items.len()));
+        return None;
+    }
+    let mut read_items = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        let location = format!("{}[{at}]", fields.location(name));
+        match item.as_str().map(&read) {
+            Some(Ok(read)) => read_items.push(read),
+            Some(Err(why)) => faults.push(location, why),
+            None => faults.push(location, format!("{} was given; give text in quotes", describe(item))),
+        }
+    }
+    Some(read_items)
 }

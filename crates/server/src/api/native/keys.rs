@@ -1,0 +1,241 @@
+//! `/v1/keys`: the account's API keys. A key is shown once, when it is made; afterwards only its first characters.
+//!
+//! Nobody makes a key that may do more than the key they hold, nor one for an account that is not theirs.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{page, reach, texts};
+use crate::api::App;
+use crate::api::auth::Caller;
+use crate::api::body::{Body, Path};
+use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
+use crate::api::fields::{Faults, Fields, Text};
+use crate::api::key_rules::{MOST_RANGES, allowed_range, expiry, scope};
+use crate::api::query::{parameter, switch};
+use crate::api::times::zulu;
+use crate::store::{ApiKey, NewKey, StoreError, now_ms};
+
+/// Every endpoint of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show, revoke))
+}
+
+/// A key to be made.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+struct NewKeyBody {
+    /// What you call it.
+    #[schema(max_length = 100, required = false)]
+    name: Option<String>,
+    /// What it may do; without it, or with an empty list: everything that your own key may. `…:write` includes
+    /// `…:read`.
+    #[schema(max_items = 32, required = false)]
+    scopes: Option<Vec<String>>,
+    /// Addresses and ranges it may be used from, such as `192.0.2.0/24`; without it: anywhere.
+    #[schema(max_items = 64, required = false)]
+    allowed_addresses: Option<Vec<String>>,
+    /// Until when it is good.
+    #[schema(format = DateTime, required = false)]
+    expires_at: Option<String>,
+    /// The account it opens: your own, one under it, or, for the operator, any. Without it your own.
+    #[schema(max_length = 64, required = false)]
+    account: Option<String>,
+}
+
+/// A key, without what is secret.
+#[derive(Serialize, ToSchema)]
+struct Key {
+    /// Its identifier.
+    id: String,
+    /// The account it opens.
+    account: String,
+    /// Its first characters.
+    prefix: String,
+    /// What its owner calls it.
+    name: String,
+    /// What it may do; empty means everything.
+    scopes: Vec<String>,
+    /// Where it may be used from; empty means anywhere.
+    allowed_addresses: Vec<String>,
+    /// `valid`, `expired` or `revoked`.
+    state: &'static str,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Until when it is good.
+    #[schema(format = DateTime, required)]
+    expires_at: Option<String>,
+    /// When it was revoked.
+    #[schema(format = DateTime, required)]
+    revoked_at: Option<String>,
+}
+
+/// A key that was just made.
+#[derive(Serialize, ToSchema)]
+struct CreatedKey {
+    /// The key itself: shown this once.
+    key: String,
+    /// The rest of it.
+    #[serde(flatten)]
+    rest: Key,
+}
+
+/// A page of keys.
+#[derive(Serialize, ToSchema)]
+struct Keys {
+    /// Oldest first.
+    data: Vec<Key>,
+    /// The next page's `cursor`; null at the end.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// Which keys to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the derive alone")]
+struct KeyQuery {
+    /// Keys of this account: your own, one under it, or, for the operator, any.
+    #[param(max_length = 64)]
+    account: Option<String>,
+    /// Revoked ones too.
+    include_revoked: Option<bool>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<i64>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+fn key_of(key: ApiKey) -> Key {
+    let state = match (key.revoked_at, key.has_expired(now_ms())) {
+        (Some(_), _) => "revoked",
+        (None, true) => "expired",
+        (None, false) => "valid",
+    };
+    Key {
+        id: key.id,
+        account: key.account,
+        prefix: key.prefix,
+        name: key.name,
+        scopes: key.scopes,
+        allowed_addresses: key.allowed_addresses.iter().map(ToString::to_string).collect(),
+        state,
+        created_at: zulu(key.created_at),
+        expires_at: key.expires_at.map(zulu),
+        revoked_at: key.revoked_at.map(zulu),
+    }
+}
+
+/// Makes a key. It is shown this once.
+#[utoipa::path(post, path = "/v1/keys", tag = "keys", request_body = NewKeyBody,
+    responses((status = 201, body = CreatedKey), Refusals, Missing, BadBody))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Body(object): Body,
+) -> ApiResult<(StatusCode, Json<CreatedKey>)> {
+    caller.may("keys:write")?;
+    let fields = Fields::new(&object, "");
+    let mut faults = Faults::default();
+    let name = fields.text("name", Text::Line(100), &mut faults).unwrap_or_default().trim().to_owned();
+    let scopes = texts(&fields, "scopes", 32, &mut faults, scope).unwrap_or_default();
+    let ranges = texts(&fields, "allowed_addresses", MOST_RANGES, &mut faults, allowed_range);
+    let expires_at =
+        fields.text("expires_at", Text::Line(40), &mut faults).and_then(|text| match expiry(text) {
+            Ok(time) => Some(time),
+            Err(why) => {
+                faults.push("expires_at", why);
+                None
+            }
+        });
+    let account = fields.text("account", Text::Line(64), &mut faults).map(str::to_owned);
+    faults.finish()?;
+    let scopes = granted(&caller, scopes)?;
+    let account = match account {
+        Some(account) => reach(&app, &caller, &account, "account").await?.id,
+        None => caller.account.clone(),
+    };
+    let new = NewKey { account, name, scopes, allowed_addresses: ranges.unwrap_or_default(), expires_at };
+    let (key, secret) = app.store().add_key(new).await?;
+    let created = CreatedKey { key: secret.reveal().to_owned(), rest: key_of(key) };
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// What a new key may do: never more than the key that makes it.
+fn granted(caller: &Caller, wanted: Vec<String>) -> ApiResult<Vec<String>> {
+    if wanted.is_empty() {
+        return Ok(caller.scopes.clone());
+    }
+    let mut scopes: Vec<String> = Vec::new();
+    for (at, scope) in wanted.into_iter().enumerate() {
+        if !caller.has(&scope) {
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "A key cannot grant what it may not do itself")
+                .at(
+                    format!("scopes[{at}]"),
+                    format!("your key's scopes are {}; leave {scope} out", caller.scopes.join(", ")),
+                ));
+        }
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    Ok(scopes)
+}
+
+/// The account's keys, by their first characters.
+#[utoipa::path(get, path = "/v1/keys", tag = "keys", params(KeyQuery),
+    responses((status = 200, body = Keys), Refusals, Missing))]
+async fn list(State(app): State<App>, caller: Caller, RawQuery(query): RawQuery) -> ApiResult<Json<Keys>> {
+    caller.may("keys:read")?;
+    let query = query.as_deref();
+    let page = page(query)?;
+    let with_revoked = switch(query, "include_revoked")?.unwrap_or(false);
+    let account = match parameter(query, "account").filter(|account| !account.is_empty()) {
+        Some(account) => reach(&app, &caller, &account, "account").await?.id,
+        None => caller.account,
+    };
+    // An account has a thousand valid keys at most.
+    let keys = app.store().keys(Some(&account)).await?;
+    let mut data: Vec<Key> = keys
+        .into_iter()
+        .filter(|key| (with_revoked || key.revoked_at.is_none()) && key.id > page.cursor)
+        .take(page.limit as usize + 1)
+        .map(key_of)
+        .collect();
+    let has_more = data.len() > page.limit as usize;
+    data.truncate(page.limit as usize);
+    let next_cursor = data.last().filter(|_| has_more).map(|key| key.id.clone());
+    Ok(Json(Keys { data, next_cursor }))
+}
+
+/// One key, by its identifier.
+#[utoipa::path(get, path = "/v1/keys/{key_id}", tag = "keys", params(("key_id" = String, Path)),
+    responses((status = 200, body = Key), Refusals, Missing))]
+async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> ApiResult<Json<Key>> {
+    caller.may("keys:read")?;
+    Ok(Json(key_of(app.store().key(&caller.account, &id).await.map_err(no_key)?)))
+}
+
+/// Revokes a key, at once and for good.
+#[utoipa::path(delete, path = "/v1/keys/{key_id}", tag = "keys",
+    params(("key_id" = String, Path, description = "Identifier or prefix")),
+    responses((status = 200, body = Key), Refusals, Missing))]
+async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> ApiResult<Json<Key>> {
+    caller.may("keys:write")?;
+    Ok(Json(key_of(app.store().revoke_key(Some(&caller.account), &id).await.map_err(no_key)?)))
+}
+
+fn no_key(error: StoreError) -> ApiError {
+    match error {
+        StoreError::NotFound => ApiError::not_found("Key not found")
+            .at("key_id", "no key of this account that is not revoked has this id; GET /v1/keys lists them"),
+        error => error.into(),
+    }
+}
