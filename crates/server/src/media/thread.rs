@@ -1,9 +1,10 @@
 //! A media thread: a plain loop over readiness and time that owns its calls.
 //!
 //! Sockets are edge-triggered; a call that uses up its budget is put on a list and goes on after the others
-//! had their turn. Time is a wheel of one-millisecond slots with absolute deadlines; the calls of a thread
-//! are spread over the twenty slots of a frame, so that no millisecond carries them all. A fault within one
-//! call ends that call alone.
+//! had their turn. Each wakeup serves what is there at once: to sleep until more has gathered was measured to
+//! cost a millisecond of delay and to save nothing (`benches/README.md`). Time is a wheel of one-millisecond
+//! slots with absolute deadlines; the calls of a thread are spread over the twenty slots of a frame, so that
+//! no millisecond carries them all. A fault within one call ends that call alone.
 
 mod lifecycle;
 
@@ -39,9 +40,6 @@ const COMMANDS: usize = 64;
 const FRAME_SLOTS: usize = 20;
 /// Events that may wait for a slow signalling task.
 const WAITING_EVENTS: usize = 16_384;
-/// Calls from which on packets are gathered for up to a millisecond: at this number a packet comes more often
-/// than that on average, and the delay buys a fraction of the wakeups. Below it each packet is served at once.
-const GATHER_FROM: usize = 20;
 /// Longest sleep while signalling is behind with our events.
 const RETRY: Duration = Duration::from_millis(2);
 /// Longest sleep without anything due.
@@ -133,7 +131,7 @@ impl MediaThread {
     pub(super) fn run(mut self) {
         let mut readiness = Events::with_capacity(EVENTS);
         while !self.is_stopped {
-            let timeout = self.sleep_until_the_tick(clock::now());
+            let timeout = self.timeout(clock::now());
             if let Err(error) = self.poll.poll(&mut readiness, Some(timeout))
                 && error.kind() != std::io::ErrorKind::Interrupted
             {
@@ -158,19 +156,6 @@ impl MediaThread {
             self.end_lingering(now);
             self.report();
         }
-    }
-
-    /// With many calls, sleeps here until the next millisecond and has the sockets polled without waiting:
-    /// a thousand wakeups a second then serve them all, instead of one for each packet. Returns how long the
-    /// poll may wait.
-    fn sleep_until_the_tick(&self, now: Instant) -> Duration {
-        let timeout = self.timeout(now);
-        if self.by_call.len() < GATHER_FROM || timeout.is_zero() {
-            return timeout;
-        }
-        let tick = self.epoch + Duration::from_millis(tick_before(self.epoch, now) + 1);
-        std::thread::sleep(tick.saturating_duration_since(now));
-        Duration::ZERO
     }
 
     /// How long nothing is due.
