@@ -5,7 +5,10 @@
 use allocation_counter::measure;
 use bytes::Bytes;
 use tandem_sip::message::ResponseRouting;
-use tandem_sip::{HeaderName, Message, Method, NameAddr, Request, RequestBuilder, ResponseBuilder, Via};
+use tandem_sip::{
+    Census, Endpoint, EndpointConfig, Event, Flow, HeaderName, Message, Method, NameAddr, Request,
+    RequestBuilder, ResponseBuilder, Transport, Via,
+};
 
 /// An INVITE as a carrier's SBC sends it, 31 header fields long.
 fn invite() -> Bytes {
@@ -96,4 +99,52 @@ fn writing_allocates_the_message_alone() {
         assert!(request.len() < 1024);
     });
     assert!(asked.count_total <= 2, "{asked:?}");
+}
+
+/// A malformed packet never costs more than its own bytes, some times over, and leaves nothing behind.
+#[test]
+fn what_is_malformed_costs_its_own_bytes_and_is_forgotten() {
+    let flow = Flow {
+        transport: Transport::Udp,
+        local: "192.0.2.9:5060".parse().unwrap(),
+        remote: "192.0.2.1:5060".parse().unwrap(),
+        connection: 0,
+    };
+    let honest = str::from_utf8(&invite()).unwrap().to_owned();
+    let malformed = [
+        "\u{1}".repeat(60_000),
+        honest.replacen("CSeq: 102 INVITE", "CSeq: 102 BYE", 1),
+        honest.replacen("Content-Length: 5", "Content-Length: 1000000000000", 1),
+        honest.replacen("Content-Length: 5", "Content-Length: -1", 1),
+        honest.replacen("Content-Length: 5", "Content-Length: 4\r\nContent-Length: 5", 1),
+        honest.replacen("X-Carrier-0", &"X: y\r\n".repeat(9_000), 1),
+        honest.replacen("X-Carrier-0: value", &format!("X: {}", "y".repeat(60_000)), 1),
+        honest.replacen("Via: ", &format!("Via: {}", "SIP/2.0/UDP h;branch=z9hG4bK, ".repeat(1_500)), 1),
+        honest.replacen("From: ", &"\"".repeat(40_000), 1),
+        honest.replacen("sip:+1555", &";a=b".repeat(10_000), 1),
+    ];
+    let now = std::time::Instant::now();
+    let mut endpoint = Endpoint::new(EndpointConfig::default(), 1);
+    for text in malformed {
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        let cost = measure(|| {
+            endpoint.handle_datagram(now, flow, bytes.clone());
+            while let Some(event) = endpoint.poll_event() {
+                if let Event::Malformed(malformed) = event {
+                    endpoint.refuse_malformed(*malformed);
+                }
+            }
+            while endpoint.poll_transmit().is_some() {}
+        });
+        let start = &text[..text.len().min(60)];
+        assert!(
+            cost.bytes_max <= 3 * bytes.len() as u64 + 8_192,
+            "{} for {}: {start}",
+            cost.bytes_max,
+            bytes.len()
+        );
+        assert!(cost.bytes_current <= 4_096, "{} are kept: {start}", cost.bytes_current);
+    }
+    assert_eq!(endpoint.counters().malformed, 10);
+    assert_eq!(endpoint.census(), Census::default());
 }
