@@ -88,10 +88,10 @@ fn an_agent_that_drops_ends_the_call() {
     assert_eq!(product.ended_calls(&provisioned.agent_id, 1).len(), 1);
 }
 
-/// One agent floods and never reads, one dribbles, one sends frames without end; a fourth call beside them is
-/// heard as if it were alone.
+/// Agents flood and never read, dribble, send frames without end or one without measure, talk rubbish, flap or
+/// stall; another call beside them is heard as if it were alone, and memory stays flat.
 #[test]
-fn agents_that_flood_stall_or_dribble_harm_no_other_call() {
+fn misbehaving_agents_harm_no_other_call() {
     let (product, _) = product_with(&Agent::echo(), "");
     let misbehaving = [
         (
@@ -126,7 +126,45 @@ fn agents_that_flood_stall_or_dribble_harm_no_other_call() {
                 while stream.write_all(&fragment).is_ok() {}
             }),
         ),
+        (
+            "+493055550104",
+            Agent::start(|stream| {
+                let mut socket = accept(stream);
+                let stream = socket.get_mut();
+                // One frame of 2^62 bytes, as far as it is let.
+                let _ = stream.write_all(&[0x82, 127, 0x40, 0, 0, 0, 0, 0, 0, 0]);
+                while stream.write_all(&[0x55; 65_536]).is_ok() {}
+            }),
+        ),
+        (
+            "+493055550105",
+            Agent::start(|stream| {
+                let mut socket = accept(stream);
+                let rubbish = ["{\"event\":", "\u{0}\u{1}", "MARK", "[[[[[[[[", "HANGUP\u{7f} now"];
+                for text in rubbish.iter().cycle().take(100_000) {
+                    if socket.send(Message::text(*text)).is_err() {
+                        return;
+                    }
+                }
+            }),
+        ),
+        (
+            "+493055550107",
+            // It takes the call and drops it in the same breath.
+            Agent::start(|stream| drop(accept(stream))),
+        ),
+        (
+            "+493055550108",
+            // It takes the call and neither reads nor speaks; the caller's audio has nowhere to go.
+            Agent::start(|stream| {
+                let socket = accept(stream);
+                let (_keep, wait) = std::sync::mpsc::channel::<()>();
+                let _ = wait.recv_timeout(Duration::from_secs(60));
+                drop(socket);
+            }),
+        ),
     ];
+    let before = product.resident_bytes();
     let mut phones = Vec::new();
     for (did, agent) in &misbehaving {
         product.provision(did, &ip_trunk(did, "127.0.0.1/32"), &agent.websocket());
@@ -141,6 +179,8 @@ fn agents_that_flood_stall_or_dribble_harm_no_other_call() {
     // A packet each 20 ms came back, give or take the round trip and a busy machine.
     assert!(heard.len() > 160 * 120, "{} of 150 packets were heard", heard.len() / 160);
     assert_eq!(product.get("/health").0, 200);
+    let grown = product.resident_bytes().saturating_sub(before);
+    assert!(grown < 96 << 20, "memory has grown by {grown} bytes");
 }
 
 /// Pings are answered though the agent is never spoken to otherwise.

@@ -3,6 +3,7 @@
 mod agent;
 mod agents;
 mod calls;
+mod connections;
 mod phone;
 mod starting;
 mod stopping;

@@ -81,11 +81,42 @@ impl Phone {
     /// Calls and acknowledges; panics unless the call is answered within ten seconds. Returns where the
     /// server takes RTP.
     pub(crate) fn call(&mut self) -> SocketAddr {
-        self.invite();
-        let answer = self.final_response(Duration::from_secs(10));
+        let text = self.invite_text();
+        let answer = self.exchange(&text, Duration::from_secs(10));
         assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
         self.acknowledge();
         media_of(&answer)
+    }
+
+    /// Sends a request and returns its final response. Over UDP it is sent again until something answers it (RFC
+    /// 3261 sections 17.1.1.2 and 17.1.2.2).
+    pub(crate) fn exchange(&mut self, text: &str, within: Duration) -> String {
+        let deadline = Instant::now() + within;
+        let number = self.cseq.to_string();
+        let mut pause = Duration::from_millis(500);
+        let mut is_heard = matches!(self.line, Line::Tcp(..));
+        self.send(text);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no final response within {within:?}");
+            let Some(message) = self.receive(if is_heard { left } else { left.min(pause) }) else {
+                if !is_heard {
+                    self.send(text);
+                    pause *= 2;
+                }
+                continue;
+            };
+            // A late repeat of an earlier answer, or a request of the server's own, is not waited for.
+            if !message.starts_with("SIP/2.0") || header(&message, "CSeq").split(' ').next() != Some(&*number)
+            {
+                continue;
+            }
+            is_heard = true;
+            if !message.starts_with("SIP/2.0 1") {
+                self.to_tag = header(&message, "To").split(";tag=").nth(1).map(str::to_owned);
+                return message;
+            }
+        }
     }
 
     /// Acknowledges a 2xx.
@@ -98,8 +129,7 @@ impl Phone {
     pub(crate) fn hang_up(&mut self) {
         self.cseq += 1;
         let text = format!("{}Content-Length: 0\r\n\r\n", self.head("BYE", self.cseq));
-        self.send(&text);
-        let answer = self.final_response(Duration::from_secs(5));
+        let answer = self.exchange(&text, Duration::from_secs(10));
         assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
     }
 

@@ -1,6 +1,9 @@
 //! SIGTERM: new calls are refused, those that are up finish within a bound, the exit code is 0.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use tandem_tests::product::Product;
 
@@ -16,13 +19,21 @@ fn terminate(product: &Product) {
     assert!(sent.success());
 }
 
+/// Waits until the server says that it takes no new calls.
+fn await_drain(product: &Product) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while product.get("/ready").0 == 200 {
+        assert!(Instant::now() < deadline, "it does not drain:\n{}", product.log());
+    }
+}
+
 #[test]
 fn a_draining_server_refuses_new_calls_and_lets_old_ones_finish() {
     let (mut product, _) = product_with(&Agent::echo(), "");
     let mut old = Phone::over_udp(product.sip, DID);
     let rtp = old.call();
     terminate(&product);
-    std::thread::sleep(Duration::from_millis(300));
+    await_drain(&product);
     let mut new = Phone::over_udp(product.sip, DID);
     new.invite();
     let refusal = new.final_response(Duration::from_secs(5));
@@ -52,7 +63,7 @@ fn a_second_signal_ends_at_once() {
     let mut phone = Phone::over_udp(product.sip, DID);
     phone.call();
     terminate(&product);
-    std::thread::sleep(Duration::from_millis(200));
+    await_drain(&product);
     terminate(&product);
     let status = product.wait(Duration::from_secs(2)).expect("it ends at once");
     assert_ne!(status.code(), Some(0));

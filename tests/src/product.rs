@@ -199,6 +199,25 @@ impl Product {
         assert!(status.expect("`kill` runs").success(), "the server had ended before");
     }
 
+    /// The memory it holds, in bytes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_ascii_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1_024
+    }
+
+    /// The sum of a metric's samples whose line holds `label`.
+    #[must_use]
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        let page = ureq::get(format!("http://{}/metrics", self.api)).call();
+        let page = page.ok().and_then(|mut page| page.body_mut().read_to_string().ok()).unwrap_or_default();
+        page.lines()
+            .filter(|line| line.starts_with(name) && line.contains(label))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
     /// Everything the server has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
