@@ -11,6 +11,7 @@ mod ending;
 mod network;
 mod planted;
 mod random;
+mod reports;
 mod sessions;
 mod setup;
 mod strangers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tandem_call::{CallStatus, HangupReason};
 use tandem_tests::carrier::caller::Ending;
 use tandem_tests::carrier::script::{Act, CallPlan, Talk, after_answer};
-use tandem_tests::swarm::NUMBER;
+use tandem_tests::swarm::{Cut, NUMBER};
 
 use crate::{quiet, run};
 
@@ -117,4 +117,27 @@ fn signalling_survives_a_bad_path() {
         sip.reorder_by = Duration::from_millis(700);
         run(plan);
     }
+}
+
+/// Signalling that is garbled or cut short on its way, and paths that are cut: nothing breaks, nothing is left.
+#[test]
+fn garbled_signalling_and_cut_paths_leave_nothing_behind() {
+    for seed in 0..20 {
+        let mut plan = quiet().call(plain()).call(CallPlan::plain(0, 0x1103, NUMBER));
+        plan.seed = seed;
+        plan.carriers[0].sip.garble = 150;
+        let (from, lasts) = (Duration::from_millis(1500), Duration::from_millis(900));
+        plan.cuts.push(Cut { carrier: 0, is_rtp: false, to_tandem: seed % 2 == 0, from, lasts });
+        run(plan);
+    }
+}
+
+/// Comfort noise stands for a pause: the agent hears silence of its length, and then the caller again.
+#[test]
+fn comfort_noise_is_a_pause() {
+    let steps = vec![after_answer(1000, Act::Hush(1000)), after_answer(4000, Act::Bye)];
+    let report = run(quiet().call(plain().with(steps)));
+    let ingress = report.calls[0].ingress.as_ref().expect("an agent");
+    assert!((1150..1220).contains(&ingress.blocks), "three of four seconds: {} blocks", ingress.blocks);
+    assert!(ingress.audio_ms > 3900, "{} ms", ingress.audio_ms);
 }

@@ -1,7 +1,10 @@
 //! Seeds: those that failed ever, fixed ones, fresh ones for a bounded time; and that a run repeats itself.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
+use tandem_tests::marks::Mark;
+use tandem_tests::shrink::shrink;
 use tandem_tests::swarm::Plan;
 use tandem_tests::world::{Report, World};
 
@@ -23,6 +26,18 @@ fn run(seed: u64) -> Report {
     World::new(Plan::from_seed(seed), None).run()
 }
 
+/// Panics with the least plan that shows what is wrong, if anything is.
+fn assert_sound(report: &Report) {
+    if report.violations.is_empty() {
+        return;
+    }
+    println!("{report}");
+    match shrink(&Plan::from_seed(report.seed), None) {
+        Some(least) => panic!("{}\nthe least that shows it: {:#?}", least.report, least.plan),
+        None => panic!("seed {} fails, and then does not", report.seed),
+    }
+}
+
 /// The same seed twice is the same run, to the last byte and nanosecond.
 #[test]
 fn the_same_seed_gives_the_same_hash() {
@@ -38,7 +53,7 @@ fn the_same_seed_gives_the_same_hash() {
 #[test]
 fn seeds_that_failed_once_hold() {
     for seed in seeds_that_failed() {
-        run(seed).assert_sound();
+        assert_sound(&run(seed));
     }
 }
 
@@ -46,14 +61,17 @@ fn seeds_that_failed_once_hold() {
 #[test]
 fn fixed_seeds_hold() {
     let (mut calls, mut answered, mut messages, mut packets) = (0, 0, 0, 0);
-    let mut statuses = std::collections::BTreeMap::new();
+    let (mut statuses, mut marks) = (BTreeMap::new(), BTreeMap::<Mark, u32>::new());
     for seed in 0..FIXED {
         let report = run(seed);
-        report.assert_sound();
+        assert_sound(&report);
         calls += report.calls.len();
         answered += report.answered;
         messages += report.messages;
         packets += report.packets;
+        for (mark, count) in report.marks {
+            *marks.entry(mark).or_insert(0) += count;
+        }
         for (status, count) in report.statuses {
             *statuses.entry(status).or_insert(0) += count;
         }
@@ -65,6 +83,11 @@ fn fixed_seeds_hold() {
     for status in [200, 401, 403, 404, 487, 488] {
         assert!(statuses.contains_key(&status), "no fixed seed brings {status}");
     }
+    for (mark, words) in Mark::CATALOGUE {
+        println!("{:>6}  {words}", marks.get(&mark).copied().unwrap_or(0));
+    }
+    let missing: Vec<_> = Mark::CATALOGUE.iter().filter(|(mark, _)| !marks.contains_key(mark)).collect();
+    assert!(missing.is_empty(), "no fixed seed brings {missing:?}");
 }
 
 /// Fresh seeds, another set each time, for a bounded time.
@@ -75,7 +98,7 @@ fn fresh_seeds_hold() {
     let until = Instant::now() + FRESH_FOR;
     let mut count = 0;
     while Instant::now() < until {
-        run(first.wrapping_add(count)).assert_sound();
+        assert_sound(&run(first.wrapping_add(count)));
         count += 1;
     }
     println!("{count} fresh seeds from {first}");
@@ -87,5 +110,5 @@ fn one_seed() {
     let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|text| text.parse().ok()) else { return };
     let report = run(seed);
     println!("{:?}\nhash {:016x}, left {}", Plan::from_seed(seed), report.hash, report.left);
-    report.assert_sound();
+    assert_sound(&report);
 }

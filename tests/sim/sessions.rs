@@ -59,3 +59,15 @@ fn too_short_an_interval_is_refused() {
     let report = tandem_tests::world::World::new(quiet().call(call), None).run();
     assert_eq!(report.calls[0].outcome.ending, Some(Ending::Refused(422)), "{report}");
 }
+
+/// RFC 4028 9: a caller that keeps its promise by itself, by UPDATE and re-INVITE in turn, is never hung up on.
+#[test]
+fn a_caller_that_refreshes_by_itself_keeps_its_session() {
+    let mut call = timed(Refresher::Caller, vec![after_answer(400_000, Act::Bye)]);
+    call.refreshes = true;
+    let report = run(quiet().call(call));
+    assert_eq!(report.calls[0].outcome.ending, Some(Ending::Caller));
+    let refreshes =
+        statuses_of(&report.calls[0], "UPDATE").len() + statuses_of(&report.calls[0], "INVITE").len() - 1;
+    assert!((8..=9).contains(&refreshes), "400 s at 45 s each: {refreshes}");
+}

@@ -6,8 +6,9 @@ use tandem_call::{CallStatus, HangupBy};
 use tandem_tests::agent::plan::{Connect, Speech};
 use tandem_tests::carrier::caller::Ending;
 use tandem_tests::carrier::script::{
-    Act, CallPlan, Lose, Reliable, Step, When, after_answer, after_invite, after_ringing,
+    AckPlan, Act, CallPlan, Lose, Reliable, Step, When, after_answer, after_invite, after_ringing,
 };
+use tandem_tests::marks::Mark;
 use tandem_tests::swarm::{NUMBER, Plan};
 
 use crate::{quiet, run, status_of, statuses_of, verdict_of};
@@ -166,4 +167,18 @@ fn a_caller_that_vanishes_while_it_rings_is_forgotten() {
     let report = run(plan.call(plain().with(steps)));
     assert_eq!(report.calls[0].outcome.ending, Some(Ending::Forgot));
     assert!(report.calls[0].record.is_some());
+}
+
+/// The caller speaks when it hears the 200; however late its ACK is there, its first word is whole.
+#[test]
+fn the_first_word_is_whole_however_late_the_ack() {
+    for late_ms in [0, 300, 1200] {
+        let mut call = plain();
+        call.ack = AckPlan::Late(Duration::from_millis(late_ms));
+        let report = run(quiet().call(call));
+        let ingress = report.calls[0].ingress.as_ref().expect("an agent");
+        // All three seconds: 1,200 blocks of 20 samples, but for those under way at the end.
+        assert!(ingress.blocks >= 1184, "{late_ms} ms: {} blocks", ingress.blocks);
+        assert!(report.marks.contains_key(&Mark::EarlyWords) || late_ms == 0);
+    }
 }

@@ -31,6 +31,8 @@ pub struct LinkProfile {
     pub reorder_by: Duration,
     /// Chance that one byte is changed.
     pub corrupt: u32,
+    /// SIP datagrams: chance that the message is garbled or cut short.
+    pub garble: u32,
     /// Streams: the largest piece in which bytes arrive; 0 for whole writes.
     pub chunk: usize,
     /// Streams: chance that a write waits for `stall_for`.
@@ -52,6 +54,7 @@ impl LinkProfile {
             reorder: 0,
             reorder_by: Duration::ZERO,
             corrupt: 0,
+            garble: 0,
             chunk: 0,
             stall: 0,
             stall_for: Duration::ZERO,
@@ -71,7 +74,7 @@ pub struct Link {
     profile: LinkProfile,
     dice: Dice,
     in_burst: bool,
-    blocked: Option<(Instant, Instant)>,
+    blocked: Vec<(Instant, Instant)>,
     stream_free_at: Option<Instant>,
     /// Packets lost so far.
     pub lost: u64,
@@ -89,19 +92,24 @@ pub struct Arrival {
 impl Link {
     /// A path with `profile`, deciding by `dice`.
     pub fn new(profile: LinkProfile, dice: Dice) -> Self {
-        Self { profile, dice, in_burst: false, blocked: None, stream_free_at: None, lost: 0 }
+        Self { profile, dice, in_burst: false, blocked: Vec::new(), stream_free_at: None, lost: 0 }
     }
 
-    /// Drops every datagram sent between `from` and `until`, as a one-way partition does.
+    /// Cuts the path between `from` and `until`: datagrams are lost, streams wait. A one-way partition.
     pub fn block(&mut self, from: Instant, until: Instant) {
-        self.blocked = Some((from, until));
+        self.blocked.push((from, until));
+    }
+
+    /// Whether the path is cut now.
+    pub fn is_cut(&self, now: Instant) -> bool {
+        self.blocked.iter().any(|(from, until)| now >= *from && now < *until)
     }
 
     /// Makes the path clean from now on.
     pub fn heal(&mut self) {
         self.profile = LinkProfile { delay: self.profile.delay, ..LinkProfile::clean() };
         self.in_burst = false;
-        self.blocked = None;
+        self.blocked.clear();
     }
 
     /// What the path is like now.
@@ -130,6 +138,11 @@ impl Link {
         if self.dice.chance(self.profile.stall) {
             at += self.profile.stall_for;
         }
+        for (from, until) in &self.blocked {
+            if at >= *from && at < *until {
+                at = *until;
+            }
+        }
         if let Some(free_at) = self.stream_free_at {
             at = at.max(free_at);
         }
@@ -148,8 +161,34 @@ impl Link {
         self.stream_free_at = Some(at);
     }
 
+    /// A SIP message as it arrives garbled, if this one does: bits changed, or its end cut off. The Call-ID stays, for the
+    /// world tells calls apart by it.
+    pub fn garble(&mut self, payload: &Bytes) -> Option<Bytes> {
+        if self.profile.garble == 0 || !self.dice.chance(self.profile.garble) {
+            return None;
+        }
+        let lower = payload.to_ascii_lowercase();
+        let kept = lower.windows(9).position(|window| window == b"\ncall-id:").map_or(0..0, |start| {
+            let line = lower[start + 1..].iter().position(|byte| *byte == b'\n').unwrap_or(0);
+            start..start + line + 2
+        });
+        let mut bytes = payload.to_vec();
+        if self.dice.chance(300) && bytes.len() > kept.end {
+            let length = self.dice.between(kept.end as u64, bytes.len() as u64 - 1) as usize;
+            bytes.truncate(length);
+            return Some(Bytes::from(bytes));
+        }
+        for _ in 0..self.dice.between(1, 4) {
+            let position = self.dice.below(bytes.len() as u64) as usize;
+            if !kept.contains(&position) {
+                bytes[position] ^= 1 << self.dice.below(7);
+            }
+        }
+        Some(Bytes::from(bytes))
+    }
+
     fn is_dropped(&mut self, now: Instant) -> bool {
-        if self.blocked.is_some_and(|(from, until)| now >= from && now < until) {
+        if self.is_cut(now) {
             return true;
         }
         let stays = if self.in_burst { self.profile.burst_continue } else { self.profile.burst_start };
@@ -254,5 +293,22 @@ mod tests {
         let mut link = Link::new(LinkProfile::clean(), Dice::new(5));
         link.block(start + Duration::from_millis(100), start + Duration::from_millis(200));
         assert_eq!(arrivals(&mut link, start, 20).len(), 15);
+        let mut arrived = Vec::new();
+        let piece = Bytes::from_static(b"waits");
+        link.stream(start + Duration::from_millis(150), &piece, |arrival| arrived.push(arrival.at));
+        assert_eq!(arrived, [start + Duration::from_millis(200)], "a stream waits for its end");
+    }
+
+    #[test]
+    fn what_is_garbled_keeps_its_call_id() {
+        let message =
+            Bytes::from_static(b"BYE sip:a SIP/2.0\r\nVia: x\r\nCall-ID: c1-77\r\nCSeq: 2 BYE\r\n\r\nbody");
+        let mut link = Link::new(LinkProfile { garble: 500, ..LinkProfile::clean() }, Dice::new(6));
+        let garbled: Vec<Bytes> = (0..400).filter_map(|_| link.garble(&message)).collect();
+        assert!((120..280).contains(&garbled.len()), "{}", garbled.len());
+        for bytes in &garbled {
+            assert!(bytes.windows(16).any(|window| window == b"\r\nCall-ID: c1-77"), "{bytes:?}");
+        }
+        assert!(garbled.iter().any(|bytes| bytes.len() < message.len()), "some are cut short");
     }
 }

@@ -89,11 +89,19 @@ pub enum Planted {
     LosesTimers,
     /// Strangers to a number are told 486.
     WrongDecision,
+    /// An error is logged.
+    LogsError,
+    /// The first frame of the caller never reaches the agent.
+    LosesFirstWord,
+    /// Where Tandem is to refresh the session it does not.
+    NeverRefreshes,
+    /// Reports say that one packet more was lost.
+    LiesInReports,
 }
 
 impl Planted {
     /// Every planted bug with one invariant that must be among those that find it.
-    pub const ALL: [(Self, &'static str); 36] = [
+    pub const ALL: [(Self, &'static str); 40] = [
         (Self::Answer200Once, "retransmission-missing"),
         (Self::AnswersAck, "ack-answered"),
         (Self::ForgetsRouteSet, "route-set"),
@@ -130,6 +138,10 @@ impl Planted {
         (Self::LeaksBridge, "stuck"),
         (Self::LosesTimers, "retransmission-missing"),
         (Self::WrongDecision, "decision"),
+        (Self::LogsError, "error-log"),
+        (Self::LosesFirstWord, "first-word"),
+        (Self::NeverRefreshes, "session-timer"),
+        (Self::LiesInReports, "rtcp"),
     ];
 }
 
@@ -168,6 +180,7 @@ pub struct Sabotage {
     before_flush: BTreeMap<CallId, Vec<u8>>,
     flushed: BTreeMap<CallId, u32>,
     stranger: Option<SocketAddr>,
+    spoken_to: BTreeSet<CallId>,
 }
 
 fn edit(payload: &Bytes, change: impl Fn(&str) -> String) -> Bytes {
@@ -271,6 +284,11 @@ impl Sabotage {
                 let from = format!("SIP/2.0 {}", text.status);
                 vec![same(edit(&payload, |text| text.replacen(&from, "SIP/2.0 486", 1)))]
             }
+            Planted::NeverRefreshes if matches!(text.method(), "INVITE" | "UPDATE") => vec![],
+            Planted::LogsError if is_200_invite => {
+                tracing::error!("planted");
+                vec![same(payload)]
+            }
             _ => vec![same(payload)],
         }
     }
@@ -366,6 +384,16 @@ impl Sabotage {
         1
     }
 
+    /// A report that the product sends: what leaves instead.
+    pub fn rtcp(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        // The last byte of the cumulative loss, in a sender report with a block.
+        if self.planted == Some(Planted::LiesInReports) && bytes.starts_with(&[0x81, 200]) {
+            bytes[35] = bytes[35].wrapping_add(1);
+        }
+        bytes
+    }
+
     /// A frame that the product sends to an agent: what leaves instead.
     pub fn frame(
         &mut self,
@@ -380,6 +408,7 @@ impl Sabotage {
         let is_hundredth = droppable && self.frames.is_multiple_of(97);
         let text = || String::from_utf8_lossy(&bytes).into_owned();
         match planted {
+            Planted::LosesFirstWord if droppable && self.spoken_to.insert(call) => vec![],
             Planted::LosesAgentAudio if is_hundredth => vec![],
             Planted::RepeatsAgentAudio if is_hundredth => vec![same(bytes.clone()), same(bytes)],
             Planted::MixesAgentAudio if droppable && kind == FrameKind::Binary => {

@@ -26,7 +26,7 @@ pub const TANDEM_SIP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192,
 pub const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66)), 5060);
 
 /// A carrier and the trunk by which it is known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CarrierPlan {
     /// User name and password of a trunk that proves itself by digest.
     pub userpass: Option<(String, String)>,
@@ -72,8 +72,23 @@ pub struct NumberPlan {
     pub is_active: bool,
 }
 
+/// A path that is cut for a while, one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Whose path.
+    pub carrier: usize,
+    /// The path of RTP, not of SIP.
+    pub is_rtp: bool,
+    /// From the carrier to Tandem, not back.
+    pub to_tandem: bool,
+    /// From the start of the run on.
+    pub from: Duration,
+    /// How long.
+    pub lasts: Duration,
+}
+
 /// A whole run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Where it came from; also the seed of the engine and of every path.
     pub seed: u64,
@@ -87,6 +102,8 @@ pub struct Plan {
     pub calls: Vec<CallPlan>,
     /// The operator's acts.
     pub operator: Vec<(Duration, OperatorAct)>,
+    /// Paths that are cut for a while.
+    pub cuts: Vec<Cut>,
     /// RTP ports Tandem has.
     pub ports: u16,
     /// How long a port rests before it is used again.
@@ -109,6 +126,7 @@ impl Plan {
             numbers: vec![NumberPlan { number: NUMBER.into(), carrier: 0, agent: Some(0), is_active: true }],
             calls: Vec::new(),
             operator: Vec::new(),
+            cuts: Vec::new(),
             ports: 64,
             port_rest: Duration::from_secs(5),
             bind: Duration::from_millis(1),
@@ -146,11 +164,15 @@ impl Plan {
                     | Act::Mute
                     | Act::Speak
                     | Act::RubbishRtp(_)
+                    | Act::Hush(_)
                     | Act::Forget
                     | Act::Reset
             )
         };
+        let is_cut = self.cuts.iter().any(|cut| cut.carrier == call.carrier && cut.is_rtp);
         self.carriers[call.carrier].rtp.is_clean()
+            && !is_cut
+            && !(call.session_timer.is_some() && call.refreshes)
             && call.skew_ppm == 0
             && matches!(call.offer.ptime_ms, 10 | 20 | 30 | 40)
             && !call.steps.iter().any(|step| disturbing(&step.act))
@@ -180,12 +202,21 @@ impl Plan {
             for _ in 0..count {
                 let at = dice.millis(100, 9000);
                 let choice = match dice.below(10) {
-                    0..=3 => OperatorAct::Reload,
+                    0..=2 => OperatorAct::Reload,
+                    3 => OperatorAct::Unplug,
                     4..=6 => OperatorAct::HangUp(dice.below(calls) as usize),
                     7..=8 => OperatorAct::SendDigits(dice.below(calls) as usize),
                     _ => OperatorAct::Drain(dice.millis(1000, 10_000)),
                 };
                 plan.operator.push((at, choice));
+            }
+        }
+        if features.cuts {
+            for _ in 0..dice.between(1, 2) {
+                let carrier = dice.below(plan.carriers.len() as u64) as usize;
+                let (from, lasts) = (dice.millis(200, 7000), dice.millis(300, 5000));
+                let (is_rtp, to_tandem) = (dice.chance(400), dice.chance(500));
+                plan.cuts.push(Cut { carrier, is_rtp, to_tandem, from, lasts });
             }
         }
         plan
@@ -212,6 +243,9 @@ struct Features {
     scarcity: bool,
     operator: bool,
     forgetful: bool,
+    garble: bool,
+    cuts: bool,
+    long: bool,
 }
 
 impl Features {
@@ -232,6 +266,9 @@ impl Features {
             scarcity: on(100),
             operator: on(250),
             forgetful: on(60),
+            garble: on(200),
+            cuts: on(200),
+            long: on(80),
         }
     }
 }
@@ -250,6 +287,9 @@ fn carrier(dice: &mut Dice, features: &Features, index: u64) -> CarrierPlan {
             plan.sip.burst_start = 20;
             plan.sip.burst_continue = 700;
         }
+    }
+    if features.garble {
+        plan.sip.garble = dice.between(5, 60) as u32;
     }
     if features.rtp_loss {
         plan.rtp.loss = dice.between(1, 150) as u32;
@@ -306,6 +346,12 @@ fn agent(dice: &mut Dice, features: &Features) -> AgentPlan {
     }
     if dice.chance(150) {
         plan.turns.push((dice.millis(200, 2500), Turn::Odd));
+    }
+    if dice.chance(100) {
+        plan.turns.push((dice.millis(200, 2500), Turn::Wishes));
+    }
+    if dice.chance(100) {
+        plan.turns.push((dice.millis(200, 2500), Turn::SendDigits));
     }
     if features.bad_agents {
         match dice.below(9) {
@@ -378,6 +424,7 @@ fn call(dice: &mut Dice, features: &Features, plan: &Plan, index: u64) -> CallPl
     if features.jitter && dice.chance(300) {
         call.skew_ppm = dice.between(0, 400) as i32 - 200;
     }
+    call.reports = dice.chance(800);
     call.talk = if dice.chance(80) { Talk::Silent } else { Talk::Voice };
     call.steps = steps(dice, features);
     if features.races && dice.chance(200) {
@@ -388,6 +435,9 @@ fn call(dice: &mut Dice, features: &Features, plan: &Plan, index: u64) -> CallPl
         if dice.chance(500) {
             call.steps = vec![after_answer(45_000, Act::Bye)];
         }
+    }
+    if features.long && index == 0 {
+        make_long(dice, &mut call);
     }
     if features.races && dice.chance(250) {
         let (to_tandem, what) = *dice.pick(&[
@@ -400,6 +450,18 @@ fn call(dice: &mut Dice, features: &Features, plan: &Plan, index: u64) -> CallPl
         call.lose.push(Lose { to_tandem, what, count: dice.between(1, 4) as u32 });
     }
     call
+}
+
+/// A call that outlives its session timer, whoever is to refresh it and whether it does.
+fn make_long(dice: &mut Dice, call: &mut CallPlan) {
+    let refresher = *dice.pick(&[Refresher::Unsaid, Refresher::Caller, Refresher::Tandem]);
+    call.session_timer = Some((90 + dice.below(60) as u32, refresher));
+    call.refreshes = dice.chance(500);
+    call.steps
+        .retain(|step| !matches!(step.act, Act::Bye | Act::ByeNow | Act::Cancel | Act::Mute | Act::Forget));
+    call.steps.push(after_answer(dice.between(100_000, 250_000), Act::Bye));
+    call.ack = AckPlan::Prompt;
+    call.talk = Talk::Voice;
 }
 
 fn offer(dice: &mut Dice, features: &Features) -> OfferPlan {
@@ -493,7 +555,7 @@ fn steps(dice: &mut Dice, features: &Features) -> Vec<Step> {
         }
     }
     if features.bad_callers {
-        match dice.below(8) {
+        match dice.below(9) {
             0 => steps.push(after_answer(dice.between(100, 2500), Act::OldCseq)),
             1 => steps.push(after_answer(dice.between(100, 2500), Act::Nonsense)),
             2 => steps.push(after_answer(dice.between(100, 2500), Act::MovePort)),
@@ -501,6 +563,7 @@ fn steps(dice: &mut Dice, features: &Features) -> Vec<Step> {
             4 => steps.push(after_answer(dice.between(100, 2500), Act::Mute)),
             5 => steps.push(after_answer(dice.between(100, 2500), Act::Reset)),
             6 => steps.push(after_answer(dice.between(100, 2500), Act::Options)),
+            7 => steps.push(after_answer(dice.between(100, 2500), Act::Hush(dice.between(100, 1500) as u16))),
             _ => {}
         }
     }

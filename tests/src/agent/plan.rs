@@ -78,6 +78,10 @@ pub enum Turn {
     StopReading(u32),
     /// Odd commands: status, drained report, pause and continue, buffering.
     Odd,
+    /// Wishes that concern the call: transfer, hold, where the dialect has words for them.
+    Wishes,
+    /// Digits for the caller, where the dialect has a word for it.
+    SendDigits,
 }
 
 /// One agent's script, the same for every call that reaches it.

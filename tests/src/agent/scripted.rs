@@ -241,6 +241,8 @@ impl ScriptedAgent {
             Turn::StopReading(millis) => {
                 deeds.push(AgentDeed::StopReading(now + Duration::from_millis(u64::from(millis))));
             }
+            Turn::Wishes => deeds.extend(wire::say_wishes(speech).into_iter().map(AgentDeed::Send)),
+            Turn::SendDigits => deeds.extend(wire::say_digits(speech).map(AgentDeed::Send)),
             Turn::Odd => deeds.extend(wire::say_odd(speech, &stream).into_iter().map(AgentDeed::Send)),
         }
     }

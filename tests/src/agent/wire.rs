@@ -278,6 +278,32 @@ pub fn say_odd(speech: Speech, stream: &str) -> Vec<Frame> {
     }
 }
 
+/// Wishes that concern the call, in the dialects that have them.
+pub fn say_wishes(speech: Speech) -> Vec<Frame> {
+    let plain = ["TRANSFER sip:human@example.com refer", "HOLD", "UNHOLD"];
+    let json = [
+        json!({"command": "TRANSFER", "target": "sip:human@example.com"}),
+        json!({"command": "HOLD"}),
+        json!({"command": "UNHOLD"}),
+    ];
+    match speech {
+        Speech::AsteriskPlain => plain.map(|text| Frame::text(text.into(), Meaning::Other)).to_vec(),
+        Speech::AsteriskJson => json.iter().map(|value| Frame::json(value, Meaning::Other)).collect(),
+        Speech::Twilio | Speech::Bolna => Vec::new(),
+    }
+}
+
+/// Digits for the caller, in the dialects that have them.
+pub fn say_digits(speech: Speech) -> Option<Frame> {
+    match speech {
+        Speech::AsteriskPlain => Some(Frame::text("SEND_DTMF 42#".into(), Meaning::Other)),
+        Speech::AsteriskJson => {
+            Some(Frame::json(&json!({"command": "SEND_DTMF", "digits": "42#"}), Meaning::Other))
+        }
+        Speech::Twilio | Speech::Bolna => None,
+    }
+}
+
 /// Which law a format's name stands for.
 pub fn law_of(format: &str) -> Option<Law> {
     match format {

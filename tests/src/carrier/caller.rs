@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tandem_sip::Transport;
 
 use super::messages;
+use super::reporter::Reporter;
 use super::script::{Act, CallPlan, Change, When};
 use super::sdp::OfferPlan;
 use super::speaker::Speaker;
@@ -146,6 +147,8 @@ pub struct Caller {
     pub outcome: Outcome,
     /// Its voice, once it speaks.
     pub speaker: Option<Speaker>,
+    /// Its RTCP.
+    pub reporter: Reporter,
     /// Call-ID.
     pub call_id: String,
     alphabet: Rc<Alphabet>,
@@ -174,6 +177,8 @@ pub struct Caller {
     /// BYE is out: no new request follows it.
     is_leaving: bool,
     branches: u32,
+    /// What its own clock is counted from.
+    born_at: Instant,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,11 +187,20 @@ enum Todo {
     Ack(u32),
     Authorize,
     GiveUp,
+    Refresh,
+    Report,
 }
 
 impl Caller {
     /// A caller who has not called yet.
-    pub fn new(index: usize, plan: CallPlan, place: Place, alphabet: Rc<Alphabet>, mut dice: Dice) -> Self {
+    pub fn new(
+        index: usize,
+        plan: CallPlan,
+        place: Place,
+        alphabet: Rc<Alphabet>,
+        mut dice: Dice,
+        born_at: Instant,
+    ) -> Self {
         let call_id = format!("c{index}-{:08x}", dice.bits() as u32);
         let from_tag = format!("f{:06x}", dice.below(1 << 24));
         let offer = plan.offer.clone();
@@ -200,6 +214,7 @@ impl Caller {
             place,
             outcome: Outcome::default(),
             speaker: None,
+            reporter: Reporter::default(),
             call_id,
             alphabet,
             dice,
@@ -225,6 +240,7 @@ impl Caller {
             forgot: false,
             is_leaving: false,
             branches: 0,
+            born_at,
         }
     }
 
@@ -236,6 +252,16 @@ impl Caller {
     /// Whether some request of this caller still waits for its final response.
     pub fn is_waiting(&self) -> bool {
         !self.pending.is_empty()
+    }
+
+    /// RTP of Tandem reaches the caller at this moment.
+    pub fn hear_rtp(&mut self, at: Instant, bytes: &[u8]) {
+        self.reporter.heard.packet(at.saturating_duration_since(self.born_at), bytes);
+    }
+
+    /// RTCP of Tandem reaches the caller.
+    pub fn hear_report(&mut self, at: Instant, bytes: &[u8]) {
+        self.reporter.take_report(at.saturating_duration_since(self.born_at), bytes);
     }
 
     /// Where Tandem takes this call's RTP, once it said so.
@@ -311,6 +337,12 @@ impl Caller {
                 }
             }
             Todo::Authorize => self.send_invite(now, deeds),
+            Todo::Report => self.report(now, deeds),
+            Todo::Refresh => {
+                let by_update = self.branches.is_multiple_of(2);
+                let change = Change::Refresh;
+                self.act(now, if by_update { Act::Update(change) } else { Act::Reinvite(change) }, deeds);
+            }
             Todo::GiveUp if self.outcome.ending.is_none() && self.outcome.answered_at.is_none() => {
                 if self.cancelled {
                     self.end(now, Ending::Unanswered);
@@ -352,6 +384,20 @@ impl Caller {
                 _ => {}
             }
         }
+    }
+
+    /// Sends a report, and plans the next.
+    fn report(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
+        let (Some(speaker), Some(mut to)) = (&self.speaker, self.rtp_to) else { return };
+        let (ssrc, timestamp) = speaker.stream();
+        let payload =
+            self.reporter.write(now.saturating_duration_since(self.born_at), ssrc, timestamp, speaker.sent);
+        let mut from = self.rtp_from;
+        from.set_port(from.port() + 1);
+        to.set_port(to.port() + 1);
+        deeds.push(Deed::Rtp { from, to, payload: Bytes::from(payload) });
+        let pause = self.dice.millis(1000, 4000);
+        self.todo.push((now + pause, Todo::Report));
     }
 
     fn speak(&mut self, now: Instant, deeds: &mut Vec<Deed>) {

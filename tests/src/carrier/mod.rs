@@ -6,6 +6,7 @@
 pub mod caller;
 pub mod digest;
 pub mod messages;
+pub mod reporter;
 pub mod script;
 pub mod sdp;
 pub mod speaker;

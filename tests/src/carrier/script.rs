@@ -9,7 +9,7 @@ use super::digest::Credentials;
 use super::sdp::{Flowing, OfferPlan};
 
 /// One simulated call, as its caller means it to go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallPlan {
     /// When the INVITE leaves, from the start of the run.
     pub start: Duration,
@@ -39,6 +39,8 @@ pub struct CallPlan {
     pub reliable: Reliable,
     /// Session timer (RFC 4028): seconds, and who is asked to refresh.
     pub session_timer: Option<(u32, Refresher)>,
+    /// Whether the caller refreshes the session where it is to.
+    pub refreshes: bool,
     /// Max-Forwards.
     pub max_forwards: u32,
     /// Extra header lines of the INVITE.
@@ -47,6 +49,8 @@ pub struct CallPlan {
     pub steps: Vec<Step>,
     /// The caller's audio.
     pub talk: Talk,
+    /// Whether the caller sends RTCP.
+    pub reports: bool,
     /// Parts per million by which the caller's clock is off.
     pub skew_ppm: i32,
     /// Messages that the path loses on purpose.
@@ -71,10 +75,12 @@ impl CallPlan {
             ack: AckPlan::Prompt,
             reliable: Reliable::No,
             session_timer: None,
+            refreshes: false,
             max_forwards: 70,
             extra: Vec::new(),
             steps: vec![Step { when: When::Answered(Duration::from_secs(3)), act: Act::Bye }],
             talk: Talk::Voice,
+            reports: true,
             skew_ppm: 0,
             lose: Vec::new(),
         }
@@ -147,6 +153,8 @@ pub enum Act {
     Mute,
     /// RTP again.
     Speak,
+    /// A pause of so many milliseconds, with comfort noise at its start instead of audio (RFC 3389).
+    Hush(u16),
     /// The caller restarts and forgets: it is silent from now on.
     Forget,
     /// The INVITE once more, byte for byte.

@@ -30,6 +30,8 @@ pub struct Speaker {
     pub skew_ppm: i32,
     digit: Option<DigitInProgress>,
     digits: VecDeque<char>,
+    /// Samples of a pause that are left, and whether its comfort noise was sent.
+    hush: (usize, bool),
 }
 
 #[derive(Debug)]
@@ -38,6 +40,9 @@ struct DigitInProgress {
     timestamp: u32,
     packets: u16,
 }
+
+/// RFC 3389.
+const COMFORT_NOISE: u8 = 13;
 
 /// Packets of 20 ms in one digit, the last three of them its end.
 const DIGIT_PACKETS: u16 = 8;
@@ -68,12 +73,23 @@ impl Speaker {
             skew_ppm: 0,
             digit: None,
             digits: VecDeque::new(),
+            hush: (0, false),
         }
     }
 
     /// Presses a key; it is sent as soon as the one before is done.
     pub fn press(&mut self, digit: char) {
         self.digits.push_back(digit);
+    }
+
+    /// Says nothing for a while but one packet of comfort noise.
+    pub fn hush(&mut self, millis: u16) {
+        self.hush = (usize::from(millis) * 8, false);
+    }
+
+    /// Its source and the timestamp of what comes next: what its reports are about.
+    pub fn stream(&self) -> (u32, u32) {
+        (self.ssrc, self.timestamp)
     }
 
     /// The law spoken.
@@ -111,6 +127,7 @@ impl Speaker {
         let packet = match (self.digit.take(), self.telephone_event) {
             (Some(digit), Some(number)) => Some(self.digit_packet(digit, number)),
             _ if self.muted => None,
+            _ if self.hush.0 > 0 => self.hushed(samples, timestamp),
             _ => {
                 let mut packet = self.header(self.payload_type, self.marker, timestamp);
                 self.marker = false;
@@ -122,6 +139,18 @@ impl Speaker {
             self.sequence = self.sequence.wrapping_add(1);
             self.sent += 1;
             Bytes::from(packet)
+        })
+    }
+
+    fn hushed(&mut self, samples: usize, timestamp: u32) -> Option<Vec<u8>> {
+        self.hush.0 = self.hush.0.saturating_sub(samples);
+        let is_first = !std::mem::replace(&mut self.hush.1, true);
+        // RFC 3551 4.1: the next audio begins a talk spurt.
+        self.marker = true;
+        is_first.then(|| {
+            let mut packet = self.header(COMFORT_NOISE, false, timestamp);
+            packet.push(60);
+            packet
         })
     }
 

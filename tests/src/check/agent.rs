@@ -70,6 +70,8 @@ pub struct Expected<'a> {
     pub corrupt: bool,
     /// The law the caller speaks.
     pub law: Option<Law>,
+    /// All the caller said since the answer is to be told.
+    pub from_the_first: bool,
 }
 
 impl Ingress {
@@ -281,7 +283,13 @@ impl Ingress {
             }
             let is_recent = self.recent.note(heard.place);
             let last = self.last_place.replace(heard.place);
-            let Some(last) = last else { continue };
+            let Some(last) = last else {
+                if expected.clean && expected.from_the_first && heard.place != 0 {
+                    let detail = format!("the first block the agent hears is {}", heard.place);
+                    findings.note("first-word", now, call, detail);
+                }
+                continue;
+            };
             let next = heard.place == last + 1;
             if expected.clean {
                 if heard.place <= last {

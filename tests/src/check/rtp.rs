@@ -86,6 +86,8 @@ pub struct Egress {
     is_tonal: bool,
     /// Packets sent.
     pub packets: u64,
+    /// Payload octets of them.
+    pub octets: u64,
     /// Milliseconds of packets that were not silence.
     pub sounding_ms: u64,
     /// Blocks of the agent's own voice that left.
@@ -117,9 +119,15 @@ impl Egress {
             tone: Vec::new(),
             is_tonal,
             packets: 0,
+            octets: 0,
             sounding_ms: 0,
             agent_blocks: 0,
         }
+    }
+
+    /// Whose packets they are.
+    pub fn ssrc(&self) -> Option<u32> {
+        self.ssrc
     }
 
     /// The packet time of what leaves.
@@ -167,6 +175,7 @@ impl Egress {
         findings: &mut Findings,
     ) {
         self.packets += 1;
+        self.octets += bytes.len().saturating_sub(12) as u64;
         let call = agreed.call_id;
         if bytes.len() < 12 || bytes[0] != 0x80 {
             findings.note(
@@ -243,11 +252,6 @@ impl Egress {
             && elapsed > Duration::from_nanos(nominal_ns + trim_ns)
         {
             findings.note("rtp-pacing", now, call, format!("only {elapsed:?} after the packet before"));
-        }
-        if is_digit {
-            // Audio that was due while a key was sent is not heard.
-            self.last_place.clear();
-            self.was_held = true;
         }
         let progress = timestamp.wrapping_sub(self.timestamp);
         if !within_digit {

@@ -55,6 +55,8 @@ pub struct SipChecks {
     served: BTreeMap<ServerKey, Served>,
     sent: BTreeMap<(String, String), Sent>,
     dialogs: BTreeMap<DialogKey, Dialog>,
+    /// Numbers went in the course of the run.
+    pub is_table_swapped: bool,
     /// Messages seen, both ways.
     pub messages: u64,
 }
@@ -228,7 +230,7 @@ impl SipChecks {
             findings.note("response-route", now, &call_id, detail);
         }
         served.check_tag(now, text, findings);
-        served.check_final(now, text, bytes, findings);
+        served.check_final(now, text, bytes, self.is_table_swapped, findings);
         let is_first = served.last_final.is_none() && text.status >= 200;
         if text.status >= 200 {
             served.last_final.get_or_insert_with(|| (text.status, bytes.clone()));

@@ -36,6 +36,10 @@ impl World {
             clean: self.plan.is_clean(call_plan) && !self.callers[slot.caller].caller.is_over(),
             corrupt: self.plan.carriers[call_plan.carrier].rtp.corrupt > 0,
             law,
+            // Two seconds are kept for a stream that has not begun.
+            from_the_first: slot.first_rtp_at.zip(slot.started_at).is_none_or(|(first, start)| {
+                start.saturating_duration_since(first) < Duration::from_millis(1900)
+            }) && !call_plan.offer.delayed,
         };
         slot.ingress.said(self.now, &said, &self.alphabet, expected, &slot.egress, &mut self.findings);
         let resumes = slot.reads_from.filter(|until| *until > self.now);

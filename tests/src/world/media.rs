@@ -15,8 +15,11 @@ use super::{Event, Piece, Slot, World};
 use crate::agent::plan::{Connect, Speech, Turn};
 use crate::agent::scripted::ScriptedAgent;
 use crate::agent::wire::{Meaning, Said};
+use crate::carrier::script::{Act, Change};
 use crate::check::agent::{Expected, Ingress};
+use crate::check::rtcp::Reports;
 use crate::check::rtp::Egress;
+use crate::marks::Mark;
 use crate::operator::agent_of_url;
 use crate::sabotage::Planted;
 use crate::swarm::TANDEM_SIP;
@@ -56,7 +59,10 @@ impl World {
             wake: None,
             ingress: Ingress::new(speech, voice),
             egress: Egress::new(voice, agent_voice(voice), speech == Speech::Bolna),
+            reports: Reports::new(self.start),
             last_packet: None,
+            first_rtp_at: None,
+            started_at: None,
             renegotiated_at: None,
         };
         self.slots.insert(call, slot);
@@ -85,6 +91,7 @@ impl World {
         let Some(plan) = self.slots.get_mut(&call).and_then(|slot| slot.plan.take()) else { return };
         let Some(port) = self.ports.take(self.now, call) else {
             self.slots.remove(&call);
+            self.marks.hit(Mark::NoPorts);
             self.ledger.commanded(self.now, call, true, &mut self.findings);
             self.feed(Input::BridgeFailed { call, cause: BridgeFailure::NoPorts });
             return;
@@ -148,6 +155,12 @@ impl World {
         self.ledger.commanded(self.now, call, false, &mut self.findings);
         if let Some(slot) = self.slots.get_mut(&call) {
             self.trace.note(self.now, &slot.call_id, format!("bridge: {}", name_of(&command)));
+            if command == BridgeCommand::Start {
+                slot.started_at = Some(self.now);
+                if slot.first_rtp_at.is_some() {
+                    self.marks.hit(Mark::EarlyWords);
+                }
+            }
             if let BridgeCommand::Media(media) = &command {
                 slot.egress.renegotiated(media.direction.sends());
                 slot.renegotiated_at = Some(self.now);
@@ -181,6 +194,10 @@ impl World {
         if slot.socket_open && !self.is_hard_to_hear(&slot) {
             slot.ingress.finish(self.now, &slot.call_id, &mut self.findings);
         }
+        self.mark_media(&slot, &statistics);
+        if self.is_report_plain(&slot) {
+            slot.reports.finish(self.now, &statistics.rtp, &slot.call_id, &mut self.findings);
+        }
         let facts = &mut self.callers[slot.caller].facts;
         facts.statistics = Some(statistics.clone());
         facts.ingress = Some(slot.ingress);
@@ -189,6 +206,26 @@ impl World {
             self.now + Duration::from_micros(500),
             Event::BridgeClosed { call, statistics: Box::new(statistics) },
         );
+    }
+
+    fn mark_media(&mut self, slot: &Slot, statistics: &BridgeStatistics) {
+        let rtp = &statistics.rtp;
+        let is_jittery = !self.callers[slot.caller].rtp.profile().jitter.is_zero() && rtp.jitter_us > 500;
+        let is_moved =
+            self.plan.calls[slot.caller].steps.iter().any(|step| {
+                matches!(step.act, Act::Reinvite(Change::NewPort) | Act::Update(Change::NewPort))
+            }) && slot.renegotiated_at.is_some();
+        let happened = [
+            (rtp.packets_lost > 0, Mark::BurstLoss),
+            (is_jittery, Mark::Jitter),
+            (rtp.out_of_order > 0, Mark::Reordered),
+            (is_moved, Mark::PortMoved),
+            (rtp.malformed > 0, Mark::RubbishRtp),
+            (slot.ingress.xoffs > 0, Mark::AgentFlood),
+            (slot.reads_from.is_some(), Mark::AgentStopsReading),
+            (rtp.rtcp_received > 0 && rtp.round_trip_us.is_some(), Mark::ReportsBothWays),
+        ];
+        happened.into_iter().filter(|(it, _)| *it).for_each(|(_, mark)| self.marks.hit(mark));
     }
 
     /// An agent that does not read is told less than was said.
@@ -267,6 +304,12 @@ impl World {
         if !matches!(event, BridgeEvent::MarkPlayed { .. }) {
             self.trace.note(self.now, &slot.call_id, format!("bridge says {event:?}"));
         }
+        self.marks.bridge(&event);
+        if let BridgeEvent::Latched { source } = event
+            && source != self.callers[slot.caller].caller.place.rtp
+        {
+            self.marks.hit(Mark::Latched);
+        }
         self.callers[slot.caller].facts.events.push(event.clone());
         self.at(self.now, Event::FromBridge { call, event });
         true
@@ -298,7 +341,13 @@ impl World {
                 Meaning::Mark(name) if self.sabotage.is_early() => {
                     let said = Said::Mark { name: name.clone(), cleared: false };
                     let name = slot.call_id.clone();
-                    let expected = Expected { call_id: &name, clean: false, corrupt: false, law: None };
+                    let expected = Expected {
+                        call_id: &name,
+                        clean: false,
+                        corrupt: false,
+                        law: None,
+                        from_the_first: false,
+                    };
                     slot.ingress.said(now, &said, &self.alphabet, expected, &slot.egress, &mut self.findings);
                 }
                 _ => {}
@@ -315,7 +364,7 @@ impl World {
                     self.leave_as_rtp(call, target, buffer);
                 }
             }
-            BridgeTransmit::Rtcp { .. } => self.trace.mix(self.now, 4, buffer),
+            BridgeTransmit::Rtcp { to } => self.leave_as_rtcp(call, to, buffer),
             BridgeTransmit::Agent { kind, droppable } => {
                 for altered in self.sabotage.frame(call, kind, buffer.to_vec(), droppable) {
                     if altered.delay.is_zero() {

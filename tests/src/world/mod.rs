@@ -31,10 +31,14 @@ use crate::carrier::caller::{Caller, Deed, Place};
 use crate::check::Findings;
 use crate::check::agent::Ingress;
 use crate::check::ledger::Ledger;
+use crate::check::rtcp::Reports;
 use crate::check::rtp::Egress;
 use crate::check::sip::SipChecks;
+use crate::check::timer::Timers;
 use crate::dice::Dice;
 use crate::link::Link;
+use crate::log_watch;
+use crate::marks::{Mark, Marks};
 use crate::message::Cutter;
 use crate::operator::{self, OperatorAct};
 use crate::sabotage::{Planted, Sabotage};
@@ -48,8 +52,8 @@ pub const UNIX_MS: u64 = 1_800_000_000_000;
 const FIRST_PORT: u16 = 20_000;
 
 /// A run is given up this long after its network was healed: 64*T1 for each of the longest chain of transactions, the
-/// media timeout and an agent's drain.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// media timeout, an agent's drain, and the longest call.
+const PATIENCE: Duration = Duration::from_secs(500);
 
 /// Something that happens.
 #[derive(Debug)]
@@ -67,6 +71,7 @@ enum Event {
     SipToCarrier { caller: usize, payload: Bytes },
     ChunkToCarrier { connection: u64, payload: Bytes },
     Rtp { to: SocketAddr, source: SocketAddr, payload: Bytes },
+    ReportToCaller { caller: usize, payload: Bytes },
     Bind(CallId),
     Dialled(CallId),
     DialFailed(CallId),
@@ -94,6 +99,7 @@ struct CallerSlot {
     to_tandem: Link,
     to_carrier: Link,
     rtp: Link,
+    rtp_back: Link,
     connection: Option<u64>,
     wake: Option<Instant>,
     lost: BTreeMap<usize, u32>,
@@ -127,7 +133,11 @@ struct Slot {
     wake: Option<Instant>,
     ingress: Ingress,
     egress: Egress,
+    reports: Reports,
     last_packet: Option<(SocketAddr, Vec<u8>)>,
+    /// First RTP of the caller, and the start of the agent's stream.
+    first_rtp_at: Option<Instant>,
+    started_at: Option<Instant>,
     renegotiated_at: Option<Instant>,
 }
 
@@ -169,9 +179,11 @@ pub struct World {
     next_connection: u64,
     ports: Ports,
     sip: SipChecks,
+    timers: Timers,
     ledger: Ledger,
     findings: Findings,
     trace: Trace,
+    marks: Marks,
     sabotage: Sabotage,
     rtp_in: u64,
     rtp_out: u64,
@@ -213,9 +225,11 @@ impl World {
                 used: BTreeMap::new(),
             },
             sip: SipChecks::default(),
+            timers: Timers::default(),
             ledger: Ledger::new(start, UNIX_MS),
             findings: Findings::new(start),
             trace: Trace::new(start),
+            marks: Marks::default(),
             sabotage: Sabotage::new(planted),
             rtp_in: 0,
             rtp_out: 0,
@@ -240,12 +254,13 @@ impl World {
             let place = Place { local: contact, contact, proxy: proxied, rtp, tandem: TANDEM_SIP };
             let (sip_profile, rtp_profile) = (carrier.sip.clone(), carrier.rtp.clone());
             let start = self.start + call.start;
-            let caller = Caller::new(index, call, place, Rc::clone(&self.alphabet), dice.fork());
+            let caller = Caller::new(index, call, place, Rc::clone(&self.alphabet), dice.fork(), self.start);
             self.callers.push(CallerSlot {
                 caller,
                 to_tandem: Link::new(sip_profile.clone(), dice.fork()),
                 to_carrier: Link::new(sip_profile, dice.fork()),
-                rtp: Link::new(rtp_profile, dice.fork()),
+                rtp: Link::new(rtp_profile.clone(), dice.fork()),
+                rtp_back: Link::new(rtp_profile, dice.fork()),
                 connection: None,
                 wake: None,
                 lost: BTreeMap::new(),
@@ -253,6 +268,18 @@ impl World {
                 facts: CallFacts::default(),
             });
             self.at(start, Event::Call(index));
+        }
+        for cut in self.plan.cuts.clone() {
+            let (from, until) = (self.start + cut.from, self.start + cut.from + cut.lasts);
+            for slot in self.callers.iter_mut().filter(|slot| slot.caller.plan.carrier == cut.carrier) {
+                let link = match (cut.is_rtp, cut.to_tandem) {
+                    (true, true) => &mut slot.rtp,
+                    (true, false) => &mut slot.rtp_back,
+                    (false, true) => &mut slot.to_tandem,
+                    (false, false) => &mut slot.to_carrier,
+                };
+                link.block(from, until);
+            }
         }
         for (index, (after, _)) in self.plan.operator.clone().into_iter().enumerate() {
             self.at(self.start + after, Event::Operator(index));
@@ -262,6 +289,7 @@ impl World {
 
     /// Lets everything happen, and tells what was seen.
     pub fn run(mut self) -> Report {
+        let watch = log_watch::begin();
         let table = operator::routing(&self.plan, self.routing_version, true);
         self.feed(Input::Routing(table));
         let limit = self.start + self.plan.heal_at + PATIENCE;
@@ -272,14 +300,19 @@ impl World {
             }
             self.now = at;
             self.step(event);
+            for error in log_watch::take() {
+                self.findings.note("error-log", self.now, "", error);
+            }
             steps += 1;
             if steps.is_multiple_of(256) {
                 self.sip.sweep(self.now, &mut self.findings);
+                self.timers.sweep(self.now, &mut self.findings);
                 if self.is_quiet() {
                     break;
                 }
             }
         }
+        drop(watch);
         self.finish()
     }
 
@@ -303,6 +336,9 @@ impl World {
             Event::SipToCarrier { caller, payload } => self.deliver(caller, &payload),
             Event::ChunkToCarrier { connection, payload } => self.deliver_chunk(connection, &payload),
             Event::Rtp { to, source, payload } => self.arrive_rtp(to, source, &payload),
+            Event::ReportToCaller { caller, payload } => {
+                self.callers[caller].caller.hear_report(self.now, &payload);
+            }
             Event::Bind(call) => self.bind(call),
             Event::Dialled(call) => self.dialled(call),
             Event::DialFailed(call) => self.dial_failed(call),
@@ -428,6 +464,13 @@ impl World {
             OperatorAct::Reload | OperatorAct::Unplug => {
                 self.routing_version += 1;
                 let table = operator::routing(&self.plan, self.routing_version, act == OperatorAct::Reload);
+                if !self.slots.is_empty() {
+                    self.marks.hit(Mark::SwapInCall);
+                }
+                if act == OperatorAct::Unplug {
+                    self.marks.hit(Mark::Unplugged);
+                    self.sip.is_table_swapped = true;
+                }
                 self.feed(Input::Routing(table));
             }
             OperatorAct::HangUp(caller) => {
@@ -463,6 +506,7 @@ impl World {
             slot.to_tandem.heal();
             slot.to_carrier.heal();
             slot.rtp.heal();
+            slot.rtp_back.heal();
         }
     }
 

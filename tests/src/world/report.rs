@@ -13,6 +13,7 @@ use crate::carrier::script::{Act, CallPlan};
 use crate::check::Violation;
 use crate::check::agent::Ingress;
 use crate::check::rtp::Egress;
+use crate::marks::Mark;
 use crate::model::Expected;
 use crate::trace::Trace;
 
@@ -66,6 +67,8 @@ pub struct Report {
     pub trace: Trace,
     /// Final statuses with how often they came.
     pub statuses: BTreeMap<u16, u32>,
+    /// Races, refusals and faults with how often they came about.
+    pub marks: BTreeMap<Mark, u32>,
 }
 
 impl Report {
@@ -153,6 +156,7 @@ impl World {
             lasted: now.saturating_duration_since(self.start),
             left,
             statuses,
+            marks: self.marks.counts().clone(),
             trace: self.trace,
         }
     }

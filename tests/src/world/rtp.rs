@@ -6,8 +6,11 @@ use bytes::Bytes;
 use tandem_call::CallId;
 
 use super::agents::stops_reading;
-use super::{Event, FIRST_PORT, World};
+use super::{CallerSlot, Event, FIRST_PORT, Slot, World};
+use crate::carrier::script::Act;
 use crate::check::rtp::{Agreed, Egress};
+use crate::marks::Mark;
+use crate::swarm::STRANGER;
 
 impl World {
     pub(super) fn send_rtp(&mut self, caller: usize, from: SocketAddr, to: SocketAddr, payload: &Bytes) {
@@ -20,6 +23,10 @@ impl World {
     }
 
     pub(super) fn arrive_rtp(&mut self, to: SocketAddr, source: SocketAddr, payload: &Bytes) {
+        if to.port() % 2 == 1 {
+            self.arrive_rtcp(to, source, payload);
+            return;
+        }
         let Some(call) = self.by_port.get(&to).copied() else {
             // A port rests until nobody talks to it any more: a caller who missed the end is not to be heard next.
             if let Some(until) = self.ports.resting.get_mut(&to.port()) {
@@ -30,7 +37,17 @@ impl World {
         self.rtp_in += 1;
         self.trace.mix(self.now, 2, payload);
         self.sabotage.rtp_arrives(source);
-        if let Some(slot) = self.slots.get(&call) {
+        if payload.get(1).is_some_and(|byte| byte & 0x7f == 13) {
+            self.marks.hit(Mark::ComfortNoise);
+        }
+        if source.ip() == STRANGER.ip() {
+            self.marks.hit(Mark::StrangerRtp);
+        }
+        if let Some(slot) = self.slots.get_mut(&call) {
+            if source.ip() != STRANGER.ip() {
+                slot.first_rtp_at.get_or_insert(self.now);
+                slot.reports.rtp_arrives(self.now, payload);
+            }
             let caller = &mut self.callers[slot.caller];
             if source.ip() == caller.caller.place.rtp.ip() && !caller.sources.contains(&source) {
                 caller.sources.push(source);
@@ -39,8 +56,73 @@ impl World {
         self.with_bridge(call, |bridge, now| bridge.handle_rtp(now, source, payload));
     }
 
+    fn arrive_rtcp(&mut self, to: SocketAddr, source: SocketAddr, payload: &Bytes) {
+        let rtp = SocketAddr::new(to.ip(), to.port() - 1);
+        let Some(call) = self.by_port.get(&rtp).copied() else { return };
+        self.trace.mix(self.now, 7, payload);
+        if let Some(slot) = self.slots.get_mut(&call)
+            && source.ip() == self.callers[slot.caller].caller.place.rtp.ip()
+        {
+            slot.reports.report_arrives(self.now, payload);
+        }
+        self.with_bridge(call, |bridge, now| bridge.handle_rtcp(now, source, payload));
+    }
+
+    /// Whether nothing about the call makes the model's counts of its RTP differ from what is right: no source that
+    /// begins anew or moves, no packet of which the kind or the numbers lie, no media before anything was agreed.
+    pub(super) fn is_report_plain(&self, slot: &Slot) -> bool {
+        let call = &self.plan.calls[slot.caller];
+        let steady = |act: &Act| {
+            matches!(
+                act,
+                Act::Bye
+                    | Act::ByeNow
+                    | Act::Press(_)
+                    | Act::Mute
+                    | Act::Speak
+                    | Act::Hush(_)
+                    | Act::Info(_)
+                    | Act::Options
+                    | Act::RepeatAck
+                    | Act::RepeatInvite
+                    | Act::OldCseq
+                    | Act::Cancel
+            )
+        };
+        self.plan.carriers[call.carrier].rtp.corrupt == 0
+            && !call.offer.delayed
+            && !call.refreshes
+            && call.steps.iter().all(|step| steady(&step.act))
+    }
+
+    pub(super) fn leave_as_rtcp(&mut self, call: CallId, to: SocketAddr, bytes: &[u8]) {
+        self.trace.mix(self.now, 4, bytes);
+        let Some(slot) = self.slots.get(&call) else { return };
+        let is_plain = self.is_report_plain(slot);
+        let Some(slot) = self.slots.get_mut(&call) else { return };
+        let (now, index) = (self.now, slot.caller);
+        let bytes = self.sabotage.rtcp(bytes);
+        slot.reports.report_leaves(now, &bytes, is_plain, &slot.egress, &slot.call_id, &mut self.findings);
+        let dialog = self.sip.dialog_of(&slot.call_id);
+        let named = dialog.iter().flat_map(|dialog| dialog.caller_rtp.iter());
+        let mut hosts = self.callers[index].sources.iter().chain(named);
+        // RFC 3550 11: the port above that of the RTP.
+        if !hosts.any(|rtp| rtp.ip() == to.ip() && rtp.port() + 1 == to.port()) {
+            self.findings.note("rtcp", now, &slot.call_id, format!("a report to {to}"));
+        }
+        let payload = Bytes::from(bytes);
+        let mut arrivals = Vec::new();
+        self.callers[index].rtp_back.send(now, &payload, |arrival| arrivals.push(arrival));
+        for arrival in arrivals {
+            self.at(arrival.at, Event::ReportToCaller { caller: index, payload: arrival.payload });
+        }
+    }
+
     pub(super) fn leave_as_rtp(&mut self, call: CallId, to: SocketAddr, bytes: &[u8]) {
         self.rtp_out += 1;
+        if bytes.len() == 16 {
+            self.marks.hit(Mark::DigitsToCaller);
+        }
         self.trace.mix(self.now, 5, bytes);
         let Some(slot) = self.slots.get_mut(&call) else { return };
         let caller = &self.callers[slot.caller];
@@ -63,6 +145,12 @@ impl World {
         };
         slot.egress.packet(self.now, &self.alphabet, to, bytes, &agreed, &mut self.findings);
         slot.last_packet = Some((to, bytes.to_vec()));
+        let index = slot.caller;
+        if self.callers[index].caller.plan.reports {
+            let CallerSlot { caller, rtp_back, .. } = &mut self.callers[index];
+            let payload = Bytes::copy_from_slice(&bytes[..bytes.len().min(12)]);
+            rtp_back.send(self.now, &payload, |arrival| caller.hear_rtp(arrival.at, &arrival.payload));
+        }
     }
 
     pub(super) fn stray_rtp(&mut self, call_id: &str, to: SocketAddr, bytes: &[u8], port: SocketAddr) {

@@ -8,6 +8,7 @@ use tandem_sip::{Flow, Target, Transport};
 
 use super::{Connection, Event, World};
 use crate::check::sip::Path;
+use crate::marks::Mark;
 use crate::message::{Cutter, SipText};
 use crate::swarm::{Plan, STRANGER, TANDEM_SIP};
 
@@ -44,6 +45,7 @@ impl World {
                     &record.sip_call_id,
                     format!("record: {:?} {:?}", record.status, record.hangup_by),
                 );
+                self.mark_record(&record);
                 for _ in 0..times {
                     let dialog = self.sip.dialog_of(&record.sip_call_id);
                     self.ledger.recorded(self.now, record.clone(), dialog, &mut self.findings);
@@ -51,9 +53,35 @@ impl World {
             }
             Output::Verdict(verdict) => {
                 self.trace.note(self.now, &verdict.sip_call_id, format!("verdict: {}", verdict.code));
+                self.mark_verdict(&verdict);
                 self.ledger.judged(verdict);
             }
             Output::Ladder { .. } => {}
+        }
+    }
+
+    fn mark_record(&mut self, record: &tandem_call::CallRecord) {
+        let said = |words: &str| record.error_message.as_deref().is_some_and(|error| error.contains(words));
+        if said("did not refresh") {
+            self.marks.hit(Mark::SessionExpired);
+            self.timers.expired(self.now, &record.sip_call_id, &mut self.findings);
+        }
+        if record.hangup_reason == Some(tandem_call::HangupReason::NodeDrained) {
+            self.marks.hit(Mark::EndedByDrain);
+        }
+    }
+
+    fn mark_verdict(&mut self, verdict: &tandem_call::Verdict) {
+        use tandem_call::VerdictCode;
+        match verdict.code {
+            VerdictCode::Draining => self.marks.hit(Mark::Drain),
+            VerdictCode::NodeCallsReached => self.marks.hit(Mark::Overload),
+            VerdictCode::AgentUnreachable | VerdictCode::AgentRefused => self.marks.hit(Mark::AgentRefuses),
+            VerdictCode::AgentTimeout => self.marks.hit(Mark::AgentTooLate),
+            code if code.as_str().contains("digest") || code.as_str().contains("credential") => {
+                self.marks.hit(Mark::WrongDigest);
+            }
+            _ => {}
         }
     }
 
@@ -95,12 +123,37 @@ impl World {
             None => {
                 let remote = slot.caller.place.source();
                 slot.to_tandem.send(now, &payload, |arrival| arrivals.push(arrival));
+                if arrivals.is_empty() {
+                    self.note_loss(&payload);
+                }
                 let flow = Flow { transport: Transport::Udp, local: TANDEM_SIP, remote, connection: 0 };
                 for arrival in arrivals {
-                    self.at(arrival.at, Event::Datagram { flow, payload: arrival.payload });
+                    let garbled = self.callers[caller].to_tandem.garble(&arrival.payload);
+                    if garbled.is_some() {
+                        self.doubt(caller);
+                    }
+                    let payload = garbled.unwrap_or(arrival.payload);
+                    self.at(arrival.at, Event::Datagram { flow, payload });
                 }
             }
         }
+    }
+
+    fn note_loss(&mut self, payload: &Bytes) {
+        if let Some(text) = SipText::parse(payload) {
+            self.marks.lost(&text);
+        }
+        let now = self.now;
+        if self.callers.iter().any(|slot| slot.to_tandem.is_cut(now) || slot.to_carrier.is_cut(now)) {
+            self.marks.hit(Mark::Cut);
+        }
+    }
+
+    fn doubt(&mut self, caller: usize) {
+        self.marks.hit(Mark::Garbled);
+        let call_id = self.callers[caller].caller.call_id.clone();
+        self.findings.doubt(&call_id);
+        self.trace.note(self.now, &call_id, "a message is garbled on its way".into());
     }
 
     pub(super) fn send_from_stranger(&mut self, payload: Bytes) {
@@ -111,6 +164,7 @@ impl World {
     pub(super) fn reset(&mut self, caller: usize) {
         let Some(id) = self.callers[caller].connection.take() else { return };
         if let Some(connection) = self.connections.get_mut(&id) {
+            self.marks.hit(Mark::StreamReset);
             connection.is_open = false;
             let flow = connection.flow;
             self.at(self.now, Event::StreamClosed(flow));
@@ -131,14 +185,34 @@ impl World {
     }
 
     pub(super) fn arrive_chunk(&mut self, connection: u64, payload: Bytes) {
+        let payload = self.join_chunks(connection, payload);
         let Some(open) = self.connections.get_mut(&connection).filter(|one| one.is_open) else { return };
         let flow = open.flow;
         let mut messages = Vec::new();
         open.to_tandem.push(&payload, |message| messages.push(message));
+        if messages.len() > 1 {
+            self.marks.hit(Mark::PipelinedMessages);
+        } else if messages.is_empty() {
+            self.marks.hit(Mark::SplitMessage);
+        }
         for message in messages {
             self.see_arrival(&message, flow);
         }
         self.feed(Input::StreamData { flow, payload });
+    }
+
+    /// What arrives at the same moment on the same connection is read at once, as from a socket.
+    fn join_chunks(&mut self, connection: u64, payload: Bytes) -> Bytes {
+        let mut joined: Option<Vec<u8>> = None;
+        while let Some(entry) = self.queue.first_entry() {
+            let Event::Chunk { connection: other, payload: more } = entry.get() else { break };
+            if entry.key().0 != self.now || *other != connection {
+                break;
+            }
+            joined.get_or_insert_with(|| payload.to_vec()).extend_from_slice(more);
+            entry.remove();
+        }
+        joined.map_or(payload, Bytes::from)
     }
 
     fn see_arrival(&mut self, payload: &Bytes, flow: Flow) {
@@ -148,6 +222,10 @@ impl World {
         });
         let path = Path { reliable: flow.transport.is_reliable(), remote: flow.remote, trusted };
         self.trace.sip(self.now, text.call_id(), true, payload);
+        self.marks.arrive(&text, trusted);
+        if trusted {
+            self.timers.arrive(self.now, &text);
+        }
         self.sip.arrive(self.now, path, &text);
         if let Some(answer) = self.sabotage.arrive(&text, trusted) {
             self.at(self.now, Event::Transmit { payload: answer, target: Target::Flow(flow), shift: 0 });
@@ -173,6 +251,8 @@ impl World {
         self.sip.depart(self.now, reliable, remote, &payload, &mut self.findings);
         let Some(text) = SipText::parse(&payload) else { return };
         self.trace.sip(self.now, text.call_id(), false, &payload);
+        self.marks.depart(&text);
+        self.timers.depart(self.now, &text, &mut self.findings);
         let Some(caller) = self.caller_of(text.call_id()) else { return };
         let place = self.callers[caller].caller.place;
         let reaches = remote.is_some_and(|remote| remote.ip() == place.source().ip());
@@ -186,8 +266,16 @@ impl World {
             if is_here {
                 self.callers[caller].to_carrier.send(now, &payload, |arrival| arrivals.push(arrival));
             }
+            if arrivals.is_empty() {
+                self.note_loss(&payload);
+            }
             for arrival in arrivals {
-                self.at(arrival.at, Event::SipToCarrier { caller, payload: arrival.payload });
+                let garbled = self.callers[caller].to_carrier.garble(&arrival.payload);
+                if garbled.is_some() {
+                    self.doubt(caller);
+                }
+                let payload = garbled.unwrap_or(arrival.payload);
+                self.at(arrival.at, Event::SipToCarrier { caller, payload });
             }
             return;
         }
@@ -227,6 +315,10 @@ impl World {
         let mut deeds = Vec::new();
         let now = self.now;
         self.callers[caller].caller.handle_sip(now, payload, &mut deeds);
+        let seen = &mut self.callers[caller].caller;
+        if self.findings.is_doubtful(&seen.call_id) {
+            seen.outcome.unreadable.clear();
+        }
         self.perform(caller, deeds);
     }
 
@@ -260,6 +352,7 @@ impl World {
             let lost = slot.lost.entry(index).or_insert(0);
             if lose.to_tandem == to_tandem && lose.what == name && *lost < lose.count {
                 *lost += 1;
+                self.marks.lost(&text);
                 return true;
             }
         }

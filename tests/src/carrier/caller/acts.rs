@@ -58,6 +58,7 @@ impl Caller {
             }
             Act::Mute => self.speaker.iter_mut().for_each(|speaker| speaker.muted = true),
             Act::Speak => self.speaker.iter_mut().for_each(|speaker| speaker.muted = false),
+            Act::Hush(millis) => self.speaker.iter_mut().for_each(|speaker| speaker.hush(millis)),
             Act::Forget => self.forget(now),
             // Nobody repeats a request on a stream.
             Act::RepeatInvite if self.plan.transport == Transport::Udp => {
@@ -121,8 +122,15 @@ impl Caller {
             Change::NoOffer => Vec::new(),
             _ => sdp::write(&offer, self.place.rtp, self.sdp_version, flowing),
         };
-        let lines =
+        let mut lines =
             if body.is_empty() { vec![] } else { vec![Line("Content-Type", "application/sdp".into())] };
+        if let (Change::Refresh, Some((seconds, _)), true) =
+            (change, self.plan.session_timer, self.plan.refreshes)
+        {
+            // RFC 4028 7.4: a refresh says again who is to refresh.
+            lines.push(Line("Supported", "timer".into()));
+            lines.push(Line("Session-Expires", format!("{seconds};refresher=uac")));
+        }
         self.request(now, method, lines, body, Purpose::Change(change), deeds);
         if change == Change::NoOffer {
             self.offerless.insert(self.cseq);

@@ -11,6 +11,9 @@ use crate::carrier::script::{AckPlan, Act, Change, Talk, When};
 use crate::carrier::sdp::{self, Flowing};
 use crate::carrier::speaker::Speaker;
 
+/// Times a caller says BYE that is not understood.
+const BYES_MAX: usize = 5;
+
 impl Caller {
     pub(super) fn handle_response(&mut self, now: Instant, received: Received, deeds: &mut Vec<Deed>) {
         let key = if received.method == "CANCEL" {
@@ -38,9 +41,20 @@ impl Caller {
         match pending.purpose {
             Purpose::Invite => self.handle_final(now, received, deeds),
             Purpose::Change(change) => self.handle_changed(now, change, &pending, &received, deeds),
+            // A BYE that was not understood, for it was garbled, is said again; not for ever, for it may be the dialog that
+            // was learned from something garbled.
+            Purpose::Request
+                if pending.method == "BYE" && received.status == 400 && self.byes() < BYES_MAX =>
+            {
+                self.request(now, "BYE", vec![], vec![], Purpose::Request, deeds);
+            }
             Purpose::Request if pending.method == "BYE" => self.end(now, Ending::Caller),
             Purpose::Request | Purpose::Aside => {}
         }
+    }
+
+    fn byes(&self) -> usize {
+        self.outcome.finals.iter().filter(|(method, _)| method == "BYE").count()
     }
 
     fn handle_provisional(&mut self, now: Instant, key: &str, received: &Received, deeds: &mut Vec<Deed>) {
@@ -104,12 +118,23 @@ impl Caller {
         }
     }
 
+    /// RFC 4028 7.2 and 9: the refresher refreshes when half of the interval is over.
+    fn plan_refresh(&mut self, now: Instant, received: &Received) {
+        let Some(value) = &received.session_expires else { return };
+        self.todo.retain(|(_, todo)| *todo != Todo::Refresh);
+        let seconds: u64 = value.split(';').next().and_then(|text| text.trim().parse().ok()).unwrap_or(1800);
+        if self.plan.refreshes && value.contains("refresher=uac") {
+            self.todo.push((now + Duration::from_secs(seconds) / 2, Todo::Refresh));
+        }
+    }
+
     fn handle_answer(&mut self, now: Instant, received: &Received, deeds: &mut Vec<Deed>) {
         self.to_tag.clone_from(&received.to_tag);
         if let Some(contact) = &received.contact {
             self.remote_target.clone_from(contact);
         }
         self.outcome.answered_at = Some(now);
+        self.plan_refresh(now, received);
         if let Some(section) = sdp::audio(&received.body) {
             self.rtp_to = section.rtp();
             let law = section.law().unwrap_or(tandem_media::Law::Mulaw);
@@ -119,6 +144,10 @@ impl Caller {
                 let mut speaker = Speaker::new(self.plan.voice, law, self.offer.ptime_ms, events, now, bits);
                 speaker.skew_ppm = self.plan.skew_ppm;
                 self.speaker = Some(speaker);
+                if self.plan.reports {
+                    let first = self.dice.millis(200, 1500);
+                    self.todo.push((now + first, Todo::Report));
+                }
             }
         }
         self.acknowledge(now, received, deeds);
@@ -198,6 +227,7 @@ impl Caller {
         if pending.method == "INVITE" {
             self.acknowledge(now, received, deeds);
         }
+        self.plan_refresh(now, received);
         let silent = matches!(
             change,
             Change::Direction(Flowing::ReceiveOnly | Flowing::Inactive | Flowing::ZeroAddress)

@@ -45,6 +45,7 @@ impl Served {
         now: Instant,
         text: &SipText,
         bytes: &Bytes,
+        is_swapped: bool,
         findings: &mut Findings,
     ) {
         let (_, method) = text.cseq();
@@ -60,6 +61,10 @@ impl Served {
         }
         // A refusal within a dialog is kept nowhere; once the dialog is gone there is none to refuse in.
         if !self.request.to_tag().is_empty() && *status >= 400 && text.status == 481 {
+            return;
+        }
+        // A challenge is kept nowhere; if the number is gone when the request comes again, that is what is said.
+        if is_swapped && matches!(status, 401 | 407) {
             return;
         }
         if text.status != *status {
