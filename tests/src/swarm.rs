@@ -268,7 +268,7 @@ impl Features {
             forgetful: on(60),
             garble: on(200),
             cuts: on(200),
-            long: on(80),
+            long: on(150),
         }
     }
 }
@@ -456,7 +456,7 @@ fn call(dice: &mut Dice, features: &Features, plan: &Plan, index: u64) -> CallPl
 fn make_long(dice: &mut Dice, call: &mut CallPlan) {
     let refresher = *dice.pick(&[Refresher::Unsaid, Refresher::Caller, Refresher::Tandem]);
     call.session_timer = Some((90 + dice.below(60) as u32, refresher));
-    call.refreshes = dice.chance(500);
+    call.refreshes = dice.chance(400);
     call.steps
         .retain(|step| !matches!(step.act, Act::Bye | Act::ByeNow | Act::Cancel | Act::Mute | Act::Forget));
     call.steps.push(after_answer(dice.between(100_000, 250_000), Act::Bye));
@@ -517,6 +517,7 @@ fn steps(dice: &mut Dice, features: &Features) -> Vec<Step> {
             6 => steps.push(after_answer(dice.between(0, 900), Act::RepeatInvite)),
             7 => steps.push(after_answer(dice.between(0, 900), Act::RepeatAck)),
             8 => steps.push(after_invite(dice.between(1, 400), Act::Merge)),
+            9 => steps.push(Step { when: When::Ringing(dice.millis(0, 200)), act: Act::ByeNow }),
             _ => {}
         }
     }
