@@ -6,6 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+/// Lines of a log that are shown with an error.
+const LOG_LINES: usize = 20;
+
 /// What a process has used.
 #[derive(Debug, Clone, Copy)]
 pub struct Used {
@@ -46,6 +49,13 @@ pub fn resident_bytes(process_id: u32) -> Result<u64, String> {
     let line = text.lines().find(|line| line.starts_with("VmRSS:"));
     let kibibytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kibibytes.map(|kibibytes| kibibytes * 1_024).ok_or_else(|| format!("process {process_id} is gone"))
+}
+
+/// The end of a log: what a process said last, and not a hundred thousand repeats of it.
+#[must_use]
+pub fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
 /// Pins this process, with the threads it is to start, to one core.

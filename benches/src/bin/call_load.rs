@@ -261,7 +261,9 @@ fn run_tandem(options: &Options, round: usize) -> Result<Figures, String> {
     product.provision(DID, &ip_trunk("load", "127.0.0.0/8"), &websocket);
     let base = process::resident_bytes(product.process_id())?;
 
-    let with_log = |error: &dyn std::fmt::Display| format!("{error}; the server's log:\n{}", product.log());
+    let with_log = |error: &dyn std::fmt::Display| {
+        format!("{error}; the server's log ends:\n{}", process::last_lines(&product.log()))
+    };
     let mut callers = Signalling::new(product.sip, DID).map_err(|error| error.to_string())?;
     let media = generator.addresses();
     let set_up = callers

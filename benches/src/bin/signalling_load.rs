@@ -52,7 +52,9 @@ fn run() -> Result<(), String> {
     let websocket = json!({"url": format!("ws://{}/", echo.address), "dialect": "asterisk"});
     product.provision(DID, &ip_trunk("load", "127.0.0.0/8"), &websocket);
 
-    let with_log = |error: &dyn std::fmt::Display| format!("{error}; the server's log:\n{}", product.log());
+    let with_log = |error: &dyn std::fmt::Display| {
+        format!("{error}; the server's log ends:\n{}", process::last_lines(&product.log()))
+    };
     let base = process::resident_bytes(product.process_id())?;
     let mut callers = Signalling::new(product.sip, DID).map_err(|error| error.to_string())?;
     let before = process::used(product.process_id())?;
