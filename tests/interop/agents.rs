@@ -124,11 +124,11 @@ fn a_pipecat_agent_hears_keys_is_interrupted_and_hangs_up() {
     assert_completed_by_the_agent(&product, &ids);
 }
 
-#[test]
-fn bolnas_chan_websocket_handlers_greet_hear_keys_drain_and_hang_up() {
-    let mut backend = Backend::python("bolna", "bolna_handlers.py", &["sip-trunk"]);
+/// A call to Bolna's own handlers for this provider, over this dialect: greeted, two keys, interrupted, hung up.
+fn bolnas_handlers(provider: &str, dialect: &str) -> Backend {
+    let mut backend = Backend::python("bolna", "bolna_handlers.py", &[provider]);
     let product = Product::start();
-    let ids = provision(&product, &json!({"url": backend.url(), "dialect": "asterisk"}));
+    let ids = provision(&product, &json!({"url": backend.url(), "dialect": dialect}));
     sipp::run_against(&product, product.sip, "keys_after_the_greeting", DID, &[]);
     backend.wait_for("disconnected", Duration::from_secs(10));
     backend.assert_printed_in_order(&[
@@ -140,27 +140,19 @@ fn bolnas_chan_websocket_handlers_greet_hear_keys_drain_and_hang_up() {
         "keys",
         "hung up",
     ]);
-    assert!(!backend.log().contains("duration estimate"), "marks came back in time:\n{}", backend.log());
     assert_completed_by_the_agent(&product, &ids);
+    backend
+}
+
+#[test]
+fn bolnas_chan_websocket_handlers_greet_hear_keys_drain_and_hang_up() {
+    let backend = bolnas_handlers("sip-trunk", "asterisk");
+    assert!(!backend.log().contains("duration estimate"), "marks came back in time:\n{}", backend.log());
 }
 
 #[test]
 fn bolnas_mod_audio_stream_handlers_greet_hear_keys_and_hang_up() {
-    let mut backend = Backend::python("bolna", "bolna_handlers.py", &["freeswitch"]);
-    let product = Product::start();
-    let ids = provision(&product, &json!({"url": backend.url(), "dialect": "bolna"}));
-    sipp::run_against(&product, product.sip, "keys_after_the_greeting", DID, &[]);
-    backend.wait_for("disconnected", Duration::from_secs(10));
-    backend.assert_printed_in_order(&[
-        "connected",
-        "greeting",
-        "greeted",
-        "keys",
-        "interrupted",
-        "keys",
-        "hung up",
-    ]);
-    assert_completed_by_the_agent(&product, &ids);
+    bolnas_handlers("freeswitch", "bolna");
 }
 
 #[test]

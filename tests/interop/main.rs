@@ -6,4 +6,5 @@ mod api;
 mod baresip;
 mod echo_agent;
 mod kamailio;
+mod scanner;
 mod sipp;
