@@ -4,6 +4,7 @@ mod agent;
 mod agents;
 mod calls;
 mod connections;
+mod exotel;
 mod phone;
 mod starting;
 mod stopping;

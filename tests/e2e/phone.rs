@@ -78,6 +78,23 @@ impl Phone {
         self.send(&text);
     }
 
+    /// The Request-URI of its requests.
+    pub(crate) fn uri(&self) -> String {
+        format!("sip:{}@{}", self.did, self.server)
+    }
+
+    /// Acknowledges a challenge and calls again with credentials (RFC 3261 sections 17.1.1.3 and 22.2).
+    pub(crate) fn invite_again_with(&mut self, authorization: &str) {
+        // The ACK to a refusal belongs to the INVITE's own transaction.
+        let head = self.head("ACK", self.cseq).replace("z9hG4bK-ACK-", "z9hG4bK-INVITE-");
+        self.send(&format!("{head}Content-Length: 0\r\n\r\n"));
+        self.to_tag = None;
+        self.cseq += 1;
+        let with = format!("Authorization: {authorization}\r\nContent-Type:");
+        let text = self.invite_text().replacen("Content-Type:", &with, 1);
+        self.send(&text);
+    }
+
     /// Calls and acknowledges; panics unless the call is answered within ten seconds. Returns where the
     /// server takes RTP.
     pub(crate) fn call(&mut self) -> SocketAddr {

@@ -9,12 +9,46 @@ use crate::secrets::random;
 
 const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
+/// Characters of a ULID.
+pub const ULID_CHARACTERS: usize = 26;
+
 /// A new ULID: 48 bits of `now_ms` (milliseconds since 1970) and 80 of randomness, in 26 characters.
 pub fn ulid(now_ms: i64) -> String {
     let random: [u8; 10] = random();
     let low = random.iter().fold(0_u128, |value, byte| value << 8 | u128::from(*byte));
     let value = u128::from(now_ms.unsigned_abs() & 0xFFFF_FFFF_FFFF) << 80 | low;
-    (0..26).rev().map(|digit| char::from(CROCKFORD[(value >> (digit * 5)) as usize & 31])).collect()
+    ulid_of(value)
+}
+
+fn ulid_of(value: u128) -> String {
+    let digits = (0..ULID_CHARACTERS).rev();
+    digits.map(|digit| char::from(CROCKFORD[(value >> (digit * 5)) as usize & 31])).collect()
+}
+
+/// The 128 bits of a ULID as a number; `None` for what is no ULID.
+pub fn ulid_number(text: &str) -> Option<u128> {
+    // 26 characters of 5 bits: the first has two that must be zero.
+    if text.len() != ULID_CHARACTERS || text.as_bytes().first().is_none_or(|first| *first > b'7') {
+        return None;
+    }
+    text.bytes().try_fold(0_u128, |value, byte| {
+        let digit = CROCKFORD.iter().position(|known| *known == byte)?;
+        Some(value << 5 | digit as u128)
+    })
+}
+
+/// The ULID whose number these digits are; `None` for what is no such number.
+pub fn ulid_of_digits(digits: &str) -> Option<String> {
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten().map(ulid_of)
+}
+
+/// The stored form of an identifier that is a ULID: Exotel's API shows its number in digits, 37 of them in our
+/// time. What is neither is left as it is, and found nowhere.
+pub fn canonical_ulid(text: &str) -> String {
+    let is_ulid = text.len() == ULID_CHARACTERS;
+    let number = if is_ulid { None } else { ulid_of_digits(text) };
+    number.unwrap_or_else(|| text.to_owned())
 }
 
 /// A new random UUID, as text.
@@ -41,6 +75,20 @@ mod tests {
         assert_ne!(ulid(5), ulid(5));
         // The example of the ULID specification: 1469918176385 is 01ARYZ6S41.
         assert_eq!(&ulid(1_469_918_176_385)[..10], "01ARYZ6S41");
+    }
+
+    #[test]
+    fn a_ulid_is_known_by_its_number() {
+        let text = "01ARYZ6S41TSV4RRFFQ69G5FAV";
+        let number = ulid_number(text).unwrap();
+        assert_eq!(ulid_of_digits(&number.to_string()).as_deref(), Some(text));
+        assert_eq!(canonical_ulid(&number.to_string()), text);
+        assert_eq!(canonical_ulid(text), text);
+        assert_eq!(canonical_ulid("support"), "support");
+        assert_eq!(ulid_number("7ZZZZZZZZZZZZZZZZZZZZZZZZZ"), Some(u128::MAX));
+        for nonsense in ["8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "01aryz6s41tsv4rrffq69g5fav", "01ARYZ6S41", ""] {
+            assert_eq!(ulid_number(nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]

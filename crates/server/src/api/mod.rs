@@ -282,22 +282,29 @@ pub async fn serve(
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.
 pub fn read_any_body(bytes: &[u8]) {
     bolna::read_any_body(bytes);
+    exotel::read_any_body(bytes);
 }
 
 /// An error in the words of the family that the path belongs to: for what is refused before its endpoint.
-fn refusal_of_family(_method: &Method, path: &str, error: ApiError) -> Response {
+fn refusal_of_family(method: &Method, path: &str, error: ApiError) -> Response {
     if path.starts_with("/2010-04-01/") {
         return twilio::refuse(error);
+    }
+    if exotel::is_ours(path) {
+        return exotel::refuse(method, error);
     }
     error.into_response()
 }
 
-async fn unknown_path(method: Method, uri: Uri) -> ApiError {
-    ApiError::not_found(format!("There is no {method} {}", uri.path()))
+async fn unknown_path(method: Method, uri: Uri) -> Response {
+    let path = uri.path();
+    refusal_of_family(&method, path, ApiError::not_found(format!("There is no {method} {path}")))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let path = uri.path();
+    let message = format!("{path} does not take {method}");
+    refusal_of_family(&method, path, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message))
 }
 
 /// Counts and times requests by route, never by path: paths hold identifiers.

@@ -110,6 +110,9 @@ pub struct Api {
     pub auth_failure_status: u16,
     /// Status of a number that another active trunk holds: 409 or 422, both documented by Bolna.
     pub duplicate_number_status: u16,
+    /// HTTP status of a duplicate in Exotel's API, whose body says 409 in either case: 200 as its live system
+    /// answers, or 409.
+    pub exotel_duplicate_status: u16,
     /// Ranges of the proxies before the listener, whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -283,6 +286,7 @@ impl Default for Api {
             public_url: None,
             auth_failure_status: 403,
             duplicate_number_status: 409,
+            exotel_duplicate_status: 200,
             trusted_proxies: Vec::new(),
         }
     }

@@ -103,6 +103,12 @@ fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {
             format!("{} will not do; give 409 or 422", api.duplicate_number_status),
         ));
     }
+    if ![200, 409].contains(&api.exotel_duplicate_status) {
+        faults.push((
+            "api.exotel_duplicate_status",
+            format!("{} will not do; give 200 or 409", api.exotel_duplicate_status),
+        ));
+    }
     if let Some(url) = &api.public_url
         && !(url.starts_with("https://") || url.starts_with("http://"))
     {

@@ -199,6 +199,93 @@ impl Store {
         StoredNumber::of(&row)
     }
 
+    /// Some numbers of a trunk of the account, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the trunk.
+    pub async fn number_page(
+        &self,
+        account: &str,
+        trunk: &str,
+        most: u32,
+        offset: u32,
+    ) -> Result<Vec<StoredNumber>> {
+        let mut reader = self.begin_read().await?;
+        sqlx::query("SELECT id FROM trunks WHERE account_id = $1 AND id = $2")
+            .bind(account)
+            .bind(trunk)
+            .fetch_optional(&mut *reader)
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        let rows = sqlx::query(
+            "SELECT * FROM numbers WHERE trunk_id = $1 AND account_id = $2 AND deleted_at IS NULL \
+             ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4",
+        )
+        .bind(trunk)
+        .bind(account)
+        .bind(i64::from(most))
+        .bind(i64::from(offset))
+        .fetch_all(&mut *reader)
+        .await?;
+        rows.iter().map(StoredNumber::of).collect()
+    }
+
+    /// The account's numbers that are called like this, with or without a plus, newest first: one on an active
+    /// trunk, and those on trunks that are switched off.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn numbers_called(&self, account: &str, phone_number: &str) -> Result<Vec<StoredNumber>> {
+        let rows = sqlx::query(
+            "SELECT * FROM numbers WHERE digits = $1 AND account_id = $2 AND deleted_at IS NULL \
+             ORDER BY created_at DESC, id DESC",
+        )
+        .bind(digits(phone_number))
+        .bind(account)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(StoredNumber::of).collect()
+    }
+
+    /// Says where the calls of a number go.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the number is not on this trunk of the account.
+    pub async fn set_number_mode(
+        &self,
+        account: &str,
+        trunk: &str,
+        id: &str,
+        mode: Option<NumberMode>,
+    ) -> Result<StoredNumber> {
+        let mut change = self.begin().await?;
+        sqlx::query(
+            "UPDATE numbers SET mode = $1, updated_at = $2, revision = revision + 1 \
+             WHERE id = $3 AND trunk_id = $4 AND account_id = $5 AND deleted_at IS NULL",
+        )
+        .bind(mode.map(NumberMode::as_str))
+        .bind(now_ms())
+        .bind(id)
+        .bind(trunk)
+        .bind(account)
+        .execute(&mut *change)
+        .await?;
+        let row = sqlx::query(
+            "SELECT * FROM numbers WHERE id = $1 AND trunk_id = $2 AND account_id = $3 AND deleted_at IS NULL",
+        )
+        .bind(id)
+        .bind(trunk)
+        .bind(account)
+        .fetch_optional(&mut *change)
+        .await?
+        .ok_or(StoreError::NotFound)?;
+        let number = StoredNumber::of(&row)?;
+        raise_trunk(&mut change, trunk).await?;
+        change.touch_number(id);
+        change.commit().await?;
+        Ok(number)
+    }
+
     /// Whether the account once had this number and removed it.
     ///
     /// # Errors

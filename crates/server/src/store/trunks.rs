@@ -291,6 +291,22 @@ impl Store {
         self.assemble(&rows, &parts)
     }
 
+    /// Some trunks of the account, newest first, without what hangs on them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn trunk_page(&self, account: &str, most: u32, offset: u32) -> Result<Vec<StoredTrunk>> {
+        let rows = sqlx::query(
+            "SELECT * FROM trunks WHERE account_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
+        )
+        .bind(account)
+        .bind(i64::from(most))
+        .bind(i64::from(offset))
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(trunk_of).collect()
+    }
+
     /// Changes a trunk: `edit` gets the trunk as it stands and leaves it as it shall be; what it refuses is
     /// refused before anything is written.
     ///

@@ -6,6 +6,8 @@ mod audit;
 mod checks;
 mod client;
 mod description;
+mod exotel;
+mod exotel_refusals;
 mod fuzz_replay;
 mod idempotency;
 mod keys;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Answer, Server};
 use super::description::Operation;
+use super::exotel::TRUNKS;
 
 /// What `acme` owns, by the name that parameters and fields give its identifier.
 struct Owned(BTreeMap<&'static str, String>);
@@ -83,7 +84,17 @@ impl Owned {
         let agent = server.agent().await;
         let mapping = json!({"agent_id": agent, "phone_number_id": number});
         assert_eq!(server.post("/inbound/setup", mapping).await.status, 200);
-        Self(BTreeMap::from([("trunk_id", trunk), ("phone_number_id", number), ("agent_id", agent)]))
+        let trunk_sid = server.exotel_trunk("walls_too").await;
+        let path = format!("{TRUNKS}/{trunk_sid}/phone-numbers");
+        let body = json!({"phone_number": "+918047110002"});
+        let id = server.exotel("POST", &path, Some(body)).await.body["response"]["data"]["id"].clone();
+        Self(BTreeMap::from([
+            ("trunk_id", trunk),
+            ("phone_number_id", number),
+            ("agent_id", agent),
+            ("trunk_sid", trunk_sid),
+            ("id", id.as_str().unwrap().to_owned()),
+        ]))
     }
 
     /// What acme sees of it.
@@ -120,7 +131,15 @@ async fn ask(server: &Server, operation: &Operation, whose: &Whose<'_>) -> Answe
     let mut path = operation.path.clone();
     for parameter in operation.body["parameters"].as_array().into_iter().flatten() {
         let name = parameter["name"].as_str().unwrap();
-        if let Some(id) = whose.id(name) {
+        // The asker's own account: what is behind it is another's.
+        let id = if name == "account_sid" { Some("other".to_owned()) } else { whose.id(name) };
+        if parameter["in"] == "query" {
+            if parameter["required"] == true {
+                let sample = || operation.sample(&parameter["schema"]).as_str().unwrap_or("x").to_owned();
+                let mark = if path.contains('?') { '&' } else { '?' };
+                path = format!("{path}{mark}{name}={}", id.unwrap_or_else(sample));
+            }
+        } else if let Some(id) = id {
             path = path.replace(&format!("{{{name}}}"), &id);
         }
     }
@@ -138,6 +157,9 @@ async fn ask(server: &Server, operation: &Operation, whose: &Whose<'_>) -> Answe
 /// An answer without what is particular to it.
 fn masked(answer: &Answer, owned: &Owned) -> String {
     let mut text = answer.text.clone();
+    if let Some(particular) = answer.body["request_id"].as_str() {
+        text = text.replace(particular, "REQUEST");
+    }
     for id in owned.0.values() {
         text = text.replace(id, "ID").replace(&unknown(id), "ID");
     }

@@ -15,7 +15,7 @@ use crate::api::auth::Caller;
 use crate::api::body::Body;
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text};
-use crate::ids::canonical_uuid;
+use crate::ids::{canonical_ulid, canonical_uuid};
 use crate::store::{Expected, Store, StoreError, StoredNumber};
 
 /// What a mapping names.
@@ -164,6 +164,8 @@ async fn unlink(State(app): State<App>, caller: Caller, Body(object): Body) -> A
 
 /// A number of the account; the two texts for its absence are the API's own.
 async fn find_number(store: &Store, account: &str, id: &str) -> ApiResult<StoredNumber> {
+    let id = canonical_ulid(id);
+    let id = id.as_str();
     match store.number(account, id).await {
         Err(StoreError::NotFound) if store.number_was_removed(account, id).await? => {
             Err(ApiError::not_found("SIP trunk phone number not found in database").at(

@@ -1,10 +1,134 @@
 //! Exotel's trunk API, `/v2/accounts/{account_sid}/trunks…`, in its envelope with its codes.
+//!
+//! In the vendor's words the server is the carrier; in the model it is the same trunk that Bolna's API knows:
+//! whitelisted ips are where its calls come from, credentials what proves them, destinations its gateways, and a
+//! number of mode `flow` is answered by the agent it is mapped to. Paths of the vendor's older pages, with
+//! underscores, are aliases.
 
-use utoipa_axum::router::OpenApiRouter;
+#![allow(unused_qualifications, reason = "the description's macro qualifies the types it is given")]
 
-use super::App;
+mod asked;
+mod checks;
+mod credentials;
+mod destination_uris;
+mod envelope;
+mod names;
+mod phone_numbers;
+mod settings;
+mod trunks;
+mod whitelisted_ips;
+
+use axum::body::Bytes;
+use axum::http::Method;
+use axum::response::Response;
+use utoipa::openapi::Deprecated;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use utoipa_axum::routes;
+
+use self::envelope::Envelope;
+use super::error::ApiError;
+use super::{App, body};
+
+/// Where every path of the family begins.
+const PREFIX: &str = "/v2/accounts/";
+
+/// Segments whose older spelling has underscores.
+const RENAMED: [(&str, &str); 4] = [
+    ("phone-numbers", "phone_numbers"),
+    ("whitelisted-ips", "whitelisted_ips"),
+    ("destination-uris", "destination_uris"),
+    ("trunk-maps", "trunk_maps"),
+];
 
 /// Every endpoint of the family.
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    [
+        routes!(trunks::create_exotel_trunk, trunks::list_exotel_trunks, trunks::delete_exotel_trunk),
+        routes!(trunks::change_exotel_trunk),
+        routes!(
+            phone_numbers::add_exotel_number,
+            phone_numbers::list_exotel_numbers,
+            phone_numbers::delete_exotel_number
+        ),
+        routes!(phone_numbers::change_exotel_number),
+        routes!(phone_numbers::list_exotel_trunk_maps),
+        routes!(
+            whitelisted_ips::add_exotel_address,
+            whitelisted_ips::list_exotel_addresses,
+            whitelisted_ips::delete_exotel_address
+        ),
+        routes!(whitelisted_ips::change_exotel_address),
+        routes!(
+            destination_uris::add_exotel_destinations,
+            destination_uris::list_exotel_destinations,
+            destination_uris::delete_exotel_destination
+        ),
+        routes!(destination_uris::change_exotel_destination),
+        routes!(
+            credentials::add_exotel_credential,
+            credentials::list_exotel_credentials,
+            credentials::delete_exotel_credential
+        ),
+        routes!(credentials::change_exotel_credential),
+        routes!(
+            settings::set_exotel_settings,
+            settings::list_exotel_settings,
+            settings::delete_exotel_setting
+        ),
+    ]
+    .into_iter()
+    .fold(OpenApiRouter::new(), |router, endpoint| match alias(&endpoint) {
+        Some(alias) => router.routes(endpoint).routes(alias),
+        None => router.routes(endpoint),
+    })
+}
+
+/// The same endpoint under its older path, if it has one.
+fn alias((schemas, paths, methods): &UtoipaMethodRouter<App>) -> Option<UtoipaMethodRouter<App>> {
+    let mut older = paths.clone();
+    older.paths.clear();
+    for (path, item) in &paths.paths {
+        let (new, old) = RENAMED.iter().find(|(new, _)| path.contains(new))?;
+        older.paths.insert(path.replace(new, old), renamed(item.clone()));
+    }
+    Some((schemas.clone(), older, methods.clone()))
+}
+
+/// The operations of a path as those of its alias: their names must differ.
+fn renamed(mut item: PathItem) -> PathItem {
+    for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
+        let operation: &mut Operation = operation;
+        operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_alias"));
+        operation.deprecated = Some(Deprecated::True);
+    }
+    item
+}
+
+/// Whether a path is of this family.
+pub(super) fn is_ours(path: &str) -> bool {
+    path.starts_with(PREFIX)
+}
+
+/// An error of what stands before the endpoints (limits, unknown paths), in this family's envelope.
+pub(super) fn refuse(method: &Method, error: ApiError) -> Response {
+    Envelope::new(method.clone(), 409).refuse(error.into())
+}
+
+/// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.
+pub(super) fn read_any_body(bytes: &[u8]) {
+    let Ok(object) = body::parse_object(&Bytes::copy_from_slice(bytes), 32) else { return };
+    drop(trunks::new_trunk(&object));
+    drop(phone_numbers::read(&object, true));
+    drop(whitelisted_ips::read(&object));
+    drop(destination_uris::read(&object));
+    drop(credentials::read(&object, true));
+    drop(settings::read(&object));
+}
+
+/// What hangs on a trunk, the newest first; of those added together, the last first.
+fn newest_first<T>(list: &[T], created_at: impl Fn(&T) -> i64) -> impl Iterator<Item = &T> {
+    let mut sorted: Vec<&T> = list.iter().rev().collect();
+    sorted.sort_by_key(|one| std::cmp::Reverse(created_at(one)));
+    sorted.into_iter()
 }
