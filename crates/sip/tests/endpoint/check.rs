@@ -211,6 +211,38 @@ fn checks_hold_within_dialogs_too() {
     solo.assert_no_events();
 }
 
+/// RFC 3261 20.5: Allow lists the methods that are supported, so each of them is taken within a dialog, and what is
+/// not on the list is refused with the list.
+#[test]
+fn allow_tells_the_truth() {
+    let mut solo = Solo::new();
+    let (_, tag) = solo.established();
+    solo.feed(&Ask::new("OPTIONS").within(&tag).cseq(2));
+    let allow = solo.take_one().header("Allow").unwrap().to_owned();
+    let listed: Vec<&str> = allow.split(", ").collect();
+    // BYE last: the dialog ends with it. ACK and CANCEL stand with an INVITE alone and are never refused by name.
+    let methods = [
+        "OPTIONS",
+        "PRACK",
+        "UPDATE",
+        "INFO",
+        "INVITE",
+        "REFER",
+        "NOTIFY",
+        "SUBSCRIBE",
+        "MESSAGE",
+        "PUBLISH",
+        "BYE",
+    ];
+    for (number, method) in methods.into_iter().enumerate() {
+        solo.feed(&Ask::new(method).within(&tag).cseq(3 + number as u32).branch(&format!("allow-{method}")));
+        let sent = solo.take_sent();
+        let refusal = sent.iter().find(|sent| sent.what() == "405");
+        assert_eq!(refusal.is_none(), listed.contains(&method), "{method}");
+        assert!(refusal.is_none_or(|refusal| refusal.header("Allow") == Some(&allow)), "{method}");
+    }
+}
+
 #[test]
 fn the_offer_within_a_multipart_body_is_found() {
     let mut solo = Solo::new();
