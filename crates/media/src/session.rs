@@ -428,10 +428,11 @@ impl Session {
         }
     }
 
-    /// When a frame or the end of a digit falls due though nothing comes.
+    /// When a frame or the end of a digit falls due though nothing comes. Before the stream begins nothing does: nobody is
+    /// told, so the end of a press has no hurry.
     fn due(&self) -> Option<Instant> {
-        let timeline = self.timeline.as_ref().map(JitterBuffer::due_us);
-        let due_us = timeline.into_iter().chain(self.dtmf.expires_at_us()).min()?;
+        let frame_us = self.timeline.as_ref()?.due_us();
+        let due_us = self.dtmf.expires_at_us().map_or(frame_us, |end_us| end_us.min(frame_us));
         Some(self.epoch + Duration::from_micros(due_us.max(0) as u64))
     }
 

@@ -1,6 +1,7 @@
 //! Tandem's reports held against what truly went over the edge: counts, loss, jitter, times, round trip (RFC 3550 6.4).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tandem_media::RtpStatistics;
@@ -25,6 +26,8 @@ pub struct Reports {
     left: BTreeMap<u32, Instant>,
     round_trip: Option<Duration>,
     told: Option<Figures>,
+    /// Where the caller's reports came from.
+    pub sources: Vec<SocketAddr>,
     /// Compounds that left.
     pub count: u32,
 }
@@ -41,6 +44,7 @@ impl Reports {
             left: BTreeMap::new(),
             round_trip: None,
             told: None,
+            sources: Vec::new(),
             count: 0,
         }
     }
@@ -51,7 +55,10 @@ impl Reports {
     }
 
     /// A report of the caller reaches Tandem.
-    pub fn report_arrives(&mut self, now: Instant, bytes: &[u8]) {
+    pub fn report_arrives(&mut self, now: Instant, source: SocketAddr, bytes: &[u8]) {
+        if !self.sources.contains(&source) {
+            self.sources.push(source);
+        }
         let Some(compound) = read(bytes) else { return };
         if let Some(sender) = compound.sender {
             self.last_from_caller = Some((middle(sender.ntp), now));

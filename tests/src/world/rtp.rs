@@ -63,7 +63,7 @@ impl World {
         if let Some(slot) = self.slots.get_mut(&call)
             && source.ip() == self.callers[slot.caller].caller.place.rtp.ip()
         {
-            slot.reports.report_arrives(self.now, payload);
+            slot.reports.report_arrives(self.now, source, payload);
         }
         self.with_bridge(call, |bridge, now| bridge.handle_rtcp(now, source, payload));
     }
@@ -106,8 +106,10 @@ impl World {
         let dialog = self.sip.dialog_of(&slot.call_id);
         let named = dialog.iter().flat_map(|dialog| dialog.caller_rtp.iter());
         let mut hosts = self.callers[index].sources.iter().chain(named);
-        // RFC 3550 11: the port above that of the RTP.
-        if !hosts.any(|rtp| rtp.ip() == to.ip() && rtp.port() + 1 == to.port()) {
+        // RFC 3550 11: the port above that of the RTP, or the one that the caller's own reports come from.
+        if !slot.reports.sources.contains(&to)
+            && !hosts.any(|rtp| rtp.ip() == to.ip() && rtp.port() + 1 == to.port())
+        {
             self.findings.note("rtcp", now, &slot.call_id, format!("a report to {to}"));
         }
         let payload = Bytes::from(bytes);

@@ -67,6 +67,25 @@ fn what_the_caller_says_before_the_start_is_told_whole_and_at_once() {
     }
 }
 
+/// A key pressed before the ACK, whose end is lost: nothing is to be done until the start, and then it is told.
+#[test]
+fn a_key_pressed_before_the_start_waits_for_it() {
+    let mut world = World::new(plan(ASTERISK, Law::Mulaw), silent());
+    world.run(100 * MS);
+    world.peer.press(5, 100);
+    world.run(100 * MS);
+    world.peer.is_sending = false;
+    assert!(world.bridge.poll_timeout().is_none_or(|at| at > world.now + Duration::from_secs(5)));
+    world.run(2000 * MS);
+    world.command(BridgeCommand::Start);
+    world.run(20 * MS);
+    assert!(
+        world.texts().iter().any(|(_, text)| text.starts_with("DTMF_END digit:5")),
+        "{:?}",
+        world.texts()
+    );
+}
+
 /// Two seconds are kept: in that time an ACK that was lost twice is there.
 #[test]
 fn of_a_long_wait_the_last_two_seconds_are_told() {

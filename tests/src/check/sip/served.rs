@@ -81,6 +81,8 @@ impl Served {
             );
         }
         if self.last_arrival == now || (200..300).contains(status) {
+            // Timer G may fire in the very moment in which the request comes again.
+            self.schedule.as_mut().map(|schedule| schedule.repeated(now));
             return;
         }
         // RFC 3261 17.2.1: Timer G, on unreliable transports, until the ACK.
