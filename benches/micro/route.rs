@@ -7,7 +7,7 @@ use tandem_agent::{DialectConfig, DialectKind};
 use tandem_benches::cases::call::Calls;
 use tandem_call::bridge::OnClose;
 use tandem_call::route::{self, Authentication, OfferSummary, Query};
-use tandem_call::{Agent, AgentSocket, Number, RoutingTable, Trunk};
+use tandem_call::{Agent, AgentRules, AgentSocket, Number, RoutingTable, Trunk};
 use tandem_sip::Transport;
 
 #[global_allocator]
@@ -56,6 +56,7 @@ fn table() -> &'static Arc<RoutingTable> {
                 on_close: OnClose::Drain,
                 fallback_url: None,
             }),
+            rules: AgentRules::default(),
         };
         Arc::new(RoutingTable::build(
             1,

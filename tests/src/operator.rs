@@ -64,6 +64,7 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
                 on_close: tandem_call::bridge::OnClose::Drain,
                 fallback_url: None,
             }),
+            rules: tandem_call::AgentRules::default(),
         })
     });
     Arc::new(RoutingTable::build(version, trunks.collect(), numbers.collect(), agents.collect()))

@@ -11,9 +11,13 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::ids::TrunkId;
-use crate::table::Trunk;
+use crate::agent_rules::CallerIdentity;
+use crate::ids::{AgentId, TrunkId};
+use crate::table::{Agent, Trunk};
 use crate::verdict::VerdictCode;
+
+/// Callers counted for their agents' bounds; some ten megabytes.
+const MAX_CALLERS: usize = 100_000;
 
 /// Bounds of the node.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +83,8 @@ pub enum Side {
 pub struct Permit {
     trunk: TrunkId,
     side: Side,
+    /// The caller whose calls this one counts among.
+    caller: Option<(AgentId, String)>,
 }
 
 #[derive(Debug)]
@@ -107,6 +113,11 @@ pub struct Admission {
     calls: u32,
     is_draining: bool,
     trunks: BTreeMap<TrunkId, TrunkUse>,
+    /// Calls of callers whose agents bound them: those that are up or were answered since this node started, and those
+    /// answered before that the routing table told of when the caller first called.
+    callers: BTreeMap<AgentId, BTreeMap<String, u32>>,
+    /// How many callers are in there.
+    caller_count: usize,
     strangers: Strangers,
 }
 
@@ -114,7 +125,15 @@ impl Admission {
     /// Empty counts. `seed` keys the table of strangers, so that nobody outside can choose who shares a slot with whom.
     pub fn new(limits: AdmissionLimits, seed: u64, now: Instant) -> Self {
         let strangers = Strangers::new(limits.clone(), seed, now);
-        Self { limits, calls: 0, is_draining: false, trunks: BTreeMap::new(), strangers }
+        Self {
+            limits,
+            calls: 0,
+            is_draining: false,
+            trunks: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            caller_count: 0,
+            strangers,
+        }
     }
 
     /// From now on nobody new is let in.
@@ -146,7 +165,75 @@ impl Admission {
             Side::Outbound => entry.outbound += 1,
         }
         self.calls += 1;
-        Ok(Permit { trunk: trunk.id.clone(), side })
+        Ok(Permit { trunk: trunk.id.clone(), side, caller: None })
+    }
+
+    /// Counts the call among those of its caller, when the agent bounds them. `before` is how many the routing table
+    /// knows of; the higher count holds.
+    ///
+    /// # Errors
+    /// Names the bound. The permit then stays as it was, and is to be released.
+    pub fn admit_caller(
+        &mut self,
+        permit: &mut Permit,
+        agent: &Agent,
+        caller: &CallerIdentity,
+        before: u32,
+    ) -> Result<(), NoRoom> {
+        self.check_caller(agent, caller, before)?;
+        let (Some(_), CallerIdentity::Known(key)) = (agent.rules.limit_of(caller), caller) else {
+            return Ok(());
+        };
+        let callers = self.callers.entry(agent.id.clone()).or_default();
+        match callers.get_mut(key) {
+            Some(count) => *count = (*count).max(before).saturating_add(1),
+            // Beyond the bound a caller new to this node goes by what the table knows alone.
+            None if self.caller_count >= MAX_CALLERS => return Ok(()),
+            None => {
+                callers.insert(key.clone(), before.saturating_add(1));
+                self.caller_count += 1;
+            }
+        }
+        permit.caller = Some((agent.id.clone(), key.clone()));
+        Ok(())
+    }
+
+    /// Says what [`Self::admit_caller`] would, and counts nothing. Callers who withhold their number are not told apart, and not bounded.
+    ///
+    /// # Errors
+    /// Names the bound that is reached.
+    pub fn check_caller(&self, agent: &Agent, caller: &CallerIdentity, before: u32) -> Result<(), NoRoom> {
+        let (Some(most), CallerIdentity::Known(key)) = (agent.rules.limit_of(caller), caller) else {
+            return Ok(());
+        };
+        let own = self.callers.get(&agent.id).and_then(|callers| callers.get(key)).copied().unwrap_or(0);
+        let count = own.max(before);
+        if count < most {
+            return Ok(());
+        }
+        Err(NoRoom {
+            code: VerdictCode::CallerLimitReached,
+            detail: format!(
+                "inbound_limit is {most}, and {count} calls of this caller were answered or are up"
+            ),
+            retry_after: None,
+        })
+    }
+
+    /// Gives the place of a call back that was never answered: it does not count among its caller's.
+    pub fn release_unanswered(&mut self, mut permit: Permit, now: Instant) {
+        if let Some((agent, caller)) = permit.caller.take()
+            && let Some(count) = self.callers.get_mut(&agent).and_then(|callers| callers.get_mut(&caller))
+        {
+            *count = count.saturating_sub(1);
+        }
+        self.release(permit, now);
+    }
+
+    /// Forgets the callers of agents that bound them no more.
+    pub fn forget_callers(&mut self, bounds: impl Fn(&AgentId) -> bool) {
+        self.callers.retain(|agent, _| bounds(agent));
+        self.caller_count = self.callers.values().map(BTreeMap::len).sum();
     }
 
     /// Says what [`Self::admit`] would, and takes nothing: for the dry run.
@@ -166,7 +253,7 @@ impl Admission {
 
     /// Gives a call's place back.
     pub fn release(&mut self, permit: Permit, now: Instant) {
-        let Permit { trunk, side } = permit;
+        let Permit { trunk, side, caller: _ } = permit;
         debug_assert!(self.calls > 0, "a permit exists, so a call is counted");
         self.calls = self.calls.saturating_sub(1);
         if let Some(entry) = self.trunks.get_mut(&trunk) {
@@ -473,6 +560,52 @@ mod tests {
             })
             .count();
         assert_eq!(answered, 10);
+    }
+
+    #[test]
+    fn a_callers_calls_count_once_answered_and_the_tables_count_is_not_forgotten() {
+        let now = begin();
+        let mut admission = admission(now);
+        let trunk = Trunk::new("t", "a", "one");
+        let agent = bounded_agent(2);
+        let caller = CallerIdentity::of(b"+491");
+        let admit = |admission: &mut Admission, before| {
+            let mut permit = admission.admit(&trunk, Side::Inbound, now).unwrap();
+            match admission.admit_caller(&mut permit, &agent, &caller, before) {
+                Ok(()) => Ok(permit),
+                Err(no_room) => {
+                    admission.release(permit, now);
+                    Err(no_room)
+                }
+            }
+        };
+        let first = admit(&mut admission, 0).unwrap();
+        admission.release_unanswered(first, now);
+        let first = admit(&mut admission, 0).unwrap();
+        admission.release(first, now);
+        // One of the two is over, and still counts; one more is up.
+        let second = admit(&mut admission, 1).unwrap();
+        let refused = admit(&mut admission, 1).unwrap_err();
+        assert_eq!((refused.code, refused.code.status()), (VerdictCode::CallerLimitReached, 403));
+        assert!(refused.detail.contains("inbound_limit is 2, and 2 calls"), "{}", refused.detail);
+        admission.release_unanswered(second, now);
+        assert!(admission.check_caller(&agent, &caller, 1).is_ok());
+        assert!(admission.check_caller(&agent, &caller, 2).is_err(), "another node answered one meanwhile");
+        assert!(admission.check_caller(&agent, &CallerIdentity::of(b"+492"), 0).is_ok());
+        assert!(admission.check_caller(&agent, &CallerIdentity::Anonymous, 0).is_ok());
+        assert_eq!(admission.calls(), 0);
+        admission.forget_callers(|_| false);
+        assert_eq!((admission.caller_count, admission.callers.len()), (0, 0));
+    }
+
+    fn bounded_agent(most: u32) -> Agent {
+        Agent {
+            id: "g".into(),
+            account: "a".into(),
+            name: "agent".to_owned(),
+            socket: None,
+            rules: crate::agent_rules::AgentRules { inbound_limit: Some(most), ..Default::default() },
+        }
     }
 
     fn admission(now: Instant) -> Admission {

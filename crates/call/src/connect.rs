@@ -11,6 +11,7 @@ use tandem_media::sdp::{MediaParameters, Offer};
 use tandem_sip::{Incoming, NotAccepted, Refusal};
 
 use crate::admission::{NoRoom, Side};
+use crate::agent_rules::CallerIdentity;
 use crate::bridge::{AgentPlan, BridgePlan};
 use crate::engine::Engine;
 use crate::facts::CallFacts;
@@ -22,11 +23,11 @@ use crate::media_summary::MediaSummary;
 use crate::negotiation::Negotiation;
 use crate::output::Output;
 use crate::reach;
-use crate::record::{CallDirection, CallRecord, CallStatus};
+use crate::record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
 use crate::route::Route;
 use crate::table::Trunk;
 use crate::template;
-use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode};
+use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
 
 impl Engine {
     pub(crate) fn connect(
@@ -44,7 +45,7 @@ impl Engine {
             verdict.status = objection.status;
             return self.turn_away(incoming, &objection, verdict, now);
         }
-        let permit = match self.node.admission.admit(&route.trunk, Side::Inbound, now) {
+        let mut permit = match self.node.admission.admit(&route.trunk, Side::Inbound, now) {
             Ok(permit) => permit,
             Err(no_room) => {
                 let refusal = note_no_room(&mut verdict, &route.trunk, no_room);
@@ -52,6 +53,15 @@ impl Engine {
             }
         };
         verdict.step(Check::TrunkLimits, StepOutcome::Passed, route.trunk.name.as_str(), "there is room");
+        let (user, caller) = caller_of(&incoming);
+        let before = self.node.answered(&route.agent.id, &caller);
+        if let Err(no_room) = self.node.admission.admit_caller(&mut permit, &route.agent, &caller, before) {
+            self.node.admission.release(permit, now);
+            verdict.step(Check::CallerRules, StepOutcome::Failed, user, no_room.detail);
+            verdict.conclude(no_room.code);
+            let refusal = Refusal::new(verdict.status);
+            return self.turn_away(incoming, &refusal, verdict, now);
+        }
         let id = CallId(self.node.new_id(now));
         verdict.call = Some(id);
         let first = incoming.request().as_bytes().clone();
@@ -64,7 +74,7 @@ impl Engine {
         let session = match self.node.endpoint.accept(now, incoming, policy) {
             Ok(session) => session,
             Err(not_accepted) => {
-                self.node.admission.release(permit, now);
+                self.node.admission.release_unanswered(permit, now);
                 return self.not_accepted(not_accepted, verdict, now);
             }
         };
@@ -77,6 +87,7 @@ impl Engine {
             id,
             sip_call_id: sip_call_id.clone(),
             trunk: route.trunk,
+            max_duration: route.agent.rules.max_duration,
             peer: source,
             session,
             permit,
@@ -102,6 +113,46 @@ impl Engine {
         verdict.conclude(code);
         verdict.status = status;
         self.node.emit_verdict(verdict, now);
+    }
+
+    /// A call that its account cannot pay for leaves a record all the same: whoever looks for it finds out why it never
+    /// came.
+    pub(crate) fn record_unpaid(&mut self, incoming: &Incoming, verdict: &mut Verdict, now: Instant) {
+        let (Some(account), Some(trunk), Some(number), Some(agent)) =
+            (&verdict.account, &verdict.trunk, &verdict.number, &verdict.agent)
+        else {
+            return;
+        };
+        let id = CallId(self.node.new_id(now));
+        let at = self.node.unix_ms(now);
+        let to = incoming.request().uri().number().unwrap_or_default();
+        let reason = HangupReason::BalanceLow;
+        let record = CallRecord {
+            id,
+            account: account.clone(),
+            trunk: trunk.clone(),
+            number: number.clone(),
+            agent: agent.clone(),
+            node: self.node.config.node.clone(),
+            direction: CallDirection::Inbound,
+            from: caller_of(incoming).0,
+            to: wire_text(&to),
+            started_unix_ms: at,
+            ringing_unix_ms: None,
+            answered_unix_ms: None,
+            ended_unix_ms: Some(at),
+            status: CallStatus::BalanceLow,
+            hangup_by: Some(HangupBy::Error),
+            hangup_reason: Some(reason),
+            sip_status: Some(verdict.status),
+            q850: Some(reason.q850()),
+            error_message: Some("the account's balance is used up; the call was refused".to_owned()),
+            sip_call_id: wire_text(incoming.request().call_id()),
+            media: MediaSummary::default(),
+            incidents: Incidents::default(),
+        };
+        verdict.call = Some(id);
+        self.node.emit(Output::Record(Box::new(record)));
     }
 
     fn plan(
@@ -173,6 +224,12 @@ impl Engine {
             incidents: Incidents::default(),
         }
     }
+}
+
+/// Who calls, in words and as rules compare it.
+fn caller_of(incoming: &Incoming) -> (String, CallerIdentity) {
+    let number = incoming.request().from().uri().number().unwrap_or_default();
+    (wire_text(&number), CallerIdentity::of(&number))
 }
 
 fn note_no_room(verdict: &mut Verdict, trunk: &Trunk, no_room: NoRoom) -> Refusal {

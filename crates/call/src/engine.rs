@@ -95,6 +95,8 @@ impl Engine {
             Input::Routing(table) => {
                 self.node.table = table;
                 self.node.admission.prune(now);
+                let table = &self.node.table;
+                self.node.admission.forget_callers(|agent| table.bounds_callers(agent));
             }
             Input::BridgeOpened { call, rtp } => self.step(call, Happening::BridgeOpened { rtp }, now),
             Input::BridgeFailed { call, cause } => self.step(call, Happening::BridgeFailed { cause }, now),
@@ -184,6 +186,13 @@ impl Engine {
             match self.node.admission.check(&route.trunk, Side::Inbound, now) {
                 Ok(()) => {
                     decision.verdict.step(Check::TrunkLimits, StepOutcome::Passed, name, "there is room");
+                    let (user, caller) = query.caller();
+                    let before = self.node.answered(&route.agent.id, &caller);
+                    if let Err(no_room) = self.node.admission.check_caller(&route.agent, &caller, before) {
+                        decision.verdict.step(Check::CallerRules, StepOutcome::Failed, user, no_room.detail);
+                        decision.verdict.conclude(no_room.code);
+                        decision.action = Action::Refuse;
+                    }
                 }
                 Err(no_room) => {
                     decision.verdict.step(Check::TrunkLimits, StepOutcome::Failed, name, no_room.detail);

@@ -106,6 +106,8 @@ pub(crate) struct Inbound {
     pub(crate) sip_call_id: Bytes,
     pub(crate) awaits: Awaiting,
     trunk: Arc<Trunk>,
+    /// The agent's own bound, within the node's.
+    max_duration: Option<Duration>,
     peer: SocketAddr,
     /// The caller's leg, until its end was reported.
     session: Option<SessionId>,
@@ -124,6 +126,7 @@ pub(crate) struct Parts {
     pub(crate) id: CallId,
     pub(crate) sip_call_id: Bytes,
     pub(crate) trunk: Arc<Trunk>,
+    pub(crate) max_duration: Option<Duration>,
     pub(crate) peer: SocketAddr,
     pub(crate) session: SessionId,
     pub(crate) permit: Permit,
@@ -140,6 +143,7 @@ impl Inbound {
             sip_call_id: parts.sip_call_id,
             awaits: Awaiting::Bridge,
             trunk: parts.trunk,
+            max_duration: parts.max_duration,
             peer: parts.peer,
             session: Some(parts.session),
             permit: Some(parts.permit),
@@ -430,7 +434,7 @@ impl Inbound {
             Awaiting::Agent => Some(config.agent_timeout),
             // The endpoint bounds it: 64*T1 without ACK end the session (RFC 3261 section 13.3.1.4).
             Awaiting::Ack => None,
-            Awaiting::End => config.max_duration,
+            Awaiting::End => [self.max_duration, config.max_duration].into_iter().flatten().min(),
             Awaiting::BridgeClose => Some(config.close_timeout),
             Awaiting::LastMessage if self.session.is_some() => Some(SESSION_END),
             Awaiting::LastMessage => Some(LAST_MESSAGES),

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::negotiation::read_offer;
 use crate::route::{self, Action, Authentication, Decision, Query};
 use crate::table::RoutingTable;
-use crate::verdict::{Verdict, wire_text};
+use crate::verdict::{Verdict, VerdictCode, wire_text};
 
 impl Engine {
     pub(crate) fn incoming(&mut self, incoming: Incoming, now: Instant) {
@@ -194,7 +194,7 @@ impl Engine {
         &mut self,
         incoming: Incoming,
         refusal: &Refusal,
-        verdict: Box<Verdict>,
+        mut verdict: Box<Verdict>,
         now: Instant,
     ) {
         debug_assert_eq!(refusal.status, verdict.status, "the verdict tells the status sent");
@@ -203,6 +203,9 @@ impl Engine {
         if self.doorkeeper.is_repeat(incoming.request(), incoming.source(), refusal, to_source, now) {
             self.node.counters.repeated_refusals += 1;
         } else {
+            if verdict.code == VerdictCode::BalanceLow {
+                self.record_unpaid(&incoming, &mut verdict, now);
+            }
             self.node.emit_verdict(verdict, now);
         }
         self.send_refusal(incoming, refusal, to_source);

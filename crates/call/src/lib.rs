@@ -4,7 +4,9 @@
 //! [`output`] first: everything that enters and everything that leaves. [`engine`] is the one owner of all calls.
 
 pub mod admission;
+pub mod agent_rules;
 pub mod bridge;
+pub mod cause;
 pub mod config;
 mod connect;
 pub mod counters;
@@ -32,6 +34,7 @@ pub mod template;
 pub mod verdict;
 
 pub use admission::AdmissionLimits;
+pub use agent_rules::{AgentRules, CallerIdentity, CallingHours};
 pub use config::{AgentFailureStatus, EngineConfig};
 pub use counters::{Census, Counters};
 pub use engine::Engine;

@@ -12,9 +12,10 @@ use tandem_sip::Endpoint;
 use uuid::{Builder, Uuid};
 
 use crate::admission::Admission;
+use crate::agent_rules::CallerIdentity;
 use crate::config::EngineConfig;
 use crate::counters::Counters;
-use crate::ids::CallId;
+use crate::ids::{AgentId, CallId};
 use crate::output::Output;
 use crate::table::RoutingTable;
 use crate::verdict::Verdict;
@@ -56,6 +57,14 @@ impl Node {
         let mut random = [0; 10];
         self.random.fill_bytes(&mut random);
         Builder::from_unix_timestamp_millis(self.unix_ms(now), &random).into_uuid()
+    }
+
+    /// How many calls of the caller the agent had answered when the table was made.
+    pub(crate) fn answered(&self, agent: &AgentId, caller: &CallerIdentity) -> u32 {
+        match caller {
+            CallerIdentity::Known(key) => self.table.answered(agent, key),
+            CallerIdentity::Anonymous => 0,
+        }
     }
 
     /// A number for the `o=` line: below 2^62, for some peers read it signed.

@@ -23,6 +23,14 @@ pub enum CallDirection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallStatus {
+    /// Asked for by the API, to be placed at a later time.
+    Scheduled,
+    /// Made ready for its time: Bolna's word, which this program reads and does not write.
+    Prepared,
+    /// Asked for by the API, to be placed as soon as its turn comes.
+    Queued,
+    /// To be placed once more, or later than it was asked for: see `rescheduled_at`.
+    Rescheduled,
     /// Admitted; ports and the agent are being found.
     Initiated,
     /// The caller hears ringing; the agent is being dialled.
@@ -45,12 +53,43 @@ pub enum CallStatus {
     Stopped,
     /// Ended by a fault of the node itself.
     Error,
+    /// Never came to be: the account's balance is used up.
+    BalanceLow,
 }
 
 impl CallStatus {
+    /// Every status, in the order of a call's life.
+    pub const ALL: [Self; 16] = [
+        Self::Scheduled,
+        Self::Prepared,
+        Self::Queued,
+        Self::Rescheduled,
+        Self::Initiated,
+        Self::Ringing,
+        Self::InProgress,
+        Self::CallDisconnected,
+        Self::Completed,
+        Self::BalanceLow,
+        Self::Busy,
+        Self::NoAnswer,
+        Self::Canceled,
+        Self::Failed,
+        Self::Stopped,
+        Self::Error,
+    ];
+
+    /// The status of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+
     /// The word used in the API and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Scheduled => "scheduled",
+            Self::Prepared => "prepared",
+            Self::Queued => "queued",
+            Self::Rescheduled => "rescheduled",
             Self::Initiated => "initiated",
             Self::Ringing => "ringing",
             Self::InProgress => "in-progress",
@@ -62,20 +101,29 @@ impl CallStatus {
             Self::Failed => "failed",
             Self::Stopped => "stopped",
             Self::Error => "error",
+            Self::BalanceLow => "balance-low",
         }
     }
 
     /// Whether a call in this status is over for good.
     pub const fn is_final(self) -> bool {
         match self {
-            Self::Initiated | Self::Ringing | Self::InProgress | Self::CallDisconnected => false,
+            Self::Scheduled
+            | Self::Prepared
+            | Self::Queued
+            | Self::Rescheduled
+            | Self::Initiated
+            | Self::Ringing
+            | Self::InProgress
+            | Self::CallDisconnected => false,
             Self::Completed
             | Self::Busy
             | Self::NoAnswer
             | Self::Canceled
             | Self::Failed
             | Self::Stopped
-            | Self::Error => true,
+            | Self::Error
+            | Self::BalanceLow => true,
         }
     }
 }
@@ -110,6 +158,10 @@ impl HangupBy {
             Self::Unknown => "Unknown",
         }
     }
+
+    /// Every side.
+    pub const ALL: [Self; 6] =
+        [Self::Caller, Self::Callee, Self::Carrier, Self::Error, Self::ApiRequest, Self::Unknown];
 }
 
 /// Why the call ended. The first nine texts are Bolna's for a SIP cause; the rest name what only we can know.
@@ -148,12 +200,36 @@ pub enum HangupReason {
     /// The longest allowed duration was reached.
     #[serde(rename = "call_terminate")]
     MaximumDuration,
+    /// The model behind the agent asked for the end: Bolna's word, for records that its agents write.
+    #[serde(rename = "llm_prompted_hangup")]
+    PromptedHangup,
+    /// The account's balance is used up.
+    #[serde(rename = "balance_low")]
+    BalanceLow,
     /// The node was told to finish and the bound of its drain ran out.
     #[serde(rename = "node_drained")]
     NodeDrained,
 }
 
 impl HangupReason {
+    /// Every reason.
+    pub const ALL: [Self; 14] = [
+        Self::EndedNormally,
+        Self::RecipientBusy,
+        Self::Unanswered,
+        Self::RecipientRejected,
+        Self::CanceledByOriginator,
+        Self::TemporaryFailure,
+        Self::NumberInvalid,
+        Self::NetworkError,
+        Self::NumberFormatInvalid,
+        Self::InactivityTimeout,
+        Self::MaximumDuration,
+        Self::PromptedHangup,
+        Self::BalanceLow,
+        Self::NodeDrained,
+    ];
+
     /// The text used in the API and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -168,6 +244,8 @@ impl HangupReason {
             Self::NumberFormatInvalid => "Invalid phone number format",
             Self::InactivityTimeout => "inactivity_timeout",
             Self::MaximumDuration => "call_terminate",
+            Self::PromptedHangup => "llm_prompted_hangup",
+            Self::BalanceLow => "balance_low",
             Self::NodeDrained => "node_drained",
         }
     }
@@ -175,7 +253,10 @@ impl HangupReason {
     /// The Q.850 cause that goes into a BYE's Reason header (RFC 3326) and into the record.
     pub const fn q850(self) -> u8 {
         match self {
-            Self::EndedNormally | Self::CanceledByOriginator | Self::MaximumDuration => 16,
+            Self::EndedNormally
+            | Self::CanceledByOriginator
+            | Self::MaximumDuration
+            | Self::PromptedHangup => 16,
             Self::RecipientBusy => 17,
             Self::Unanswered => 19,
             Self::RecipientRejected => 21,
@@ -183,6 +264,8 @@ impl HangupReason {
             Self::NumberInvalid => 1,
             Self::NetworkError => 38,
             Self::NumberFormatInvalid => 28,
+            // 21: call rejected; no cause of Q.850 speaks of money.
+            Self::BalanceLow => 21,
             // 102: recovery on timer expiry.
             Self::InactivityTimeout => 102,
             // 31: normal, unspecified.
@@ -198,13 +281,13 @@ pub struct CallRecord {
     pub id: CallId,
     /// The tenant.
     pub account: AccountId,
-    /// The trunk it came in by.
+    /// The trunk it came in by, or goes out by; empty as long as an outbound call has none.
     pub trunk: TrunkId,
-    /// The number that was called.
+    /// The account's own number: the one that was called, or that calls; empty as long as an outbound call has none.
     pub number: NumberId,
     /// The agent that was asked.
     pub agent: AgentId,
-    /// The name of the node that held it.
+    /// The name of the node that held it; empty while it waits in the queue.
     pub node: String,
     /// Inbound or outbound.
     pub direction: CallDirection,
@@ -264,45 +347,14 @@ mod tests {
     /// The enum's own text and what serde writes must be one and the same, for the store reads what the API wrote.
     #[test]
     fn words_in_json_are_the_words_of_as_str() {
-        for status in [
-            CallStatus::Initiated,
-            CallStatus::Ringing,
-            CallStatus::InProgress,
-            CallStatus::CallDisconnected,
-            CallStatus::Completed,
-            CallStatus::Busy,
-            CallStatus::NoAnswer,
-            CallStatus::Canceled,
-            CallStatus::Failed,
-            CallStatus::Stopped,
-            CallStatus::Error,
-        ] {
+        for status in CallStatus::ALL {
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+            assert_eq!(CallStatus::from_word(status.as_str()), Some(status));
         }
-        for by in [
-            HangupBy::Caller,
-            HangupBy::Callee,
-            HangupBy::Carrier,
-            HangupBy::Error,
-            HangupBy::ApiRequest,
-            HangupBy::Unknown,
-        ] {
+        for by in HangupBy::ALL {
             assert_eq!(serde_json::to_value(by).unwrap(), by.as_str());
         }
-        for reason in [
-            HangupReason::EndedNormally,
-            HangupReason::RecipientBusy,
-            HangupReason::Unanswered,
-            HangupReason::RecipientRejected,
-            HangupReason::CanceledByOriginator,
-            HangupReason::TemporaryFailure,
-            HangupReason::NumberInvalid,
-            HangupReason::NetworkError,
-            HangupReason::NumberFormatInvalid,
-            HangupReason::InactivityTimeout,
-            HangupReason::MaximumDuration,
-            HangupReason::NodeDrained,
-        ] {
+        for reason in HangupReason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
     }

@@ -14,15 +14,17 @@
 //! teaches nothing: a challenge if any trunk of the node takes calls by digest, 403 if none does.
 //! RFC 3261 sections 8.2.2.1 (Request-URI before To), 22.1; RFC 3966.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tandem_media::Law;
-use tandem_sip::Transport;
 use tandem_sip::auth::Staleness;
+use tandem_sip::{NameAddr, Transport};
 use uuid::Uuid;
 
+use crate::agent_rules::CallerIdentity;
 use crate::dialled;
 use crate::ids::{NumberId, TrunkId};
 use crate::near_miss;
@@ -59,6 +61,15 @@ pub struct Query<'a> {
     pub user_agent: &'a [u8],
     /// What audio is offered.
     pub offer: OfferSummary,
+}
+
+impl Query<'_> {
+    /// Who calls, as the From header has it, and as rules compare it.
+    pub fn caller(&self) -> (String, CallerIdentity) {
+        let number = NameAddr::parse(self.from).and_then(|from| from.uri().number().map(Cow::into_owned));
+        let number = number.unwrap_or_default();
+        (wire_text(&number), CallerIdentity::of(&number))
+    }
 }
 
 /// What routing needs to know of an SDP offer.
@@ -291,6 +302,8 @@ impl<'a> Search<'a> {
         };
         self.check_switches(verdict, &found)?;
         let route = self.check_agent(verdict, &found)?;
+        self.check_balance(verdict, &route)?;
+        self.check_caller(verdict, &route)?;
         self.check_media(verdict, &route.trunk)?;
         Ok(route)
     }
@@ -454,6 +467,34 @@ impl<'a> Search<'a> {
             agent: Arc::clone(agent),
             socket: socket.clone(),
         })
+    }
+
+    fn check_balance(&self, verdict: &mut Verdict, route: &Route) -> Result<(), Refused> {
+        let account = &route.trunk.account;
+        if self.table.is_exhausted(account) {
+            verdict.step(Check::Balance, StepOutcome::Failed, account.as_str(), "the balance is used up");
+            return Err(Refused::with(VerdictCode::BalanceLow));
+        }
+        Ok(())
+    }
+
+    /// Who calls. How often is counted by admission.
+    fn check_caller(&self, verdict: &mut Verdict, route: &Route) -> Result<(), Refused> {
+        let rules = &route.agent.rules;
+        if !rules.disallow_unknown {
+            return Ok(());
+        }
+        let (user, caller) = self.query.caller();
+        match rules.check_caller(&caller) {
+            Ok(()) => {
+                verdict.step(Check::CallerRules, StepOutcome::Passed, user, "in whitelist_phone_numbers");
+                Ok(())
+            }
+            Err(why) => {
+                verdict.step(Check::CallerRules, StepOutcome::Failed, user, why);
+                Err(Refused::with(VerdictCode::CallerNotAllowed))
+            }
+        }
     }
 
     fn check_media(&self, verdict: &mut Verdict, trunk: &Trunk) -> Result<(), Refused> {

@@ -10,6 +10,7 @@ mod ordered_set;
 mod ranges;
 mod shared_map;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use tandem_agent::DialectConfig;
 use tandem_media::Law;
 use tandem_sip::Transport;
 
+use crate::agent_rules::AgentRules;
 use crate::bridge::OnClose;
 use crate::dialled;
 use crate::ids::{AccountId, AgentId, NumberId, TrunkId};
@@ -257,6 +259,8 @@ pub struct Agent {
     pub name: String,
     /// How it is reached; without it, it cannot be called.
     pub socket: Option<AgentSocket>,
+    /// What its owner asks of its calls.
+    pub rules: AgentRules,
 }
 
 /// One number as the table keeps it.
@@ -293,6 +297,10 @@ pub struct RoutingTable {
     by_tail: SharedMap<[u8; TAIL], Numbers>,
     by_source: Ranges,
     by_username: SharedMap<Box<str>, OrderedSet<TrunkId>>,
+    /// Accounts whose balance is used up.
+    exhausted: SharedMap<AccountId, ()>,
+    /// Calls answered so far, by caller, of agents that bound them.
+    answered: SharedMap<AgentId, Arc<BTreeMap<String, u32>>>,
 }
 
 impl fmt::Debug for RoutingTable {
@@ -406,6 +414,41 @@ impl RoutingTable {
     /// Takes an agent out. Numbers mapped to it say that it is missing until they are mapped anew.
     pub fn remove_agent(&mut self, id: &AgentId) {
         self.agents.remove(id);
+        self.answered.remove(id);
+    }
+
+    /// Says whether the account's balance is used up: then its trunks get no new calls.
+    pub fn set_exhausted(&mut self, account: AccountId, is_exhausted: bool) {
+        if is_exhausted {
+            self.exhausted.insert(account, ());
+        } else {
+            self.exhausted.remove(&account);
+        }
+    }
+
+    /// Whether the account's balance is used up.
+    pub fn is_exhausted(&self, account: &AccountId) -> bool {
+        self.exhausted.get(account).is_some()
+    }
+
+    /// The agent of that name.
+    pub fn agent(&self, id: &AgentId) -> Option<&Arc<Agent>> {
+        self.agents.get(id)
+    }
+
+    /// Whether the agent bounds the calls of one caller.
+    pub fn bounds_callers(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_some_and(|agent| agent.rules.inbound_limit.is_some())
+    }
+
+    /// Says how many calls of each caller, known by its key, the agent has answered so far.
+    pub fn set_answered(&mut self, agent: AgentId, answered: BTreeMap<String, u32>) {
+        self.answered.insert(agent, Arc::new(answered));
+    }
+
+    /// How many calls of the caller the agent had answered when this snapshot was made.
+    pub fn answered(&self, agent: &AgentId, caller: &str) -> u32 {
+        self.answered.get(agent).and_then(|callers| callers.get(caller)).copied().unwrap_or(0)
     }
 
     /// How many numbers cannot be called because they contradict the rest: no such trunk, or another account's. Looks at
@@ -586,7 +629,13 @@ mod tests {
     fn an_agent_of_another_account_is_missing_rather_than_reached() {
         let mut mapped = number("n", "a", "t", "+1");
         mapped.agent = Some("g".into());
-        let agent = Agent { id: "g".into(), account: "b".into(), name: String::new(), socket: None };
+        let agent = Agent {
+            id: "g".into(),
+            account: "b".into(),
+            name: String::new(),
+            socket: None,
+            rules: AgentRules::default(),
+        };
         let table = RoutingTable::build(1, vec![Trunk::new("t", "a", "one")], vec![mapped], vec![agent]);
         let (entry, _) = table.numbers_of_key("1").next().unwrap();
         assert!(entry.agent.is_some() && table.agent_of(entry).is_none());
@@ -675,6 +724,7 @@ mod tests {
                         account: account.into(),
                         name: format!("{step}"),
                         socket: None,
+                        rules: AgentRules::default(),
                     };
                     table.put_agent(agent.clone());
                     agents.insert(id, agent);

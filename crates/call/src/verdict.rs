@@ -73,6 +73,12 @@ pub enum VerdictCode {
     NodeCallsReached,
     /// The node is finishing its calls and takes no new ones.
     Draining,
+    /// The agent's owner lets only callers call that are known.
+    CallerNotAllowed,
+    /// The agent has answered as many calls of this caller as its owner allows.
+    CallerLimitReached,
+    /// The account's balance is used up.
+    BalanceLow,
     /// No media port, or the media path failed to start.
     MediaUnavailable,
     /// The agent's address could not be reached.
@@ -91,7 +97,7 @@ pub enum VerdictCode {
 
 impl VerdictCode {
     /// Every code, in the order of the enum: for documentation and tests.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::Accepted,
         Self::CancelledByCaller,
         Self::SourceUnknown,
@@ -116,6 +122,9 @@ impl VerdictCode {
         Self::TrunkRateReached,
         Self::NodeCallsReached,
         Self::Draining,
+        Self::CallerNotAllowed,
+        Self::CallerLimitReached,
+        Self::BalanceLow,
         Self::MediaUnavailable,
         Self::AgentUnreachable,
         Self::AgentRefused,
@@ -152,6 +161,9 @@ impl VerdictCode {
             Self::TrunkRateReached => "trunk_rate_reached",
             Self::NodeCallsReached => "node_calls_reached",
             Self::Draining => "draining",
+            Self::CallerNotAllowed => "caller_not_allowed",
+            Self::CallerLimitReached => "caller_limit_reached",
+            Self::BalanceLow => "balance_low",
             Self::MediaUnavailable => "media_unavailable",
             Self::AgentUnreachable => "agent_unreachable",
             Self::AgentRefused => "agent_refused",
@@ -175,6 +187,8 @@ impl VerdictCode {
             | Self::SourceOutsideRanges
             | Self::TrunkInactive
             | Self::InboundDisabled
+            | Self::CallerNotAllowed
+            | Self::CallerLimitReached
             | Self::CredentialsWrong => 403,
             Self::NumberUnknown
             | Self::NumberInactive
@@ -183,6 +197,7 @@ impl VerdictCode {
             | Self::AgentWithoutSocket => 404,
             Self::CallerLost => 408,
             Self::TrunkRateReached
+            | Self::BalanceLow
             | Self::EndedBeforeAnswer
             | Self::AgentUnreachable
             | Self::AgentRefused
@@ -238,6 +253,13 @@ impl VerdictCode {
             }
             Self::NodeCallsReached => "let the carrier try another node, or raise limits.max_calls",
             Self::Draining => "let the carrier try another node: this one is about to stop",
+            Self::CallerNotAllowed => {
+                "add the caller to the agent's whitelist_phone_numbers, or set disallow_unknown_numbers to false"
+            }
+            Self::CallerLimitReached => {
+                "raise the agent's inbound_limit (-1 is no limit), or add the caller to whitelist_phone_numbers"
+            }
+            Self::BalanceLow => "add to the account's balance, or take the bound away",
             Self::MediaUnavailable => {
                 "widen media.ports, or look into the node's log for why no port could be had"
             }
@@ -277,6 +299,10 @@ pub enum Check {
     Credentials,
     /// The agent and its socket.
     Agent,
+    /// What the account may still spend.
+    Balance,
+    /// Who calls, held against the agent's rules.
+    CallerRules,
     /// Whether the media must be encrypted.
     Encryption,
     /// The codecs of offer and trunk.

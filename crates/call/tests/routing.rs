@@ -8,8 +8,8 @@ use tandem_agent::{DialectConfig, DialectKind};
 use tandem_call::bridge::OnClose;
 use tandem_call::route::{self, Action, Authentication, Decision, OfferSummary, Query};
 use tandem_call::{
-    Agent, AgentSocket, Credential, MediaEncryption, Number, RoutingTable, StepOutcome, Trunk, TrunkAuth,
-    VerdictCode,
+    Agent, AgentRules, AgentSocket, Credential, MediaEncryption, Number, RoutingTable, StepOutcome, Trunk,
+    TrunkAuth, VerdictCode,
 };
 use tandem_media::Law;
 use tandem_sip::Transport;
@@ -83,7 +83,7 @@ fn of_two_trunks_with_one_number_the_longest_prefix_wins_and_a_usable_one_before
 #[test]
 fn each_refusal_has_its_status_its_code_and_its_words() {
     type Change = fn(&mut House);
-    let rows: [(Change, u16, VerdictCode, &str); 10] = [
+    let rows: [(Change, u16, VerdictCode, &str); 11] = [
         (|house| house.trunks[0].is_active = false, 403, VerdictCode::TrunkInactive, "is_active is false"),
         (
             |house| house.trunks[0].inbound_enabled = false,
@@ -118,6 +118,12 @@ fn each_refusal_has_its_status_its_code_and_its_words() {
             488,
             VerdictCode::EncryptionUnsupported,
             "media_encryption is sdes and not optimistic; SRTP is not available yet",
+        ),
+        (
+            |house| house.agents[0].rules.disallow_unknown = true,
+            403,
+            VerdictCode::CallerNotAllowed,
+            "disallow_unknown_numbers is true and the caller is none of the 0 whitelist_phone_numbers",
         ),
         (
             |house| house.trunks[0].codecs = vec![Law::Alaw],
@@ -392,7 +398,7 @@ impl Ask {
             source: source.to_owned(),
             request: String::new(),
             to: String::new(),
-            from_header: String::new(),
+            from_header: "<sip:+4930123@carrier.example>;tag=1".to_owned(),
             offer: OfferSummary::Audio { laws: smallvec![Law::Mulaw], is_plain: true },
             authentication: Authentication::Absent,
         }
@@ -476,6 +482,7 @@ impl House {
             account: account.into(),
             name: id.to_owned(),
             socket: Some(socket),
+            rules: AgentRules::default(),
         });
     }
 

@@ -33,7 +33,11 @@ impl Inbound {
         match self.awaits {
             Awaiting::Bridge | Awaiting::Agent | Awaiting::Ack | Awaiting::End => {
                 let told = reason.as_deref().and_then(ending::q850_of);
-                let ending = ending::caller_ended(&by, self.record.answered_unix_ms.is_some());
+                let mut ending = ending::caller_ended(&by, self.record.answered_unix_ms.is_some());
+                // A carrier that says why it ended a call knows more than that it did.
+                if let (EndedBy::ByeReceived, Some(cause)) = (&by, told) {
+                    ending.because_of(cause);
+                }
                 self.end(ending, now, node);
                 if told.is_some() {
                     self.record.q850 = told;
@@ -101,7 +105,11 @@ impl Inbound {
             self.settle_verdict(ending.code, ending.refusal, now, node);
         }
         if let Some(permit) = self.permit.take() {
-            node.admission.release(permit, now);
+            if was_answered {
+                node.admission.release(permit, now);
+            } else {
+                node.admission.release_unanswered(permit, now);
+            }
         }
         let is_bridged = self.close_bridge(node);
         self.record.status = CallStatus::CallDisconnected;

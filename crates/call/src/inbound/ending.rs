@@ -5,6 +5,7 @@
 use tandem_sip::EndedBy;
 
 use crate::bridge::AgentHangUpCause;
+use crate::cause::{is_known_cause, reason_of_q850};
 use crate::config::AgentFailureStatus;
 use crate::input::HangUpCommand;
 use crate::record::{CallStatus, HangupBy, HangupReason};
@@ -27,6 +28,16 @@ pub(super) struct Ending {
 impl Ending {
     fn new(status: CallStatus, by: HangupBy, reason: HangupReason, code: VerdictCode) -> Self {
         Self { status, by, reason, code, refusal: code.status(), error: None }
+    }
+
+    /// The cause that came with the BYE of an answered call. "Normal" and causes that no word stands for change nothing.
+    pub(super) fn because_of(&mut self, q850: u8) {
+        let reason = reason_of_q850(q850);
+        let is_fault = matches!(reason, HangupReason::TemporaryFailure | HangupReason::NetworkError);
+        if self.status == CallStatus::Completed && is_fault && is_known_cause(q850) {
+            self.reason = reason;
+            self.by = HangupBy::Carrier;
+        }
     }
 
     fn because(mut self, error: impl Into<String>) -> Self {

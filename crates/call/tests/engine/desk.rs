@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tandem_agent::{DialectConfig, DialectKind};
 use tandem_call::bridge::{BridgeCommand, BridgePlan, BridgeStatistics, OnClose};
 use tandem_call::{
-    Agent, AgentFailure, AgentSocket, BridgeFailure, CallId, CallRecord, Engine, EngineConfig, Input, Number,
-    Output, RoutingTable, Rung, Trunk, Verdict,
+    Agent, AgentFailure, AgentRules, AgentSocket, BridgeFailure, CallId, CallRecord, Engine, EngineConfig,
+    Input, Number, Output, RoutingTable, Rung, Trunk, Verdict,
 };
 use tandem_sip::{Flow, Target, TransmitId, Transport};
 
@@ -348,6 +348,11 @@ pub(crate) fn house() -> RoutingTable {
 }
 
 pub(crate) fn house_with(change: impl FnOnce(&mut Vec<Trunk>)) -> RoutingTable {
+    house_with_rules(change, &AgentRules::default())
+}
+
+/// As [`house_with`], every agent with these rules.
+pub(crate) fn house_with_rules(change: impl FnOnce(&mut Vec<Trunk>), rules: &AgentRules) -> RoutingTable {
     let mut by_address = Trunk::new("ta", "a", "first");
     by_address.inbound_enabled = true;
     by_address.sources = vec!["192.0.2.0/29".parse().expect("a range")];
@@ -366,6 +371,7 @@ pub(crate) fn house_with(change: impl FnOnce(&mut Vec<Trunk>)) -> RoutingTable {
             on_close: OnClose::Drain,
             fallback_url: None,
         }),
+        rules: rules.clone(),
     };
     let number = |id: &str, account: &str, trunk: &str, number: &str, agent: &str| Number {
         id: id.into(),

@@ -5,5 +5,6 @@
 
 mod call;
 mod desk;
+mod rules;
 mod states;
 mod strangers;
