@@ -4,12 +4,14 @@
 //! their inputs.
 
 pub mod actor;
+pub mod agent_rules;
 pub mod api;
 pub mod checks;
 pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod dialling;
 pub mod ids;
 pub mod journal;
 pub mod ladders;

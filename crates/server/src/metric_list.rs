@@ -61,6 +61,11 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         "HTTP connections closed for breaking a bound, by reason",
     ),
+    metric("tandem_calls_queued_total", Kind::Counter, "Outbound calls put on the queue"),
+    metric("tandem_call_queue_full_total", Kind::Counter, "Outbound calls refused because too many waited"),
+    metric("tandem_call_queue_failures_total", Kind::Counter, "Times the queue could not be read or written"),
+    metric("tandem_calls_being_placed", Kind::Gauge, "Outbound calls that this node is placing"),
+    metric("tandem_calls_placed_total", Kind::Counter, "Outbound calls settled, by status"),
     metric("tandem_api_refused_keys_total", Kind::Counter, "API requests without a valid key"),
 ];
 

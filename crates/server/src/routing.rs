@@ -24,6 +24,7 @@ use tandem_media::Law;
 use tandem_sip::Transport;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::agent_rules::agent_rules;
 use crate::store::{
     self, ChangedRows, Changes, Store, StoreError, StoredAgent, StoredNumber, StoredTrunk, TransportKind,
     now_ms,
@@ -169,7 +170,10 @@ impl Publication {
                     read = rows.upto;
                     let has_more = rows.has_more;
                     note_foreign(&rows);
-                    apply(table.get_or_insert_with(|| before.clone()), *rows);
+                    let limited = bounded(rows.agents.iter().filter_map(|(_, agent)| agent.as_ref()));
+                    let next = table.get_or_insert_with(|| before.clone());
+                    apply(next, *rows);
+                    count_answered(&self.store, next, limited).await?;
                     if !has_more {
                         return Ok((table, read));
                     }
@@ -196,7 +200,30 @@ fn note_foreign(rows: &ChangedRows) {
     metrics::histogram!("tandem_routing_foreign_delay_seconds").record(age.as_secs_f64());
 }
 
+/// Agents of these whose owner bounds the calls of one caller: their calls so far are read too.
+fn bounded<'a>(agents: impl Iterator<Item = &'a StoredAgent>) -> Vec<(String, String)> {
+    agents
+        .filter(|agent| agent_rules(&agent.body).inbound_limit.is_some())
+        .map(|agent| (agent.account.clone(), agent.id.clone()))
+        .collect()
+}
+
+async fn count_answered(
+    store: &Store,
+    table: &mut RoutingTable,
+    agents: Vec<(String, String)>,
+) -> Result<(), StoreError> {
+    for (account, agent) in agents {
+        let answered = store.answered_calls(&account, &agent).await?;
+        table.set_answered(agent.into(), answered);
+    }
+    Ok(())
+}
+
 fn apply(table: &mut RoutingTable, rows: ChangedRows) {
+    for (account, is_exhausted) in rows.accounts {
+        table.set_exhausted(account.into(), is_exhausted);
+    }
     for (id, stored) in rows.trunks {
         match stored {
             Some(stored) => table.put_trunk(trunk(stored)),
@@ -235,7 +262,9 @@ pub async fn read_whole(store: &Store) -> Result<RoutingTable, StoreError> {
         let page = store.page_of_agents(&last).await?;
         let Some(end) = page.last() else { break };
         last.clone_from(&end.id);
+        let limited = bounded(page.iter());
         page.into_iter().for_each(|stored| table.put_agent(agent(stored)));
+        count_answered(store, &mut table, limited).await?;
     }
     last.clear();
     loop {
@@ -243,6 +272,9 @@ pub async fn read_whole(store: &Store) -> Result<RoutingTable, StoreError> {
         let Some(end) = page.last() else { break };
         last.clone_from(&end.id);
         page.into_iter().for_each(|stored| table.put_number(number(stored)));
+    }
+    for account in store.exhausted_accounts().await? {
+        table.set_exhausted(account.into(), true);
     }
     Ok(table)
 }
@@ -321,7 +353,8 @@ pub fn agent(stored: StoredAgent) -> Agent {
             None
         }
     };
-    Agent { id: stored.id.into(), account: stored.account.into(), name: stored.name, socket }
+    let rules = agent_rules(&stored.body);
+    Agent { id: stored.id.into(), account: stored.account.into(), name: stored.name, socket, rules }
 }
 
 /// The `websocket` object as it is stored: checked by the API when it came in.

@@ -19,6 +19,7 @@ use crate::{
     api::{self, App, DEFAULT_ACCOUNT, Phase, Readiness},
     clock,
     config::{AgentNetworks, Config, DigestAlgorithm},
+    dialling::{Dialling, NotYet},
     journal::Journal,
     ladders::Ladders,
     media::{Media, Ports},
@@ -161,6 +162,7 @@ impl Server {
             place.file(),
         )?;
         let store = Store::open(&config.store.url, sealer).await?;
+        let store = store.charging(config.billing.millicents_per_minute);
         let node = config.node_name();
         let left_open = store.start_node(&node).await?;
         if left_open > 0 {
@@ -173,7 +175,7 @@ impl Server {
         let ports = Ports::new(ports.first, ports.last, rest);
         let (media, media_events) = Media::start(config.media.threads, ports).map_err(StartError::Media)?;
 
-        let journal = Journal::start(store.clone(), node, config.limits.verdicts);
+        let journal = Journal::start(store.clone(), node.clone(), config.limits.verdicts);
         let (tables_in, tables) = mpsc::channel(TABLE_QUEUE);
         let (commands_in, commands) = mpsc::channel(COMMAND_QUEUE);
         let (network_in, network) = mpsc::channel(NETWORK_QUEUE);
@@ -213,6 +215,7 @@ impl Server {
         routing.refresh().await?;
         receivers.extend(tcp.accept(&shared));
         receivers.push(upkeep::start(store.clone(), &config.limits));
+        receivers.push(tokio::spawn(Dialling::new(store.clone(), node, NotYet).run()));
 
         let readiness = Readiness::default();
         let api = http

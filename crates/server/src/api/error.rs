@@ -67,6 +67,16 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "A trunk with this name already exists")
                     .at("name", "another trunk of this account has this name; names are unique per account")
             }
+            StoreError::QueueFull { waiting, most } => {
+                let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many calls are waiting").at(
+                    "limits.queued_calls",
+                    format!(
+                        "{waiting} calls of this account wait, of at most {most}; wait until some are placed"
+                    ),
+                );
+                error.header = Some((header::RETRY_AFTER, HeaderValue::from_static("60")));
+                error
+            }
             StoreError::NumberTaken { number, same_trunk } => number_taken(&number, same_trunk),
             error @ StoreError::Busy(_) => {
                 tracing::warn!(%error, "the store made a request wait too long");

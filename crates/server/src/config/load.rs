@@ -100,6 +100,7 @@ impl Config {
             store: reader.section("store", &mut problems),
             security: reader.section("security", &mut problems),
             limits: reader.section("limits", &mut problems),
+            billing: reader.section("billing", &mut problems),
             telemetry: reader.section("telemetry", &mut problems),
         };
         if problems.is_empty() {

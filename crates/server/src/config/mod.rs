@@ -36,6 +36,8 @@ pub struct Config {
     pub security: Security,
     /// Every bound.
     pub limits: Limits,
+    /// What calls cost.
+    pub billing: Billing,
     /// Logs and metrics.
     pub telemetry: Telemetry,
 }
@@ -216,6 +218,17 @@ pub struct Limits {
     pub audit_days: u32,
     /// Entries of the audit log kept per account.
     pub audit_entries: u32,
+    /// Calls of one account that may wait to be placed.
+    pub queued_calls: u32,
+}
+
+/// `[billing]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Billing {
+    /// What a minute of an answered call costs, in thousandths of a cent; charged by the millisecond, and taken from the
+    /// account's balance where it has one.
+    pub millicents_per_minute: u32,
 }
 
 /// `[telemetry]`
@@ -336,6 +349,7 @@ impl Default for Limits {
             api_failures_per_minute: 60,
             audit_days: 365,
             audit_entries: 100_000,
+            queued_calls: 100_000,
         }
     }
 }

@@ -119,7 +119,7 @@ fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn limits(limits: &Limits) -> [(&'static str, u64); 23] {
+fn limits(limits: &Limits) -> [(&'static str, u64); 24] {
     [
         ("limits.calls", limits.calls.into()),
         ("limits.stranger_requests_per_second", limits.stranger_requests_per_second.into()),
@@ -137,6 +137,7 @@ fn limits(limits: &Limits) -> [(&'static str, u64); 23] {
         ("limits.api_idle_seconds", limits.api_idle_seconds),
         ("limits.api_body_bytes", limits.api_body_bytes as u64),
         ("limits.api_json_depth", limits.api_json_depth as u64),
+        ("limits.queued_calls", limits.queued_calls.into()),
         ("limits.verdicts", limits.verdicts.into()),
         ("limits.api_requests_per_minute", limits.api_requests_per_minute.into()),
         ("limits.api_narrow_per_minute", limits.api_narrow_per_minute.into()),

@@ -38,12 +38,15 @@ pub struct Touched {
     /// Agents.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub agents: BTreeSet<String>,
+    /// Accounts, for their balance.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub accounts: BTreeSet<String>,
 }
 
 impl Touched {
     /// How many.
     pub fn len(&self) -> usize {
-        self.trunks.len() + self.numbers.len() + self.agents.len()
+        self.trunks.len() + self.numbers.len() + self.agents.len() + self.accounts.len()
     }
 
     /// Whether nothing that routing reads was touched.
@@ -55,6 +58,7 @@ impl Touched {
         self.trunks.extend(other.trunks);
         self.numbers.extend(other.numbers);
         self.agents.extend(other.agents);
+        self.accounts.extend(other.accounts);
     }
 
     /// In pieces that fit a row each.
@@ -81,6 +85,11 @@ impl Touched {
         for id in &self.agents {
             add(&|piece| {
                 piece.agents.insert(id.clone());
+            });
+        }
+        for id in &self.accounts {
+            add(&|piece| {
+                piece.accounts.insert(id.clone());
             });
         }
         pieces
@@ -125,6 +134,11 @@ impl Change {
     /// The agent was written.
     pub(crate) fn touch_agent(&mut self, id: &str) {
         self.touched.agents.insert(id.to_owned());
+    }
+
+    /// The account's balance was written.
+    pub(crate) fn touch_account(&mut self, id: &str) {
+        self.touched.accounts.insert(id.to_owned());
     }
 
     /// Makes the change last, and known to every node.
@@ -231,7 +245,7 @@ mod tests {
     #[test]
     fn a_long_list_is_cut_into_rows_and_nothing_is_lost() {
         let ids = |count: usize| (0..count).map(|id| id.to_string()).collect::<BTreeSet<_>>();
-        let touched = Touched { trunks: ids(1_500), numbers: ids(2_600), agents: ids(3) };
+        let touched = Touched { trunks: ids(1_500), numbers: ids(2_600), agents: ids(3), accounts: ids(2) };
         let pieces = touched.clone().pieces();
         assert!(pieces.iter().all(|piece| piece.len() <= TOUCHED_IN_A_ROW));
         assert_eq!(pieces.len(), 5);

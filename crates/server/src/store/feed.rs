@@ -47,6 +47,8 @@ pub struct ChangedRows {
     pub numbers: Vec<(String, Option<StoredNumber>)>,
     /// Agents.
     pub agents: Vec<(String, Option<StoredAgent>)>,
+    /// Accounts, and whether their balance is used up.
+    pub accounts: Vec<(String, bool)>,
 }
 
 impl Store {
@@ -97,6 +99,11 @@ impl Store {
         changed.trunks = self.trunks_by_id(&mut reader, touched.trunks).await?;
         changed.numbers = numbers_by_id(&mut reader, touched.numbers).await?;
         changed.agents = self.agents_by_id(&mut reader, touched.agents).await?;
+        drop(reader);
+        for account in touched.accounts {
+            let is_exhausted = self.is_exhausted(&account).await?;
+            changed.accounts.push((account, is_exhausted));
+        }
         Ok(Changes::Rows(Box::new(changed)))
     }
 

@@ -8,11 +8,14 @@
 mod accounts;
 mod agents;
 mod audit;
+mod balance;
 pub(crate) mod change;
 mod executions;
 mod feed;
 mod idempotency;
 mod numbers;
+mod order;
+mod queue;
 mod revision;
 mod trunk_parts;
 mod trunks;
@@ -31,10 +34,12 @@ pub use accounts::{Account, AccountSettings, ApiKey, NewKey, Usage};
 pub use agents::{MASK, NewAgent, StoredAgent};
 pub use audit::{AuditEntry, AuditFilter};
 pub use change::Touched;
-pub use executions::StoredExecution;
+pub use executions::{ExecutionFilter, StoredExecution};
 pub use feed::{ChangedRows, Changes};
 pub use idempotency::{Claim, KeptAnswer, RequestName};
 pub use numbers::{NewNumber, NumberMode, StoredNumber};
+pub use order::{Attempt, CallOrder, OrderEvent, RetryRules};
+pub use queue::{NewCall, Stopped};
 pub use revision::Expected;
 pub use trunk_parts::{StoredCredential, StoredGateway, StoredIdentifier};
 pub use trunks::{AuthType, ExternalAlias, MediaEncryption, StoredTrunk, TransportKind, TrunkSettings};
@@ -85,6 +90,14 @@ pub enum StoreError {
     OtherRevision {
         /// The one it has.
         current: i64,
+    },
+    /// As many calls of the account wait as may.
+    #[error("{waiting} calls wait already, of at most {most}")]
+    QueueFull {
+        /// How many wait.
+        waiting: i64,
+        /// How many may.
+        most: u32,
     },
     /// A secret cannot be opened.
     #[error(transparent)]
@@ -140,6 +153,10 @@ pub struct Store {
     /// Tells this store's changes from others'.
     origin: Arc<str>,
     sealer: Sealer,
+    /// Told when a call was queued here.
+    due: Arc<tokio::sync::Notify>,
+    /// What a minute of an answered call costs.
+    millicents_per_minute: u32,
 }
 
 /// Which database.
@@ -265,7 +282,16 @@ impl Store {
         };
         let readers = pool(READERS).connect_with(options).await.map_err(|error| fail(error.to_string()))?;
         let origin = crate::ids::uuid().into();
-        let store = Self { readers, writer, journal, engine, origin, sealer };
+        let store = Self {
+            readers,
+            writer,
+            journal,
+            engine,
+            origin,
+            sealer,
+            due: Arc::default(),
+            millicents_per_minute: 0,
+        };
         store.check_seal().await?;
         Ok(store)
     }

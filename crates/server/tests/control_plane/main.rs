@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it is wrong")]
 
+mod agents;
 mod audit;
 mod checks;
 mod client;
@@ -12,6 +13,7 @@ mod fuzz_replay;
 mod idempotency;
 mod keys;
 mod kill;
+mod outbound;
 mod preconditions;
 mod quiet;
 mod rate_limits;

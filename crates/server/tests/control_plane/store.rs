@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tandem_call::{CallDirection, CallId, CallRecord, CallStatus, HangupBy, MediaSummary};
 use tandem_server::secrets::{Sealer, Secret};
 use tandem_server::store::{
-    AuthType, Expected, MASK, NewAgent, NewNumber, NewVerdict, Store, StoreError, StoredCredential,
-    StoredGateway, StoredIdentifier, TrunkSettings, VerdictFilter,
+    AuthType, ExecutionFilter, Expected, MASK, NewAgent, NewNumber, NewVerdict, Store, StoreError,
+    StoredCredential, StoredGateway, StoredIdentifier, TrunkSettings, VerdictFilter,
 };
 
 pub(crate) async fn open(folder: &Path) -> Store {
@@ -36,6 +36,10 @@ pub(crate) fn number(phone_number: &str) -> NewNumber {
         is_active: true,
         mode: None,
     }
+}
+
+fn of_agent(agent: &str) -> ExecutionFilter {
+    ExecutionFilter { agent: Some(agent.to_owned()), ..ExecutionFilter::default() }
 }
 
 fn record(account: &str, node: &str, status: CallStatus) -> CallRecord {
@@ -277,7 +281,7 @@ async fn a_finished_execution_is_not_opened_again_by_a_late_write() {
     call.ended_unix_ms = Some(9_000);
     store.write_records([&call, &late]).await.unwrap();
     assert_eq!(store.execution("acme", &call.id.to_string()).await.unwrap().record, call);
-    let (page, total) = store.executions_of_agent("acme", "a", 0, 10).await.unwrap();
+    let (page, total) = store.executions("acme", &of_agent("a"), 0, 10).await.unwrap();
     assert_eq!((page.len(), total), (1, 1));
 }
 

@@ -88,19 +88,25 @@ impl Owned {
         let path = format!("{TRUNKS}/{trunk_sid}/phone-numbers");
         let body = json!({"phone_number": "+918047110002"});
         let id = server.exotel("POST", &path, Some(body)).await.body["response"]["data"]["id"].clone();
+        let call = json!({"agent_id": agent, "recipient_phone_number": "+14155550100",
+            "scheduled_at": "2099-01-01T00:00:00Z"});
+        let call = server.post("/call", call).await;
+        let call = call.body["execution_id"].as_str().unwrap().to_owned();
         Self(BTreeMap::from([
             ("trunk_id", trunk),
             ("phone_number_id", number),
             ("agent_id", agent),
             ("trunk_sid", trunk_sid),
             ("id", id.as_str().unwrap().to_owned()),
+            ("execution_id", call),
         ]))
     }
 
     /// What acme sees of it.
     async fn as_it_stands(&self, server: &Server) -> Vec<Value> {
         let mut seen = Vec::new();
-        for path in ["/sip-trunks/trunks", "/v2/agent/all"] {
+        let executions = format!("/agent/{}/executions", self.0["agent_id"]);
+        for path in ["/sip-trunks/trunks", "/v2/agent/all", &executions] {
             seen.push(server.get(path).await.body);
         }
         seen

@@ -4,7 +4,7 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 use tandem_agent::{ConfigError, DialectConfig, DialectKind};
-use tandem_call::template;
+use tandem_call::{dialled, template};
 
 use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
 use crate::store::{MASK, NewAgent};
@@ -13,6 +13,18 @@ const BAD: StatusCode = StatusCode::BAD_REQUEST;
 
 /// Most headers and parameters of a socket.
 const MOST_ENTRIES: usize = 64;
+
+/// Most tasks of an agent.
+const MOST_TASKS: usize = 64;
+
+/// Most numbers of a whitelist.
+const MOST_WHITELISTED: usize = 10_000;
+
+/// Bolna's words for by whom an agent is reached.
+const PROVIDERS: &[&str] = &["twilio", "plivo", "exotel", "vobiz", "sip-trunk", "trunk", "default"];
+
+/// Those that mean a SIP trunk: audio is µ-law then.
+const TRUNK_PROVIDERS: &[&str] = &["sip-trunk", "trunk"];
 
 /// Headers that belong to the upgrade request itself (RFC 6455 section 4.1).
 const RESERVED: &[&str] = &["host", "connection", "upgrade", "content-length", "transfer-encoding"];
@@ -34,9 +46,94 @@ pub(super) fn new_agent(object: &Map<String, Value>, faults: &mut Faults) -> Opt
             None
         }
     };
+    let is_trunk = fields.object("agent_config", &mut Faults::default()).is_some_and(|config| {
+        call_rules(&config, faults);
+        let provider = config.value("telephony_provider").and_then(Value::as_str);
+        provider.is_some_and(|provider| TRUNK_PROVIDERS.contains(&provider))
+    });
     socket(&fields, faults);
     let name = name?;
-    (faults.len() == before).then(|| NewAgent { name, body: object.clone() })
+    let mut body = object.clone();
+    if is_trunk {
+        speak_mulaw(&mut body);
+    }
+    (faults.len() == before).then_some(NewAgent { name, body })
+}
+
+/// What an agent's owner asks of its calls: read by [`crate::agent_rules`], and of the right types from here on.
+fn call_rules(config: &Fields<'_>, faults: &mut Faults) {
+    config.word("telephony_provider", PROVIDERS, |word| PROVIDERS.contains(&word).then_some(()), faults);
+    if let Some(guardrails) = config.object("calling_guardrails", faults) {
+        guardrail_hours(&guardrails, faults);
+    }
+    let tasks = config.objects("tasks", "{\"task_config\": {\"call_terminate\": 300}}", MOST_TASKS, faults);
+    for task in tasks.into_iter().flatten() {
+        // Mapping a number sets the formats within: it has to be an object.
+        task.object("tools_config", faults);
+        let Some(rules) = task.object("task_config", faults) else { continue };
+        rules.integer("inbound_limit", -1..=1_000_000, faults);
+        rules.integer("call_terminate", 0..=86_400, faults);
+        rules.switch("disallow_unknown_numbers", faults);
+        seconds(&rules, "hangup_after_silence", faults);
+        whitelist(&rules, faults);
+    }
+}
+
+fn guardrail_hours(guardrails: &Fields<'_>, faults: &mut Faults) {
+    let before = faults.len();
+    let mut hour = |name: &str| {
+        let hour = guardrails.integer(name, 0..=23, faults);
+        if hour.is_none() && faults.len() == before && guardrails.value(name).is_none() {
+            faults.push(guardrails.location(name), "is missing; give both hours, from 0 to 23");
+        }
+        hour
+    };
+    let (start, end) = (hour("call_start_hour"), hour("call_end_hour"));
+    if let (Some(start), Some(end)) = (start, end)
+        && end < start
+    {
+        faults.push(
+            guardrails.location("call_end_hour"),
+            format!("the number {end} was given; give an hour that is not before call_start_hour, which is {start}"),
+        );
+    }
+}
+
+fn seconds(rules: &Fields<'_>, name: &str, faults: &mut Faults) {
+    let Some(value) = rules.value(name) else { return };
+    if !value.as_f64().is_some_and(|seconds| (0.0..=86_400.0).contains(&seconds)) {
+        let message = format!("{} was given; give seconds, a number from 0 to 86400", describe(value));
+        faults.push(rules.location(name), message);
+    }
+}
+
+fn whitelist(rules: &Fields<'_>, faults: &mut Faults) {
+    let name = "whitelist_phone_numbers";
+    let location = rules.location(name);
+    match rules.value(name) {
+        None => {}
+        Some(Value::Array(items)) if items.len() > MOST_WHITELISTED => faults
+            .push(location, format!("{} numbers were given; {MOST_WHITELISTED} are the most", items.len())),
+        Some(Value::Array(items)) => {
+            for (at, item) in items.iter().enumerate() {
+                let is_number = item.as_str().is_some_and(|text| {
+                    text.len() <= 64
+                        && !text.contains(char::is_control)
+                        && dialled::stored_key(text).is_some()
+                });
+                if !is_number {
+                    faults.push(
+                        format!("{location}[{at}]"),
+                        format!("{} was given; give a number such as \"+14155550100\"", describe(item)),
+                    );
+                }
+            }
+        }
+        Some(other) => faults.push(
+            location,
+            format!("{} was given; give a list of numbers such as [\"+14155550100\"]", describe(other)),
+        ),
+    }
 }
 
 /// Refuses a masked header value where there is no value that it could stand for: the mask itself would be sent
@@ -79,13 +176,20 @@ pub(super) fn change_agent(object: &Map<String, Value>, agent: &mut NewAgent, fa
 pub(super) fn set_telephony(body: &mut Map<String, Value>) {
     let Some(Value::Object(config)) = body.get_mut("agent_config") else { return };
     config.insert("telephony_provider".to_owned(), "sip-trunk".into());
+    speak_mulaw(body);
+}
+
+/// Sets the formats of an agent's tasks to what a SIP trunk speaks.
+fn speak_mulaw(body: &mut Map<String, Value>) {
+    let Some(Value::Object(config)) = body.get_mut("agent_config") else { return };
+    let provider = config.get("telephony_provider").cloned().unwrap_or_else(|| "sip-trunk".into());
     let Some(Value::Array(tasks)) = config.get_mut("tasks") else { return };
     for task in tasks {
         let Some(Value::Object(tools)) = task.get_mut("tools_config") else { continue };
         for side in ["input", "output"] {
             if let Some(Value::Object(format)) = tools.get_mut(side) {
                 format.insert("format".to_owned(), "ulaw".into());
-                format.insert("provider".to_owned(), "sip-trunk".into());
+                format.insert("provider".to_owned(), provider.clone());
             }
         }
     }

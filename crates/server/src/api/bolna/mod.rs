@@ -5,7 +5,12 @@
 //! read and answered.
 
 mod agent_body;
+mod agent_shape;
 mod agents;
+mod call_body;
+mod calls;
+mod execution_log;
+mod execution_shape;
 mod executions;
 mod inbound;
 mod numbers;
@@ -24,6 +29,9 @@ use super::{App, body};
 /// Every endpoint of the family.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .merge(agents::routes())
+        .merge(calls::routes())
+        .merge(executions::routes())
         .merge(inbound::routes())
         .merge(sub_accounts::routes())
         .route("/sip-trunks/trunks", post(trunks::create).get(trunks::list))
@@ -33,14 +41,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         )
         .route("/sip-trunks/trunks/{trunk_id}/numbers", post(numbers::add).get(numbers::list))
         .route("/sip-trunks/trunks/{trunk_id}/numbers/{phone_number_id}", delete(numbers::remove))
-        .route("/v2/agent", post(agents::create))
-        .route("/v2/agent/all", get(agents::list))
-        .route(
-            "/v2/agent/{agent_id}",
-            get(agents::show).put(agents::replace).patch(agents::change).delete(agents::delete),
-        )
-        .route("/v2/agent/{agent_id}/executions", get(executions::of_agent))
-        .route("/executions/{execution_id}", get(executions::show))
 }
 
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.
@@ -54,5 +54,6 @@ pub(super) fn read_any_body(bytes: &[u8]) {
     trunk_body::new_number(&object, &mut faults);
     agent_body::new_agent(&object, &mut faults);
     inbound::mapping(&object, &mut faults);
+    call_body::call(&object, &mut faults);
     drop(faults.finish());
 }

@@ -1,12 +1,11 @@
 //! The objects that answers are made of, in the vendor's shapes. No secret has a way into them.
 
-use serde_json::{Map, Value, json};
-use tandem_call::{CallDirection, CallRecord};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use crate::store::{StoredAgent, StoredExecution, StoredNumber, StoredTrunk};
+use crate::store::{StoredNumber, StoredTrunk};
 
 const ZULU: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 const NAIVE: &[BorrowedFormatItem<'_>] =
@@ -91,105 +90,6 @@ pub(super) fn number(stored: &StoredNumber) -> Value {
         "deleted": false,
         "created_at": zulu(stored.created_at),
         "updated_at": zulu(stored.updated_at),
-    })
-}
-
-/// An agent: the client's own object, the fields of `agent_config` also at the top (where readers of Bolna's API
-/// look), and what the server knows.
-pub(super) fn agent(agent: &StoredAgent) -> Value {
-    let mut shape = Map::new();
-    if let Some(Value::Object(config)) = agent.body.get("agent_config") {
-        shape.extend(config.iter().map(|(name, value)| (name.clone(), value.clone())));
-    }
-    shape.extend(agent.body.iter().map(|(name, value)| (name.clone(), value.clone())));
-    shape.insert("id".to_owned(), agent.id.clone().into());
-    shape.insert("agent_id".to_owned(), agent.id.clone().into());
-    shape.insert("user_id".to_owned(), agent.account.clone().into());
-    shape.insert("agent_name".to_owned(), agent.name.clone().into());
-    shape.insert("agent_status".to_owned(), "processed".into());
-    shape.insert("created_at".to_owned(), naive(agent.created_at).into());
-    shape.insert("updated_at".to_owned(), naive(agent.updated_at).into());
-    Value::Object(shape)
-}
-
-/// An execution.
-pub(super) fn execution(stored: &StoredExecution) -> Value {
-    let record = &stored.record;
-    let time = |unix_ms: u64| naive(i64::try_from(unix_ms).unwrap_or(i64::MAX));
-    let seconds = record.duration_ms() as f64 / 1_000.0;
-    // An inbound call's user is the caller; an outbound call's user is the called.
-    let (user, own, call_type) = match record.direction {
-        CallDirection::Inbound => (&record.from, &record.to, "inbound"),
-        CallDirection::Outbound => (&record.to, &record.from, "outbound"),
-    };
-    json!({
-        "id": record.id,
-        "agent_id": record.agent,
-        "batch_id": null,
-        "created_at": time(record.started_unix_ms),
-        "updated_at": naive(stored.updated_at),
-        "scheduled_at": null,
-        "initiated_at": time(record.started_unix_ms),
-        "rescheduled_at": null,
-        "conversation_duration": seconds,
-        "total_cost": 0.0,
-        "status": record.status,
-        "smart_status": null,
-        "error_message": record.error_message,
-        "answered_by_voice_mail": null,
-        "transcript": null,
-        "summary": null,
-        "extracted_data": null,
-        "agent_extraction": null,
-        "custom_extractions": null,
-        "cost_breakdown": {
-            "llm": 0.0, "network": 0.0, "platform": 0.0, "synthesizer": 0.0, "transcriber": 0.0,
-            "transfer_cost": 0.0,
-        },
-        "usage_breakdown": {},
-        "telephony_data": telephony(record, call_type),
-        "transfer_call_data": null,
-        "batch_run_details": null,
-        "context_details": {"recipient_data": {}, "recipient_phone_number": user},
-        "provider": "sip-trunk",
-        "user_number": user,
-        "agent_number": own,
-        "campaign_id": null,
-        "workflow_retries": null,
-        "retry_config": null,
-        "retry_count": 0,
-        "retry_history": [],
-        "latency_data": null,
-        "deleted": false,
-    })
-}
-
-fn telephony(record: &CallRecord, call_type: &str) -> Value {
-    let seconds = record.duration_ms() as f64 / 1_000.0;
-    // Whole seconds as "69", and "0.0" for a call that never was: the vendor's live system sends both.
-    let duration = if record.duration_ms() == 0 { "0.0".to_owned() } else { format!("{}", seconds.round()) };
-    let ringing = record.ringing_unix_ms.unwrap_or(record.started_unix_ms);
-    json!({
-        "duration": duration,
-        "to_number": record.to,
-        "from_number": record.from,
-        "recording_url": null,
-        "hosted_telephony": false,
-        "provider_call_id": record.sip_call_id,
-        "call_type": call_type,
-        "provider": "sip-trunk",
-        "hangup_by": record.hangup_by,
-        "hangup_reason": record.hangup_reason,
-        "hangup_provider_code": record.q850,
-        "sip_status": record.sip_status,
-        "ring_duration": record.ring_ms() / 1_000,
-        "post_dial_delay": ringing.saturating_sub(record.started_unix_ms) / 1_000,
-        "to_number_carrier": null,
-        "trunk_id": record.trunk,
-        "phone_number_id": record.number,
-        "node": record.node,
-        "media": record.media,
-        "incidents": record.incidents,
     })
 }
 

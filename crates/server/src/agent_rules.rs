@@ -1,0 +1,86 @@
+//! The rules of an agent's calls as they stand in its body: Bolna's fields, read for the call plane.
+//!
+//! The API has checked them when they came in ([`crate::api`]); whatever is not as it should be counts as not given.
+//! `agent_config.tasks[].task_config` holds those of a call, `agent_config` the hours.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tandem_call::{AgentRules, CallingHours, dialled};
+
+/// What documentation has in place of numbers; it names nobody.
+const PLACEHOLDER: &str = "<any>";
+
+/// Reads the rules.
+pub fn agent_rules(body: &Map<String, Value>) -> AgentRules {
+    let config = body.get("agent_config");
+    let setting = |name: &str| task_setting(body, name);
+    let whole = |name: &str| setting(name).and_then(Value::as_i64);
+    AgentRules {
+        inbound_limit: whole("inbound_limit").and_then(|most| u32::try_from(most).ok()),
+        whitelist: setting("whitelist_phone_numbers")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter(|number| *number != PLACEHOLDER)
+            .filter_map(dialled::stored_key)
+            .collect(),
+        disallow_unknown: setting("disallow_unknown_numbers").and_then(Value::as_bool).unwrap_or(false),
+        calling_hours: config.and_then(|config| config.get("calling_guardrails")).and_then(hours),
+        max_duration: whole("call_terminate")
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
+    }
+}
+
+/// A setting of the agent's first task that has it.
+fn task_setting<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let tasks = body.get("agent_config")?.get("tasks")?.as_array()?;
+    tasks.iter().find_map(|task| task.get("task_config")?.get(name).filter(|value| !value.is_null()))
+}
+
+fn hours(guardrails: &Value) -> Option<CallingHours> {
+    let hour = |name: &str| {
+        let hour = guardrails.get(name)?.as_u64()?;
+        u8::try_from(hour).ok().filter(|hour| *hour < 24)
+    };
+    Some(CallingHours { start: hour("call_start_hour")?, end: hour("call_end_hour")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rules_are_read_where_bolna_has_them() {
+        let body = json!({"agent_config": {
+            "calling_guardrails": {"call_start_hour": 9, "call_end_hour": 17},
+            "tasks": [{"task_type": "extraction"}, {"task_config": {
+                "inbound_limit": 3, "whitelist_phone_numbers": ["+49 30 100", "<any>"],
+                "disallow_unknown_numbers": true, "call_terminate": 90,
+            }}],
+        }});
+        let rules = agent_rules(body.as_object().unwrap());
+        assert_eq!(rules.inbound_limit, Some(3));
+        assert_eq!(rules.whitelist.iter().collect::<Vec<_>>(), ["4930100"]);
+        assert!(rules.disallow_unknown);
+        assert_eq!(rules.calling_hours, Some(CallingHours { start: 9, end: 17 }));
+        assert_eq!(rules.max_duration, Some(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn what_is_not_given_or_means_no_bound_is_no_rule() {
+        for body in [
+            json!({}),
+            json!({"agent_config": {"tasks": [{"task_config": {"inbound_limit": -1, "call_terminate": 0,
+                "whitelist_phone_numbers": null}}]}}),
+            json!({"agent_config": {"tasks": "none", "calling_guardrails": {"call_start_hour": 9}}}),
+        ] {
+            assert_eq!(agent_rules(body.as_object().unwrap()), AgentRules::default(), "{body}");
+        }
+    }
+}

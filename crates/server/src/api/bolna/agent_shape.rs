@@ -1,0 +1,293 @@
+//! Agents as they are described and shown: Bolna's object with what telephony reads of it, and the `websocket` object.
+//!
+//! An agent is shown as it was given, unknown fields and all; header values are masked, and no other secret has a
+//! way in here.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::shapes::naive;
+use crate::store::StoredAgent;
+
+/// An agent: the client's own object, the fields of `agent_config` also at the top (where readers of Bolna's API look),
+/// and what the server knows.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Agent {
+    /// Identifier, a UUID.
+    id: String,
+    /// The same.
+    agent_id: String,
+    /// The account.
+    user_id: String,
+    /// The owner's name for it.
+    agent_name: String,
+    /// Always `processed`.
+    agent_status: &'static str,
+    /// UTC.
+    #[schema(example = "2026-01-28T13:17:50.116924")]
+    created_at: String,
+    /// UTC.
+    updated_at: String,
+    /// Everything else the client gave.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    given: Map<String, Value>,
+}
+
+/// Names that are the server's to fill.
+const OWN: &[&str] = &["id", "agent_id", "user_id", "agent_name", "agent_status", "created_at", "updated_at"];
+
+impl Agent {
+    /// Shows a stored agent.
+    pub(super) fn of(stored: &StoredAgent) -> Self {
+        let mut given = Map::new();
+        if let Some(Value::Object(config)) = stored.body.get("agent_config") {
+            given.extend(config.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        given.extend(stored.body.iter().map(|(name, value)| (name.clone(), value.clone())));
+        given.retain(|name, _| !OWN.contains(&name.as_str()));
+        Self {
+            id: stored.id.clone(),
+            agent_id: stored.id.clone(),
+            user_id: stored.account.clone(),
+            agent_name: stored.name.clone(),
+            agent_status: "processed",
+            created_at: naive(stored.created_at),
+            updated_at: naive(stored.updated_at),
+            given,
+        }
+    }
+}
+
+/// An agent that was made or replaced.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AgentMade {
+    /// Its identifier.
+    pub(super) agent_id: String,
+    /// `created` or `updated`.
+    pub(super) status: &'static str,
+    /// The same: what Bolna's live system answers.
+    pub(super) state: &'static str,
+}
+
+/// A change that was made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AgentDone {
+    /// Always `success`.
+    pub(super) message: &'static str,
+    /// `updated` or `deleted`.
+    pub(super) state: &'static str,
+}
+
+/// An agent to be made, or that replaces another. Fields not named here are kept and shown.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) struct AgentBody {
+    agent_config: AgentConfigBody,
+    /// Prompts by task, kept and shown.
+    #[schema(required = false)]
+    agent_prompts: Option<Value>,
+    /// How the agent is reached. Without it, it cannot be called.
+    #[schema(required = false)]
+    websocket: Option<SocketBody>,
+}
+
+/// What is to be changed of an agent: objects are merged, everything else is replaced.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) struct AgentPatch {
+    #[schema(required = false)]
+    agent_config: Option<AgentConfigPatch>,
+    /// Prompts by task, kept and shown.
+    #[schema(required = false)]
+    agent_prompts: Option<Value>,
+    /// How the agent is reached; merged with what stands. Null takes it away.
+    #[schema(required = false)]
+    websocket: Option<SocketPatch>,
+}
+
+/// Bolna's description of an agent: what telephony reads of it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) struct AgentConfigBody {
+    /// The owner's name for it.
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[ -~]*[!-~][ -~]*$", example = "Support")]
+    agent_name: String,
+    /// `sip-trunk` and `trunk` set the formats of its tasks to `ulaw`.
+    #[schema(required = false)]
+    telephony_provider: Option<TelephonyProvider>,
+    /// When it may call.
+    #[schema(required = false)]
+    calling_guardrails: Option<GuardrailsBody>,
+    /// Its tasks; the first that has a setting counts.
+    #[schema(required = false, max_items = 64)]
+    tasks: Option<Vec<TaskBody>>,
+}
+
+/// What is to be changed of it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) struct AgentConfigPatch {
+    /// The owner's name for it.
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[ -~]*[!-~][ -~]*$",
+        required = false,
+        nullable = false
+    )]
+    agent_name: Option<String>,
+    /// `sip-trunk` and `trunk` set the formats of its tasks to `ulaw`.
+    #[schema(required = false)]
+    telephony_provider: Option<TelephonyProvider>,
+    /// When it may call.
+    #[schema(required = false)]
+    calling_guardrails: Option<GuardrailsBody>,
+    /// Its tasks, all of them.
+    #[schema(required = false, max_items = 64)]
+    tasks: Option<Vec<TaskBody>>,
+}
+
+/// By whom an agent is reached.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum TelephonyProvider {
+    Twilio,
+    Plivo,
+    Exotel,
+    Vobiz,
+    SipTrunk,
+    Trunk,
+    Default,
+}
+
+/// The hours of the recipient's day in which an agent may call; the end not before the start.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) struct GuardrailsBody {
+    /// The first hour.
+    #[schema(minimum = 0, maximum = 23, example = 9)]
+    call_start_hour: u8,
+    /// The hour at whose beginning calling ends.
+    #[schema(minimum = 0, maximum = 23, example = 17)]
+    call_end_hour: u8,
+}
+
+/// One task: what telephony reads of it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) struct TaskBody {
+    #[schema(required = false)]
+    task_config: Option<TaskConfigBody>,
+    /// Its `input` and `output` have `provider` and `format`, which mapping a number sets.
+    #[schema(required = false, value_type = Option<Object>)]
+    tools_config: Option<Map<String, Value>>,
+}
+
+/// What an agent's owner asks of its calls.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) struct TaskConfigBody {
+    /// Most calls of one caller that are answered; -1 is no bound.
+    #[schema(minimum = -1, maximum = 1_000_000, required = false)]
+    inbound_limit: Option<i64>,
+    /// Callers that no rule refuses.
+    #[schema(max_items = 10_000, required = false)]
+    whitelist_phone_numbers: Option<Vec<WhitelistNumber>>,
+    /// Refuse callers who are not in `whitelist_phone_numbers`.
+    #[schema(required = false)]
+    disallow_unknown_numbers: Option<bool>,
+    /// Longest call, seconds; 0 is no bound but the server's.
+    #[schema(minimum = 0, maximum = 86_400, required = false)]
+    call_terminate: Option<i64>,
+    /// Seconds of silence after which the agent hangs up; kept for the agent, whose affair it is.
+    #[schema(minimum = 0, maximum = 86_400, required = false)]
+    hangup_after_silence: Option<f64>,
+}
+
+/// A number, with or without its plus.
+#[derive(ToSchema)]
+#[schema(min_length = 1, max_length = 64, pattern = r"^[!-~]+$", example = "+14155550100")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) struct WhitelistNumber(String);
+
+macro_rules! socket_schema {
+    ($(#[$doc:meta])* $name:ident, $url:ty, $dialect:ty, [$($required:tt)*]) => {
+        $(#[$doc])*
+        #[derive(ToSchema)]
+        #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+        pub(super) struct $name {
+            /// `ws://` or `wss://`, a template over the call's facts.
+            #[schema(max_length = 2_048, $($required)* pattern = r"^wss?://[a-z0-9.-]+(/[A-Za-z0-9/._-]*)?$",
+                example = "wss://agent.example/ws/{execution_id}")]
+            url: $url,
+            /// The protocol spoken on the socket.
+            #[schema($($required)* example = "asterisk")]
+            dialect: $dialect,
+            /// Headers of the upgrade request: texts, templates; shown masked.
+            #[schema(required = false, value_type = Option<Object>)]
+            headers: Option<Map<String, Value>>,
+            /// WebSocket subprotocol to offer.
+            #[schema(required = false, max_length = 255, min_length = 1, pattern = r"^[A-Za-z0-9._-]+$")]
+            subprotocol: Option<String>,
+            /// Parameters told to the agent at the start: texts (templates), numbers, switches.
+            #[schema(required = false, value_type = Option<Object>)]
+            parameters: Option<Map<String, Value>>,
+            /// Milliseconds of audio in one message, a multiple of 10 that the dialect allows.
+            #[schema(required = false, minimum = 10, maximum = 200, multiple_of = 10)]
+            frame_ms: Option<u16>,
+            /// How audio is encoded, where the dialect leaves a choice.
+            #[schema(required = false)]
+            encoding: Option<EncodingWord>,
+            /// What the end of the socket does to the call.
+            #[schema(required = false)]
+            on_close: Option<OnCloseWord>,
+            /// Tried when `url` cannot be reached.
+            #[schema(required = false, max_length = 2_048, pattern = r"^wss?://[a-z0-9.-]+(/[A-Za-z0-9/._-]*)?$")]
+            fallback_url: Option<String>,
+        }
+    };
+}
+
+socket_schema!(
+    /// How an agent is reached.
+    SocketBody, String, DialectWord, []
+);
+socket_schema!(
+    /// What is to be changed of how an agent is reached.
+    SocketPatch, Option<String>, Option<DialectWord>, [required = false, nullable = false,]
+);
+
+/// A protocol spoken to agents.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum DialectWord {
+    Asterisk,
+    Bolna,
+    Twilio,
+}
+
+/// How audio is encoded.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum EncodingWord {
+    Ulaw,
+    Alaw,
+    Slin,
+    Slin16,
+}
+
+/// What the end of the socket does to the call.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum OnCloseWord {
+    /// What the agent has said is heard first.
+    Drain,
+    /// The call ends at once.
+    Hangup,
+}
