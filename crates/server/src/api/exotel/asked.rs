@@ -109,8 +109,8 @@ impl Asked {
     /// The page that is asked for. Larger pages than the largest are cut to it.
     pub(super) fn page(&self) -> Result<Page, Failure> {
         let number = |name, range| query::integer(self.query.as_deref(), name, range);
-        let page_size = number("page_size", 1..=i64::from(u32::MAX))?.unwrap_or(i64::from(PAGE_SIZE));
-        let offset = number("offset", 0..=i64::from(u32::MAX))?.unwrap_or(0);
+        let page_size = number("page_size", 1..=i64::from(i32::MAX))?.unwrap_or(i64::from(PAGE_SIZE));
+        let offset = number("offset", 0..=i64::from(i32::MAX))?.unwrap_or(0);
         Ok(Page {
             size: u32::try_from(page_size).unwrap_or(LARGEST_PAGE).min(LARGEST_PAGE),
             offset: u32::try_from(offset).unwrap_or(u32::MAX),
@@ -256,10 +256,10 @@ pub(super) struct ChildPath {
 #[expect(dead_code, reason = "read by the derive alone")]
 pub(super) struct PageQuery {
     /// Items of a page; more than 500 are cut to 500.
-    #[param(minimum = 1, maximum = 4294967295_u32, default = 50)]
+    #[param(minimum = 1, maximum = 2147483647, default = 50)]
     page_size: Option<u32>,
     /// Items before the page.
-    #[param(minimum = 0, maximum = 4294967295_u32, default = 0)]
+    #[param(minimum = 0, maximum = 2147483647, default = 0)]
     offset: Option<u32>,
 }
 

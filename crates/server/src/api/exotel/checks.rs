@@ -78,12 +78,14 @@ impl Checks {
         let value = object.get(name).filter(|value| !value.is_null())?;
         let (least, most) = (range.start(), range.end());
         let remedy = format!("{} was given; give a whole number from {least} to {most}", describe(value));
-        if !value.is_i64() && !value.is_u64() {
+        // 22.0 is a whole number too.
+        let Some(given) = value.as_f64().filter(|given| given.fract() == 0.0) else {
             self.unparsable(name, remedy);
             return None;
-        }
-        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-        let number = number.filter(|number| range.contains(number));
+        };
+        let is_within = (f64::from(*least)..=f64::from(*most)).contains(&given);
+        // Within the range of a u32, so nothing is cut off.
+        let number = is_within.then_some(given as u32);
         if number.is_none() {
             self.fail(Constant::Invalid, description, name, remedy);
         }
