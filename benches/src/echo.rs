@@ -179,9 +179,11 @@ impl Server {
             connection.upgrade();
         }
         if connection.is_open {
+            let said = connection.outbox.len();
             connection.echo(self.clock, self.carriage, &mut self.report);
             if self.manner == Manner::Mute {
-                connection.outbox.clear();
+                // The answer to the upgrade may still stand before it.
+                connection.outbox.truncate(said);
             }
         }
         if !connection.write() || !is_alive {

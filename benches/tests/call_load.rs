@@ -2,12 +2,15 @@
 //! bounded time and with a reason, when something was taken away.
 
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tandem_tests::product;
 
-/// Runs it on one core, which every machine has.
+/// Runs it on one core, which every machine has; one at a time, for all take the same range of ports.
 fn call_load(more: &[&str]) -> Output {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new(env!("CARGO_BIN_EXE_call_load"));
     command.env("TANDEM_BIN", product::binary());
     command.args([
