@@ -12,6 +12,7 @@ pub mod marks;
 pub mod message;
 pub mod model;
 pub mod operator;
+pub mod postgres;
 pub mod product;
 pub mod sabotage;
 pub mod shrink;

@@ -4,6 +4,7 @@
 
 mod agents;
 mod audit;
+mod base;
 mod checks;
 mod client;
 mod description;
@@ -15,6 +16,8 @@ mod keys;
 mod kill;
 mod outbound;
 mod preconditions;
+#[path = "../../../../tests/src/postgres.rs"]
+mod postgres;
 mod quiet;
 mod rate_limits;
 mod rest;

@@ -1,6 +1,5 @@
 //! What calls are routed by is what the store holds, whoever changed it, in whatever order.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,15 @@ use tandem_server::routing::{RoutingPublisher, TableUpdate, read_whole};
 use tandem_server::store::{Expected, NewAgent, Store, StoreError};
 use tokio::sync::mpsc;
 
-use crate::store::{number, open, settings};
+use crate::base::{Base, on_both_databases};
+use crate::store::{number, settings};
+
+on_both_databases!(
+    after_any_changes_the_snapshot_is_what_reading_everything_anew_would_give,
+    what_another_process_changes_is_routed_by_without_being_asked,
+    a_change_reads_the_rows_it_touched_and_a_list_too_short_reads_everything,
+    a_snapshot_in_use_is_not_changed_under_its_reader,
+);
 
 /// A publisher whose engine takes every table at once.
 fn publisher(store: &Store) -> RoutingPublisher {
@@ -99,10 +106,8 @@ pub(crate) async fn assert_routed(routing: &RoutingPublisher, store: &Store) {
     assert_eq!(routing.current().difference(&read_whole(store).await.unwrap()), None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_any_changes_the_snapshot_is_what_reading_everything_anew_would_give() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn after_any_changes_the_snapshot_is_what_reading_everything_anew_would_give(base: Base) {
+    let store = base.open().await;
     let routing = publisher(&store);
     routing.refresh().await.unwrap();
     let clients: Vec<_> = (0..6_u64)
@@ -133,10 +138,8 @@ async fn until_routed(routing: &RoutingPublisher, store: &Store) -> Duration {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_process_changes_is_routed_by_without_being_asked() {
-    let folder = tempfile::tempdir().unwrap();
-    let (here, there) = (open(folder.path()).await, open(folder.path()).await);
+async fn what_another_process_changes_is_routed_by_without_being_asked(base: Base) {
+    let (here, there) = (base.open().await, base.open().await);
     let (routing_here, routing_there) = (publisher(&here), publisher(&there));
     routing_here.refresh().await.unwrap();
     routing_there.refresh().await.unwrap();
@@ -151,10 +154,8 @@ async fn what_another_process_changes_is_routed_by_without_being_asked() {
     until_routed(&routing_there, &here).await;
 }
 
-#[tokio::test]
-async fn a_change_reads_the_rows_it_touched_and_a_list_too_short_reads_everything() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn a_change_reads_the_rows_it_touched_and_a_list_too_short_reads_everything(base: Base) {
+    let store = base.open().await;
     let (trunk, _) =
         store.create_trunk("acme", settings("one"), &[number("100"), number("200")]).await.unwrap();
     let since = store.last_change().await.unwrap();
@@ -169,17 +170,15 @@ async fn a_change_reads_the_rows_it_touched_and_a_list_too_short_reads_everythin
     assert!(matches!(store.changes(since + 1).await.unwrap(), tandem_server::store::Changes::None));
     // A database put back to an earlier state has fewer changes than are known.
     assert!(matches!(store.changes(since + 7).await.unwrap(), tandem_server::store::Changes::Unknown));
-    let seen_there = match open(folder.path()).await.changes(since).await.unwrap() {
+    let seen_there = match base.open().await.changes(since).await.unwrap() {
         tandem_server::store::Changes::Rows(rows) => rows.foreign,
         other => panic!("{other:?}"),
     };
     assert_eq!(seen_there.map(|(count, _)| count), Some(1));
 }
 
-#[tokio::test]
-async fn a_snapshot_in_use_is_not_changed_under_its_reader() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(Path::new(folder.path())).await;
+async fn a_snapshot_in_use_is_not_changed_under_its_reader(base: Base) {
+    let store = base.open().await;
     let routing = publisher(&store);
     routing.refresh().await.unwrap();
     let before: Arc<RoutingTable> = routing.current();

@@ -10,6 +10,30 @@ use tandem_server::store::{
     StoredCredential, StoredGateway, StoredIdentifier, TrunkSettings, VerdictFilter,
 };
 
+use crate::base::{Base, on_both_databases, sealer};
+
+on_both_databases!(
+    a_trunk_is_read_as_it_was_written_gateways_by_priority,
+    the_rows_of_one_account_are_not_found_by_another,
+    a_number_stands_on_one_active_trunk_whatever_its_plus,
+    of_many_who_add_one_number_at_once_one_wins,
+    a_trunk_that_cannot_take_its_numbers_is_not_made,
+    an_edit_that_is_refused_changes_nothing,
+    header_values_are_kept_apart_and_a_masked_one_stays_as_it_was,
+    deleting_an_agent_unmaps_its_numbers,
+    a_finished_execution_is_not_opened_again_by_a_late_write,
+    at_a_restart_the_calls_this_node_left_open_are_closed_with_a_cause,
+    what_was_acknowledged_outlives_the_process,
+    another_secret_key_is_told_when_the_store_opens,
+    keys_open_their_account_until_they_are_revoked,
+    of_each_accounts_verdicts_the_newest_are_kept,
+    what_stays_on_a_trunk_keeps_its_identifier_and_its_time,
+    processes_that_start_at_once_make_one_schema,
+    a_schema_newer_than_the_program_is_named,
+    of_changes_made_at_once_by_two_processes_none_is_lost,
+    of_processes_that_claim_the_same_numbers_one_wins_each,
+);
+
 pub(crate) async fn open(folder: &Path) -> Store {
     let database = folder.join("tandem.db");
     let sealer = Sealer::find(None, None, Some(&database)).unwrap();
@@ -69,10 +93,8 @@ fn record(account: &str, node: &str, status: CallStatus) -> CallRecord {
     }
 }
 
-#[tokio::test]
-async fn a_trunk_is_read_as_it_was_written_gateways_by_priority() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn a_trunk_is_read_as_it_was_written_gateways_by_priority(base: Base) {
+    let store = base.open().await;
     let (made, numbers) = store.create_trunk("acme", settings("one"), &[number("+4930")]).await.unwrap();
     let read = store.trunk("acme", &made.id).await.unwrap();
     assert_eq!(read, made);
@@ -102,10 +124,8 @@ async fn passwords_and_header_values_do_not_lie_in_the_file() {
     }
 }
 
-#[tokio::test]
-async fn the_rows_of_one_account_are_not_found_by_another() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn the_rows_of_one_account_are_not_found_by_another(base: Base) {
+    let store = base.open().await;
     let (trunk, numbers) = store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
     let agent = store
         .create_agent("acme", NewAgent { name: "a".to_owned(), body: Default::default() })
@@ -143,10 +163,8 @@ async fn the_rows_of_one_account_are_not_found_by_another() {
     assert!(matches!(again, Err(StoreError::NumberTaken { same_trunk: false, .. })));
 }
 
-#[tokio::test]
-async fn a_number_stands_on_one_active_trunk_whatever_its_plus() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn a_number_stands_on_one_active_trunk_whatever_its_plus(base: Base) {
+    let store = base.open().await;
     let (first, _) = store.create_trunk("acme", settings("one"), &[number("+919876543210")]).await.unwrap();
     let (second, _) = store.create_trunk("acme", settings("two"), &[]).await.unwrap();
     let taken = store.add_number("acme", &second.id, &number("919876543210")).await;
@@ -174,10 +192,8 @@ async fn a_number_stands_on_one_active_trunk_whatever_its_plus() {
     store.add_number("acme", &second.id, &number("919876543210")).await.unwrap();
 }
 
-#[tokio::test]
-async fn of_many_who_add_one_number_at_once_one_wins() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn of_many_who_add_one_number_at_once_one_wins(base: Base) {
+    let store = base.open().await;
     let mut tasks = Vec::new();
     for place in 0..16 {
         let store = store.clone();
@@ -193,10 +209,8 @@ async fn of_many_who_add_one_number_at_once_one_wins() {
     assert_eq!(winners, 1);
 }
 
-#[tokio::test]
-async fn a_trunk_that_cannot_take_its_numbers_is_not_made() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn a_trunk_that_cannot_take_its_numbers_is_not_made(base: Base) {
+    let store = base.open().await;
     store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
     let refused = store.create_trunk("acme", settings("two"), &[number("200"), number("+100")]).await;
     assert!(matches!(refused, Err(StoreError::NumberTaken { .. })));
@@ -207,10 +221,8 @@ async fn a_trunk_that_cannot_take_its_numbers_is_not_made() {
     store.create_trunk("other", settings("one"), &[]).await.unwrap();
 }
 
-#[tokio::test]
-async fn an_edit_that_is_refused_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn an_edit_that_is_refused_changes_nothing(base: Base) {
+    let store = base.open().await;
     let (trunk, _) = store.create_trunk("acme", settings("one"), &[]).await.unwrap();
     let refused = store
         .change_trunk("acme", &trunk.id, &Expected::Any, |settings| {
@@ -232,10 +244,8 @@ async fn an_edit_that_is_refused_changes_nothing() {
     assert!(changed.updated_at > trunk.updated_at);
 }
 
-#[tokio::test]
-async fn header_values_are_kept_apart_and_a_masked_one_stays_as_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn header_values_are_kept_apart_and_a_masked_one_stays_as_it_was(base: Base) {
+    let store = base.open().await;
     let body =
         json!({"x": [1, {"y": null}], "websocket": {"headers": {"Authorization": "Bearer t", "X-A": "1"}}});
     let Value::Object(body) = body else { unreachable!() };
@@ -255,10 +265,8 @@ async fn header_values_are_kept_apart_and_a_masked_one_stays_as_it_was() {
     assert_eq!(values, [("Authorization", "Bearer t"), ("X-B", "2")]);
 }
 
-#[tokio::test]
-async fn deleting_an_agent_unmaps_its_numbers() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn deleting_an_agent_unmaps_its_numbers(base: Base) {
+    let store = base.open().await;
     let (_, numbers) = store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
     let agent = store
         .create_agent("acme", NewAgent { name: "a".to_owned(), body: Default::default() })
@@ -270,10 +278,8 @@ async fn deleting_an_agent_unmaps_its_numbers() {
     assert_eq!(store.number("acme", &numbers[0].id).await.unwrap().agent, None);
 }
 
-#[tokio::test]
-async fn a_finished_execution_is_not_opened_again_by_a_late_write() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn a_finished_execution_is_not_opened_again_by_a_late_write(base: Base) {
+    let store = base.open().await;
     let mut call = record("acme", "n1", CallStatus::InProgress);
     store.write_records([&call]).await.unwrap();
     let late = call.clone();
@@ -285,10 +291,8 @@ async fn a_finished_execution_is_not_opened_again_by_a_late_write() {
     assert_eq!((page.len(), total), (1, 1));
 }
 
-#[tokio::test]
-async fn at_a_restart_the_calls_this_node_left_open_are_closed_with_a_cause() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn at_a_restart_the_calls_this_node_left_open_are_closed_with_a_cause(base: Base) {
+    let store = base.open().await;
     assert_eq!(store.start_node("n1").await.unwrap(), 0);
     let (up, done) =
         (record("acme", "n1", CallStatus::InProgress), record("acme", "n1", CallStatus::Completed));
@@ -296,7 +300,7 @@ async fn at_a_restart_the_calls_this_node_left_open_are_closed_with_a_cause() {
     store.write_records([&up, &done, &elsewhere]).await.unwrap();
     store.touch_node("n1").await.unwrap();
     // No close: the process is gone from one instant to the next, and its files are opened anew.
-    let store = open(folder.path()).await;
+    let store = base.open().await;
     assert_eq!(store.start_node("n1").await.unwrap(), 1);
     let closed = store.execution("acme", &up.id.to_string()).await.unwrap().record;
     assert_eq!(closed.status, CallStatus::Error);
@@ -308,25 +312,19 @@ async fn at_a_restart_the_calls_this_node_left_open_are_closed_with_a_cause() {
     assert_eq!(store.start_node("n1").await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn what_was_acknowledged_outlives_the_process() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn what_was_acknowledged_outlives_the_process(base: Base) {
+    let store = base.open().await;
     let (trunk, _) = store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
     // The first store is still open and was never told to close, as after a kill.
-    let reopened = open(folder.path()).await;
+    let reopened = base.open().await;
     assert_eq!(reopened.trunk("acme", &trunk.id).await.unwrap(), trunk);
     reopened.create_trunk("acme", settings("two"), &[]).await.unwrap();
     assert_eq!(store.trunks("acme", None).await.unwrap().len(), 2);
 }
 
-#[tokio::test]
-async fn another_secret_key_is_told_when_the_store_opens() {
-    let folder = tempfile::tempdir().unwrap();
-    open(folder.path()).await.close().await;
-    let url = format!("sqlite:{}", folder.path().join("tandem.db").display());
-    let other = Sealer::find(Some(&"ab".repeat(32)), None, None).unwrap();
-    let error = Store::open(&url, other).await.unwrap_err().to_string();
+async fn another_secret_key_is_told_when_the_store_opens(base: Base) {
+    base.open().await.close().await;
+    let error = Store::open(&base.url, sealer('b')).await.unwrap_err().to_string();
     assert!(error.contains("sealed with another key"), "{error}");
 }
 
@@ -348,10 +346,8 @@ async fn a_password_in_the_address_of_a_database_is_not_shown() {
     assert!(error.contains("postgres://tandem:…@127.0.0.1:1/tandem") && !error.contains("hush"), "{error}");
 }
 
-#[tokio::test]
-async fn keys_open_their_account_until_they_are_revoked() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn keys_open_their_account_until_they_are_revoked(base: Base) {
+    let store = base.open().await;
     let (row, key) = store.create_key("acme", &["trunks:read".to_owned()]).await.unwrap();
     let hash = tandem_server::secrets::hash_api_key(key.reveal());
     assert_eq!(store.key_by_hash(&hash).await.unwrap(), Some(row.clone()));
@@ -364,10 +360,8 @@ async fn keys_open_their_account_until_they_are_revoked() {
     assert!(matches!(store.revoke_key(None, &row.id).await, Err(StoreError::NotFound)));
 }
 
-#[tokio::test]
-async fn of_each_accounts_verdicts_the_newest_are_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn of_each_accounts_verdicts_the_newest_are_kept(base: Base) {
+    let store = base.open().await;
     let verdict = |account: Option<&str>, at: i64| NewVerdict {
         id: format!("{account:?}{at}"),
         account: account.map(str::to_owned),
@@ -391,10 +385,8 @@ async fn of_each_accounts_verdicts_the_newest_are_kept() {
     assert_eq!(store.verdicts("other", &filter(100)).await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn what_stays_on_a_trunk_keeps_its_identifier_and_its_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+async fn what_stays_on_a_trunk_keeps_its_identifier_and_its_time(base: Base) {
+    let store = base.open().await;
     let (trunk, _) = store.create_trunk("acme", settings("parts"), &[]).await.unwrap();
     let before = trunk.settings.clone();
     assert!(before.gateways.iter().all(|gateway| gateway.id.len() == 26 && gateway.created_at > 0));
@@ -441,4 +433,87 @@ async fn what_stays_on_a_trunk_keeps_its_identifier_and_its_time() {
         .await
         .unwrap();
     assert_eq!((none.settings.credentials.len(), none.settings.auth_type), (0, AuthType::IpBased));
+}
+
+async fn processes_that_start_at_once_make_one_schema(base: Base) {
+    let base = std::sync::Arc::new(base);
+    let starts: Vec<_> = (0..6)
+        .map(|_| {
+            let base = std::sync::Arc::clone(&base);
+            tokio::spawn(async move { base.open().await.start_node("n1").await })
+        })
+        .collect();
+    for start in starts {
+        assert_eq!(start.await.unwrap().unwrap(), 0);
+    }
+}
+
+async fn a_schema_newer_than_the_program_is_named(base: Base) {
+    base.open().await.close().await;
+    let pool = sqlx::AnyPool::connect(&base.url).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         SELECT 9999, description, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    pool.close().await;
+    let error = Store::open(&base.url, sealer('a')).await.unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 9999, .. }), "{error:?}");
+    assert!(error.to_string().contains("run the newer program"), "{error}");
+}
+
+async fn of_changes_made_at_once_by_two_processes_none_is_lost(base: Base) {
+    let first = base.open().await;
+    let (trunk, _) = first.create_trunk("acme", settings("one"), &[]).await.unwrap();
+    let stores = [first.clone(), base.open().await];
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let (store, id) = (stores[client % 2].clone(), trunk.id.clone());
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    let edit = |settings: &mut TrunkSettings| -> Result<(), StoreError> {
+                        settings.qualify_frequency += 1;
+                        Ok(())
+                    };
+                    store.change_trunk("acme", &id, &Expected::Any, edit).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!(first.trunk("acme", &trunk.id).await.unwrap().settings.qualify_frequency, 60 + 80);
+}
+
+async fn of_processes_that_claim_the_same_numbers_one_wins_each(base: Base) {
+    let stores = [base.open().await, base.open().await];
+    let clients: Vec<_> = (0..8_usize)
+        .map(|client| {
+            let store = stores[client % 2].clone();
+            tokio::spawn(async move {
+                let (trunk, _) =
+                    store.create_trunk("acme", settings(&client.to_string()), &[]).await.unwrap();
+                let mut won = 0;
+                for place in 0..12 {
+                    // Half of them the other way round, so that they meet in the middle.
+                    let digits = if client < 4 { place } else { 11 - place };
+                    match store.add_number("acme", &trunk.id, &number(&format!("+{digits}"))).await {
+                        Ok(_) => won += 1,
+                        Err(StoreError::NumberTaken { same_trunk: false, .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                won
+            })
+        })
+        .collect();
+    let mut won = 0;
+    for client in clients {
+        won += client.await.unwrap();
+    }
+    assert_eq!(won, 12);
+    assert_eq!(stores[0].numbers("acme").await.unwrap().len(), 12);
 }
