@@ -112,6 +112,7 @@ pub struct Admission {
     limits: AdmissionLimits,
     calls: u32,
     is_draining: bool,
+    is_held_back: bool,
     trunks: BTreeMap<TrunkId, TrunkUse>,
     /// Calls of callers whose agents bound them: those that are up or were answered since this node started, and those
     /// answered before that the routing table told of when the caller first called.
@@ -129,6 +130,7 @@ impl Admission {
             limits,
             calls: 0,
             is_draining: false,
+            is_held_back: false,
             trunks: BTreeMap::new(),
             callers: BTreeMap::new(),
             caller_count: 0,
@@ -139,6 +141,11 @@ impl Admission {
     /// From now on nobody new is let in.
     pub fn drain(&mut self) {
         self.is_draining = true;
+    }
+
+    /// Whether nobody new is let in for the time being, because what their calls leave behind could not be kept.
+    pub fn hold_back(&mut self, is_held_back: bool) {
+        self.is_held_back = is_held_back;
     }
 
     /// Whether nobody new is let in.
@@ -293,6 +300,13 @@ impl Admission {
                 code: VerdictCode::Draining,
                 detail: "the node takes no new calls".to_owned(),
                 retry_after: Some(Duration::from_secs(30)),
+            });
+        }
+        if self.is_held_back {
+            return Err(NoRoom {
+                code: VerdictCode::RecordsBehind,
+                detail: "the database does not keep up with the records of calls".to_owned(),
+                retry_after: Some(Duration::from_secs(5)),
             });
         }
         if self.calls >= self.limits.max_calls {
@@ -516,6 +530,11 @@ mod tests {
         assert_eq!((refused.code.status(), refused.code), (503, VerdictCode::NodeCallsReached));
         assert!(refused.retry_after.is_some());
         admission.release(permit, now);
+        admission.hold_back(true);
+        let refused = admission.admit(&trunk, Side::Inbound, now).unwrap_err();
+        assert_eq!((refused.code.status(), refused.code), (503, VerdictCode::RecordsBehind));
+        assert!(refused.retry_after.is_some());
+        admission.hold_back(false);
         admission.drain();
         let refused = admission.admit(&trunk, Side::Inbound, now).unwrap_err();
         assert_eq!((refused.code.status(), refused.code), (503, VerdictCode::Draining));

@@ -234,7 +234,9 @@ fn caller_of(incoming: &Incoming) -> (String, CallerIdentity) {
 
 fn note_no_room(verdict: &mut Verdict, trunk: &Trunk, no_room: NoRoom) -> Refusal {
     let check = match no_room.code {
-        VerdictCode::Draining | VerdictCode::NodeCallsReached => Check::NodeLimits,
+        VerdictCode::Draining | VerdictCode::RecordsBehind | VerdictCode::NodeCallsReached => {
+            Check::NodeLimits
+        }
         _ => Check::TrunkLimits,
     };
     verdict.step(check, StepOutcome::Failed, trunk.name.as_str(), no_room.detail);

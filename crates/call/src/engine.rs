@@ -112,6 +112,7 @@ impl Engine {
             Input::Command(Command::SendDtmf { call, digits, duration_ms }) => {
                 self.step(call, Happening::SendDtmf { digits, duration_ms }, now);
             }
+            Input::RecordsBehind(is_behind) => self.node.admission.hold_back(is_behind),
             Input::Drain { until } => {
                 self.node.admission.drain();
                 self.drain_until = Some(until);

@@ -92,6 +92,8 @@ pub enum Input {
     },
     /// The API wants something.
     Command(Command),
+    /// Whether the records of calls that ended cannot be kept up with: then no new ones are taken until they can.
+    RecordsBehind(bool),
     /// Take no new calls; end those that are left at this instant.
     Drain {
         /// The bound.

@@ -71,6 +71,8 @@ pub enum VerdictCode {
     TrunkRateReached,
     /// The node holds as many calls as it may.
     NodeCallsReached,
+    /// The database does not keep up with the records of calls, and no record is to be lost.
+    RecordsBehind,
     /// The node is finishing its calls and takes no new ones.
     Draining,
     /// The agent's owner lets only callers call that are known.
@@ -121,6 +123,7 @@ impl VerdictCode {
         Self::TrunkInboundCallsReached,
         Self::TrunkRateReached,
         Self::NodeCallsReached,
+        Self::RecordsBehind,
         Self::Draining,
         Self::CallerNotAllowed,
         Self::CallerLimitReached,
@@ -160,6 +163,7 @@ impl VerdictCode {
             Self::TrunkInboundCallsReached => "trunk_inbound_calls_reached",
             Self::TrunkRateReached => "trunk_rate_reached",
             Self::NodeCallsReached => "node_calls_reached",
+            Self::RecordsBehind => "records_behind",
             Self::Draining => "draining",
             Self::CallerNotAllowed => "caller_not_allowed",
             Self::CallerLimitReached => "caller_limit_reached",
@@ -208,7 +212,7 @@ impl VerdictCode {
             | Self::EncryptionOffered
             | Self::NoCommonCodec
             | Self::OfferUnacceptable => 488,
-            Self::NodeCallsReached | Self::Draining | Self::MediaUnavailable => 503,
+            Self::NodeCallsReached | Self::RecordsBehind | Self::Draining | Self::MediaUnavailable => 503,
         }
     }
 
@@ -252,6 +256,7 @@ impl VerdictCode {
                 "raise the trunk's calls per second, or let the carrier send more slowly"
             }
             Self::NodeCallsReached => "let the carrier try another node, or raise limits.max_calls",
+            Self::RecordsBehind => "let the carrier try another node, and look after the database",
             Self::Draining => "let the carrier try another node: this one is about to stop",
             Self::CallerNotAllowed => {
                 "add the caller to the agent's whitelist_phone_numbers, or set disallow_unknown_numbers to false"

@@ -2,20 +2,29 @@
 //! store in batches; and the calls that are up now.
 //!
 //! A record of a call is written when the call begins and again as it goes on, so that even a killed process
-//! leaves a row. Nothing here decides about calls.
+//! leaves a row. No record is ever dropped: of each call the last state waits, and when too many wait the node
+//! takes no new calls ([`Journal::is_behind`]) until the database has caught up. So what waits is bounded by that
+//! mark and the calls that were up when it was reached. A spill to disk was weighed against this: it would keep a
+//! node answering whose records nobody can read, and need a replay that an operator must trust; another node, or
+//! a carrier's retry, serves the caller better. Verdicts are a window upon the last INVITEs: beyond their bound
+//! they are dropped and counted. Nothing here decides about calls.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use tandem_call::{CallId, CallRecord, Verdict};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use crate::store::{NewVerdict, Store, StoreError};
 
-/// Entries that may wait for the database: some ten thousand calls' worth of beginnings and ends.
-const WAITING: usize = 65_536;
+/// Calls whose record waits before no new ones are taken: a minute of the busiest node without a database.
+const BEHIND: usize = 16_384;
+
+/// Verdicts that may wait.
+const VERDICTS: usize = 65_536;
 
 /// Entries written in one transaction.
 const BATCH: usize = 512;
@@ -23,26 +32,121 @@ const BATCH: usize = 512;
 /// How often the node says that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
-enum Entry {
-    Record(Box<CallRecord>),
-    Verdict(Box<Verdict>),
-    Flush(oneshot::Sender<()>),
-}
-
 /// Takes records and verdicts. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    entries: mpsc::Sender<Entry>,
+    shared: Arc<Shared>,
     live: Arc<DashMap<CallId, CallRecord>>,
+    /// Dropped with the last journal: the writer then writes what is left and ends.
+    _open: Arc<Closing>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Something waits, or the journal is closed.
+    news: Notify,
+    /// Calls whose record may wait; half as many must be left before new calls are taken again.
+    bound: usize,
+    is_behind: AtomicBool,
+    is_closed: AtomicBool,
+}
+
+/// Tells the writer that no journal is left.
+#[derive(Debug)]
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.is_closed.store(true, Ordering::Release);
+        self.0.news.notify_one();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Of each call its last state.
+    records: HashMap<CallId, Box<CallRecord>>,
+    /// Those calls, whoever began to wait first.
+    order: VecDeque<CallId>,
+    verdicts: VecDeque<Box<Verdict>>,
+    flushes: Vec<oneshot::Sender<()>>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.order.is_empty() && self.verdicts.is_empty() && self.flushes.is_empty()
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Whoever panicked has left at worst one entry out.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_record(&self, record: CallRecord) {
+        let mut waiting = self.waiting();
+        match waiting.records.get_mut(&record.id) {
+            // A late word about a call that is over is no news.
+            Some(known) if known.status.is_final() && !record.status.is_final() => {}
+            Some(known) => **known = record,
+            None => {
+                waiting.order.push_back(record.id);
+                waiting.records.insert(record.id, Box::new(record));
+            }
+        }
+        let count = waiting.order.len();
+        drop(waiting);
+        metrics::gauge!("tandem_journal_records_waiting").set(count as f64);
+        if count >= self.bound && !self.is_behind.swap(true, Ordering::AcqRel) {
+            metrics::counter!("tandem_journal_behind_total").increment(1);
+            tracing::error!(count, "the database does not take records: no new calls until it does");
+        }
+        self.news.notify_one();
+    }
+
+    /// The next batch.
+    fn take(&self) -> Batch {
+        let mut waiting = self.waiting();
+        let waiting = &mut *waiting;
+        let count = waiting.order.len().min(BATCH);
+        let records = waiting
+            .order
+            .drain(..count)
+            .filter_map(|id| waiting.records.remove(&id))
+            .map(|record| *record)
+            .collect();
+        let count = waiting.verdicts.len().min(BATCH);
+        let verdicts = waiting.verdicts.drain(..count).collect();
+        // Whoever waits for everything waits until this batch is written and none is left.
+        let is_last = waiting.order.is_empty() && waiting.verdicts.is_empty();
+        let flushes = if is_last { std::mem::take(&mut waiting.flushes) } else { Vec::new() };
+        if waiting.order.len() <= self.bound / 2 && self.is_behind.swap(false, Ordering::AcqRel) {
+            tracing::info!("the database takes records again, and the node new calls");
+        }
+        Batch { records, verdicts, flushes }
+    }
+}
+
+struct Batch {
+    records: Vec<CallRecord>,
+    verdicts: Vec<Box<Verdict>>,
+    flushes: Vec<oneshot::Sender<()>>,
 }
 
 impl Journal {
     /// Starts the task that writes; it ends when every journal is dropped. `verdicts` are kept per account.
     pub fn start(store: Store, node: String, verdicts: u32) -> Self {
-        let (entries, waiting) = mpsc::channel(WAITING);
-        let writer = Writer { store, node, verdicts };
-        tokio::spawn(writer.run(waiting));
-        Self { entries, live: Arc::default() }
+        Self::with_bound(store, node, verdicts, BEHIND)
+    }
+
+    /// As [`Journal::start`], with as many calls' records waiting as one chooses before it is behind.
+    pub fn with_bound(store: Store, node: String, verdicts: u32, bound: usize) -> Self {
+        let shared = Arc::new(Shared { bound, ..Shared::default() });
+        let writer = Writer { store, node, verdicts, shared: Arc::clone(&shared) };
+        tokio::spawn(writer.run());
+        Self { _open: Arc::new(Closing(Arc::clone(&shared))), shared, live: Arc::default() }
     }
 
     /// A call began or went on. Does not wait.
@@ -53,7 +157,7 @@ impl Journal {
             self.live.insert(record.id, record.clone());
         }
         metrics::gauge!("tandem_calls").set(self.live.len() as f64);
-        self.take(Entry::Record(Box::new(record)));
+        self.shared.put_record(record);
     }
 
     /// A call is over; once per call. Does not wait.
@@ -61,13 +165,26 @@ impl Journal {
         self.live.remove(&record.id);
         metrics::gauge!("tandem_calls").set(self.live.len() as f64);
         metrics::counter!("tandem_calls_ended_total", "status" => record.status.as_str()).increment(1);
-        self.take(Entry::Record(Box::new(record)));
+        self.shared.put_record(record);
     }
 
     /// An INVITE was decided. Does not wait.
     pub fn verdict(&self, verdict: Verdict) {
         metrics::counter!("tandem_verdicts_total", "code" => verdict.code.as_str()).increment(1);
-        self.take(Entry::Verdict(Box::new(verdict)));
+        let mut waiting = self.shared.waiting();
+        if waiting.verdicts.len() >= VERDICTS {
+            drop(waiting);
+            metrics::counter!("tandem_journal_lost_total").increment(1);
+            return;
+        }
+        waiting.verdicts.push_back(Box::new(verdict));
+        drop(waiting);
+        self.shared.news.notify_one();
+    }
+
+    /// Whether so many records wait for the database that the node must take no new calls.
+    pub fn is_behind(&self) -> bool {
+        self.shared.is_behind.load(Ordering::Acquire)
     }
 
     /// The account's calls that are up, oldest first.
@@ -90,18 +207,10 @@ impl Journal {
     /// Returns once everything taken so far is in the store.
     pub async fn flush(&self) {
         let (done, is_done) = oneshot::channel();
-        if self.entries.send(Entry::Flush(done)).await.is_ok() {
-            // An error means that the writer is gone, and with it what could be waited for.
-            drop(is_done.await);
-        }
-    }
-
-    fn take(&self, entry: Entry) {
-        if self.entries.try_send(entry).is_err() {
-            // The engine never waits for a database. A record lost here is closed at the next start.
-            metrics::counter!("tandem_journal_lost_total").increment(1);
-            tracing::error!("the journal is full: the database does not keep up");
-        }
+        self.shared.waiting().flushes.push(done);
+        self.shared.news.notify_one();
+        // An error means that the writer is gone, and with it what could be waited for.
+        drop(is_done.await);
     }
 }
 
@@ -109,20 +218,26 @@ struct Writer {
     store: Store,
     node: String,
     verdicts: u32,
+    shared: Arc<Shared>,
 }
 
 impl Writer {
-    async fn run(self, mut waiting: mpsc::Receiver<Entry>) {
-        let mut batch = Vec::with_capacity(BATCH);
+    async fn run(self) {
         let mut life = tokio::time::interval(SIGN_OF_LIFE);
         life.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                count = waiting.recv_many(&mut batch, BATCH) => {
-                    if count == 0 {
+                () = self.shared.news.notified() => {
+                    loop {
+                        let batch = self.shared.take();
+                        self.write(batch).await;
+                        if self.shared.waiting().is_empty() {
+                            break;
+                        }
+                    }
+                    if self.shared.is_closed.load(Ordering::Acquire) && self.shared.waiting().is_empty() {
                         return;
                     }
-                    self.write(batch.drain(..)).await;
                 }
                 _ = life.tick() => {
                     if let Err(error) = self.store.touch_node(&self.node).await {
@@ -133,38 +248,23 @@ impl Writer {
         }
     }
 
-    async fn write(&self, entries: impl Iterator<Item = Entry>) {
-        // Only the last state of a call within a batch is worth a write.
-        let mut records: BTreeMap<CallId, CallRecord> = BTreeMap::new();
-        let mut verdicts = Vec::new();
-        let mut flushes = Vec::new();
-        for entry in entries {
-            match entry {
-                Entry::Record(record) => {
-                    let is_over = records.get(&record.id).is_some_and(|known| known.status.is_final());
-                    if !is_over || record.status.is_final() {
-                        records.insert(record.id, *record);
-                    }
-                }
-                Entry::Verdict(verdict) => verdicts.extend(stored(&verdict)),
-                Entry::Flush(done) => flushes.push(done),
-            }
-        }
-        self.until_written("records", || self.store.write_records(records.values()), records.is_empty())
-            .await;
+    async fn write(&self, batch: Batch) {
+        let records = &batch.records;
+        self.until_written("records", || self.store.write_records(records), records.is_empty()).await;
+        let verdicts: Vec<NewVerdict> = batch.verdicts.iter().filter_map(|verdict| stored(verdict)).collect();
         self.until_written(
             "verdicts",
             || self.store.write_verdicts(&verdicts, self.verdicts),
             verdicts.is_empty(),
         )
         .await;
-        for done in flushes {
+        for done in batch.flushes {
             // Whoever waited may have gone.
             done.send(()).ok();
         }
     }
 
-    /// Repeats a write until the database takes it: meanwhile the queue fills, and only then is anything lost.
+    /// Repeats a write until the database takes it: meanwhile others wait, and in the end new calls are refused.
     async fn until_written<F: Future<Output = Result<(), StoreError>>>(
         &self,
         what: &str,

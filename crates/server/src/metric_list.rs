@@ -49,6 +49,25 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         "Writes of records or verdicts that had to be repeated",
     ),
+    metric("tandem_journal_records_waiting", Kind::Gauge, "Calls whose record waits for the database"),
+    metric(
+        "tandem_journal_behind_total",
+        Kind::Counter,
+        "Times that the node took no new calls because records waited",
+    ),
+    metric("tandem_store_retries_total", Kind::Counter, "Transactions begun again after a passing fault"),
+    metric("tandem_store_busy_total", Kind::Counter, "API requests that waited too long for the database"),
+    metric("tandem_routing_reloads_total", Kind::Counter, "Times that routing was read whole"),
+    metric(
+        "tandem_routing_foreign_changes_total",
+        Kind::Counter,
+        "Changes by other processes that routing took over",
+    ),
+    metric(
+        "tandem_routing_foreign_delay_seconds",
+        Kind::Seconds,
+        "Age of another process's change when routing took it over, by the clocks of both",
+    ),
     metric("tandem_store_failures_total", Kind::Counter, "API requests that the store failed"),
     metric("tandem_api_requests_total", Kind::Counter, "API requests, by method, route and status"),
     metric(

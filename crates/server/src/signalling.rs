@@ -143,6 +143,8 @@ struct Signalling {
     /// Inputs that arose while the engine's outputs were being carried out; as many as those at most.
     pending: VecDeque<Input>,
     is_working: bool,
+    /// What the engine was last told of the journal.
+    is_held_back: bool,
     is_stopped: bool,
 }
 
@@ -164,6 +166,7 @@ pub fn start(parts: Parts) -> (SignallingHandle, JoinHandle<()>) {
         gauges: Arc::clone(&gauges),
         pending: VecDeque::new(),
         is_working: false,
+        is_held_back: false,
         is_stopped: false,
     };
     let task = tokio::spawn(signalling.run());
@@ -198,6 +201,7 @@ impl Signalling {
                         break;
                     }
                     let began = clock::now();
+                    self.heed_journal();
                     for input in batch.drain(..) {
                         self.network(input);
                     }
@@ -208,6 +212,15 @@ impl Signalling {
             }
         }
         self.parts.connections.abort_all();
+    }
+
+    /// Has the engine hold new calls back while the records of others wait for the database.
+    fn heed_journal(&mut self) {
+        let is_behind = self.parts.journal.is_behind();
+        if is_behind != self.is_held_back {
+            self.is_held_back = is_behind;
+            self.engine(Input::RecordsBehind(is_behind));
+        }
     }
 
     fn network(&mut self, input: NetInput) {

@@ -89,7 +89,7 @@ impl Node {
         }
         let nibble = nibble & mask(left);
         let at = self.here.partition_point(|range| (range.bits, range.nibble) < (left, nibble));
-        if !self.here.get(at).is_some_and(|range| (range.bits, range.nibble) == (left, nibble)) {
+        if self.here.get(at).is_none_or(|range| (range.bits, range.nibble) != (left, nibble)) {
             self.here.insert(at, Range { bits: left, nibble, trunks: Arc::default() });
         }
         Arc::make_mut(&mut self.here[at].trunks).insert(trunk.clone());
