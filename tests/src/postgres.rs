@@ -56,7 +56,10 @@ pub fn cluster() -> Option<&'static Cluster> {
         eprintln!("left out: TANDEM_WITHOUT_POSTGRES=1");
         return None;
     }
-    Some(CLUSTER.get_or_init(|| Cluster::start(Durability::Memory)))
+    // Tests kill the server under test, never the machine.
+    let is_durable = std::env::var_os("TANDEM_POSTGRES_FSYNC").is_some_and(|value| value == "1");
+    let durability = if is_durable { Durability::Disk } else { Durability::Memory };
+    Some(CLUSTER.get_or_init(|| Cluster::start(durability)))
 }
 
 impl Cluster {

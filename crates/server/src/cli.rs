@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{agent, call, check, demo, key, serve};
+use crate::commands::{agent, call, check, demo, key, serve, transfer};
 
 /// SIP B2BUA and media server for voice agents.
 #[derive(Debug, Parser)]
@@ -30,8 +30,12 @@ pub enum Command {
     Call(call::Arguments),
     /// Run a test agent.
     Agent(agent::Arguments),
-    /// Create, list and revoke API keys.
+    /// Create, list and revoke API keys; change the key that seals stored secrets.
     Key(key::Arguments),
+    /// Write an account's trunks, numbers, mappings and agents into one file.
+    Export(transfer::ExportArguments),
+    /// Take in what `export` wrote: all of it or nothing.
+    Import(transfer::ImportArguments),
 }
 
 /// Parses the command line and runs the command it names; the exit code tells success.
@@ -52,6 +56,8 @@ pub fn run() -> ExitCode {
             Command::Call(arguments) => Box::pin(call::run(arguments)).await,
             Command::Agent(arguments) => Box::pin(agent::run(arguments)).await,
             Command::Key(arguments) => Box::pin(key::run(arguments)).await,
+            Command::Export(arguments) => Box::pin(transfer::export(arguments)).await,
+            Command::Import(arguments) => Box::pin(transfer::import(arguments)).await,
         }
     });
     match outcome {

@@ -103,12 +103,24 @@ impl Sealer {
                 .map_err(|source| SecretError::File { path: path.to_path_buf(), source })?;
             return Self::from_hex(&text, &path.display().to_string());
         }
-        let mut beside = database.ok_or(SecretError::NoPlace)?.as_os_str().to_owned();
-        beside.push(".key");
-        let beside = PathBuf::from(beside);
+        Self::at(&Self::file_beside(database.ok_or(SecretError::NoPlace)?))
+    }
+
+    /// The key of this file, made if there is none, readable by its owner alone.
+    ///
+    /// # Errors
+    /// When the file can be neither read nor made, or does not hold 64 hex digits.
+    pub fn at(path: &Path) -> Result<Self, SecretError> {
         let text =
-            read_or_make(&beside).map_err(|source| SecretError::File { path: beside.clone(), source })?;
-        Self::from_hex(&text, &beside.display().to_string())
+            read_or_make(path).map_err(|source| SecretError::File { path: path.to_path_buf(), source })?;
+        Self::from_hex(&text, &path.display().to_string())
+    }
+
+    /// The file beside a database where its key lies when nobody says otherwise.
+    pub fn file_beside(database: &Path) -> PathBuf {
+        let mut beside = database.as_os_str().to_owned();
+        beside.push(".key");
+        PathBuf::from(beside)
     }
 
     fn from_hex(text: &str, origin: &str) -> Result<Self, SecretError> {

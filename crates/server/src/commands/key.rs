@@ -1,10 +1,12 @@
 //! `tandem key create|list|revoke`: API keys, straight in the store, by the same rules as `/v1/keys`. A running
 //! server knows of it at once, and the audit log names the command line.
+//! `tandem key rotate-secret`: another key for what is sealed; a running server is refused every change from then
+//! on, so it is stopped first and started after.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use ipnet::IpNet;
 
@@ -12,7 +14,7 @@ use crate::actor::{self, Actor};
 use crate::api::{account_id, allowed_range, expiry, scope};
 use crate::config::Config;
 use crate::secrets::Sealer;
-use crate::store::{ApiKey, NewKey, Place, Store, StoreError, now_ms};
+use crate::store::{ApiKey, NewKey, Place, Rotation, Store, StoreError, now_ms};
 
 /// Arguments of `tandem key`.
 #[derive(Debug, clap::Args)]
@@ -57,6 +59,14 @@ pub enum Action {
         /// Prefix or id, as `tandem key list` shows it.
         key: String,
     },
+    /// Seal passwords and header values with another key. Stop the servers first: with the old key they can
+    /// change nothing afterwards. Cut short, it is simply run again.
+    RotateSecret {
+        /// The new key, 64 hex digits; made when the file does not exist. Not needed when the key lies beside the
+        /// database: then the new one takes its place.
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+    },
 }
 
 /// Runs the action.
@@ -64,17 +74,74 @@ pub enum Action {
 /// # Errors
 /// When the store cannot be opened or the key is not found.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = Config::load(arguments.config.as_deref())?;
-    let secret_key = std::env::var("TANDEM_SECRET_KEY").ok().filter(|text| !text.is_empty());
-    let place = Place::of(&config.store.url);
-    let sealer =
-        Sealer::find(secret_key.as_deref(), config.security.secret_key_file.as_deref(), place.file())?;
-    let store = Store::open(&config.store.url, sealer).await?;
+    if let Action::RotateSecret { new_key_file } = &arguments.action {
+        let (config, secret_key) = settings(arguments.config.as_deref())?;
+        print!("{}", rotate(&config, secret_key.as_deref(), new_key_file.as_deref()).await?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let store = open_store(arguments.config.as_deref()).await?;
     let actor = Some(std::sync::Arc::new(Actor::command_line("tandem key")));
     let outcome = actor::on_behalf(actor, act(&store, arguments.action)).await;
     store.close().await;
     print!("{}", outcome?);
     Ok(ExitCode::SUCCESS)
+}
+
+fn settings(config: Option<&Path>) -> anyhow::Result<(Config, Option<String>)> {
+    let secret_key = std::env::var("TANDEM_SECRET_KEY").ok().filter(|text| !text.is_empty());
+    Ok((Config::load(config)?, secret_key))
+}
+
+/// Opens the configured store with the configured key.
+pub(super) async fn open_store(config: Option<&Path>) -> anyhow::Result<Store> {
+    let (config, secret_key) = settings(config)?;
+    let place = Place::of(&config.store.url);
+    let sealer =
+        Sealer::find(secret_key.as_deref(), config.security.secret_key_file.as_deref(), place.file())?;
+    Ok(Store::open(&config.store.url, sealer).await?)
+}
+
+/// Seals everything with the new key, and puts that where the old one was if that is ours to do.
+async fn rotate(
+    config: &Config,
+    secret_key: Option<&str>,
+    new_key_file: Option<&Path>,
+) -> anyhow::Result<String> {
+    let (url, place) = (&config.store.url, Place::of(&config.store.url));
+    let configured = config.security.secret_key_file.as_deref();
+    let is_given = secret_key.is_some() || configured.is_some();
+    let beside = match (new_key_file, place.file()) {
+        (Some(_), _) => None,
+        (None, Some(database)) if !is_given => Some(Sealer::file_beside(database)),
+        (None, _) => bail!(
+            "the key in use is configured, so the new one needs a file of its own: give --new-key-file FILE \
+             (made if there is none), and configure that afterwards"
+        ),
+    };
+    let new_file = match (new_key_file, &beside) {
+        (Some(file), _) => file.to_owned(),
+        (None, Some(beside)) => beside.with_extension("key.new"),
+        (None, None) => unreachable!("one of both is there"),
+    };
+    // The new key is on disk before anything is sealed with it, and takes the old one's place only afterwards.
+    let new = Sealer::at(&new_file)?;
+    let old = Sealer::find(secret_key, configured, place.file())?;
+    let done = match Store::rotate_at(url, old, &new).await? {
+        Rotation::Done(secrets) => format!("{secrets} secrets are sealed with the new key.\n"),
+        Rotation::AlreadyDone => "All secrets were sealed with the new key already.\n".to_owned(),
+    };
+    match beside {
+        Some(beside) => {
+            std::fs::rename(&new_file, &beside)
+                .with_context(|| format!("putting the new key in the place of {}", beside.display()))?;
+            Ok(format!("{done}The new key is {}; the old one is gone. Start the server.\n", beside.display()))
+        }
+        None => Ok(format!(
+            "{done}Give {} to the server ([security] secret_key_file, or its text in TANDEM_SECRET_KEY) and \
+             start it. The old key opens nothing any more.\n",
+            new_file.display()
+        )),
+    }
 }
 
 async fn act(store: &Store, action: Action) -> anyhow::Result<String> {
@@ -95,6 +162,7 @@ async fn act(store: &Store, action: Action) -> anyhow::Result<String> {
                 row.id
             ))
         }
+        Action::RotateSecret { .. } => unreachable!("it opens the store by itself"),
         Action::List { account } => Ok(table(&store.keys(account.as_deref()).await?)),
         Action::Revoke { key } => match store.revoke_key(None, &key).await {
             Ok(row) => Ok(format!("Revoked {} ({}) of account {}.\n", row.prefix, row.id, row.account)),
@@ -124,7 +192,7 @@ fn table(keys: &[ApiKey]) -> String {
 mod tests {
     use super::*;
 
-    async fn store(folder: &std::path::Path) -> Store {
+    async fn store(folder: &Path) -> Store {
         let database = folder.join("tandem.db");
         let sealer = Sealer::find(None, None, Some(&database)).unwrap();
         Store::open(&format!("sqlite:{}", database.display()), sealer).await.unwrap()

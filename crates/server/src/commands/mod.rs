@@ -6,3 +6,4 @@ pub mod check;
 pub mod demo;
 pub mod key;
 pub mod serve;
+pub mod transfer;

@@ -8,6 +8,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::numbers::StoredNumber;
+use super::sealed::place;
 use super::{Expected, Result, Store, StoreError, corrupt, now_ms};
 use crate::ids;
 use crate::secrets::Secret;
@@ -206,12 +207,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn numbers_of_agent(&self, account: &str, agent: &str) -> Result<Vec<StoredNumber>> {
-        Ok(self
-            .numbers(account)
-            .await?
-            .into_iter()
-            .filter(|number| number.agent.as_deref() == Some(agent))
-            .collect())
+        let rows = sqlx::query(
+            "SELECT * FROM numbers WHERE agent_id = $1 AND account_id = $2 AND deleted_at IS NULL \
+             ORDER BY created_at, id",
+        )
+        .bind(agent)
+        .bind(account)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(StoredNumber::of).collect()
     }
 
     fn seal_headers(&self, agent: &StoredAgent) -> Option<String> {
@@ -225,15 +229,15 @@ impl Store {
 
     pub(super) fn agent_of(&self, row: &AnyRow) -> Result<StoredAgent> {
         let id: String = row.try_get("id")?;
-        let place = || format!("agents/{id}");
+        let row_name = || format!("agents/{id}");
         let body: String = row.try_get("body")?;
-        let body = serde_json::from_str(&body).map_err(|error| corrupt(place(), error))?;
+        let body = serde_json::from_str(&body).map_err(|error| corrupt(row_name(), error))?;
         let headers = match row.try_get::<Option<String>, _>("headers")? {
             None => BTreeMap::new(),
             Some(sealed) => {
                 let plain = self.sealer.open(&headers_place(&id), &sealed)?;
                 let plain: BTreeMap<String, String> =
-                    serde_json::from_str(plain.reveal()).map_err(|error| corrupt(place(), error))?;
+                    serde_json::from_str(plain.reveal()).map_err(|error| corrupt(row_name(), error))?;
                 plain.into_iter().map(|(name, value)| (name, Secret::new(value))).collect()
             }
         };
@@ -251,7 +255,7 @@ impl Store {
 }
 
 fn headers_place(agent: &str) -> String {
-    format!("agents/{agent}/headers")
+    place("agents", agent, "headers")
 }
 
 /// Takes the header values out of the object into `headers`; a masked one keeps the value it had.

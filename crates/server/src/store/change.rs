@@ -15,7 +15,7 @@ use sqlx::{Any, AnyPool, Transaction};
 
 use super::audit::Deed;
 use super::{Engine, Result, Store, StoreError, now_ms};
-use crate::secrets::Sealer;
+use crate::secrets::{SecretError, Sealer};
 
 /// Identifiers in one row of the list.
 const TOUCHED_IN_A_ROW: usize = 1_000;
@@ -170,7 +170,17 @@ impl Store {
         let mut transaction = begin(&self.writer, self.engine.begin_change()).await?;
         match self.engine {
             Engine::Sqlite => {}
-            Engine::Postgres => drop(sqlx::query(TAKE_TURNS).execute(&mut *transaction).await?),
+            Engine::Postgres => {
+                sqlx::query(TAKE_TURNS).execute(&mut *transaction).await?;
+            }
+        }
+        // Whoever changed the key meant every process: one with the old key must not seal anything any more.
+        let seal: Option<(String,)> = sqlx::query_as("SELECT value FROM settings WHERE name = 'seal_check'")
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let known = self.seal.get();
+        if known.is_some() && seal.as_ref().map(|(seal,)| seal) != known {
+            return Err(SecretError::WrongKey { what: "the database".to_owned() }.into());
         }
         Ok(Change {
             transaction,

@@ -173,15 +173,8 @@ impl Store {
         ids: BTreeSet<String>,
     ) -> Result<Vec<(String, Option<StoredTrunk>)>> {
         let rows = rows_by_id(reader, "SELECT * FROM trunks WHERE id IN", "", &ids).await?;
-        let mut parts = Vec::with_capacity(3);
-        for select in [
-            "SELECT * FROM gateways WHERE trunk_id IN",
-            "SELECT * FROM ip_identifiers WHERE trunk_id IN",
-            "SELECT * FROM trunk_credentials WHERE trunk_id IN",
-        ] {
-            parts.push(rows_by_id(reader, select, "ORDER BY position", &ids).await?);
-        }
-        let trunks = self.assemble(&rows, &PartRows::of(parts))?;
+        let parts = parts_by_id(reader, &ids).await?;
+        let trunks = self.assemble(&rows, &parts)?;
         Ok(with_gone(ids, trunks, |trunk| &trunk.id))
     }
 
@@ -196,6 +189,19 @@ impl Store {
     }
 }
 
+/// The rows of what hangs on these trunks.
+pub(super) async fn parts_by_id(reader: &mut AnyConnection, ids: &BTreeSet<String>) -> Result<PartRows> {
+    let mut parts = Vec::with_capacity(3);
+    for select in [
+        "SELECT * FROM gateways WHERE trunk_id IN",
+        "SELECT * FROM ip_identifiers WHERE trunk_id IN",
+        "SELECT * FROM trunk_credentials WHERE trunk_id IN",
+    ] {
+        parts.push(rows_by_id(reader, select, "ORDER BY position", ids).await?);
+    }
+    Ok(PartRows::of(parts))
+}
+
 async fn numbers_by_id(
     reader: &mut AnyConnection,
     ids: BTreeSet<String>,
@@ -208,7 +214,7 @@ async fn numbers_by_id(
 
 /// The rows of these identifiers. A statement asks for one, or for a whole handful filled up with repetitions:
 /// two texts that the database prepares once.
-async fn rows_by_id(
+pub(super) async fn rows_by_id(
     reader: &mut AnyConnection,
     select: &'static str,
     rest: &'static str,

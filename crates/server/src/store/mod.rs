@@ -13,17 +13,20 @@ pub(crate) mod change;
 mod executions;
 mod feed;
 mod idempotency;
+mod lists;
 mod numbers;
 mod order;
 mod queue;
 mod revision;
+mod sealed;
+mod transfer;
 mod trunk_parts;
 mod trunks;
 mod verdicts;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::AnyPool;
@@ -37,10 +40,13 @@ pub use change::Touched;
 pub use executions::{ExecutionFilter, StoredExecution};
 pub use feed::{ChangedRows, Changes};
 pub use idempotency::{Claim, KeptAnswer, RequestName};
+pub use lists::{Cursor, Page};
 pub use numbers::{NewNumber, NumberMode, StoredNumber};
 pub use order::{Attempt, CallOrder, OrderEvent, RetryRules};
 pub use queue::{NewCall, Stopped};
 pub use revision::Expected;
+pub use sealed::Rotation;
+pub use transfer::{Export, Imported, TransferError};
 pub use trunk_parts::{StoredCredential, StoredGateway, StoredIdentifier};
 pub use trunks::{AuthType, ExternalAlias, MediaEncryption, StoredTrunk, TransportKind, TrunkSettings};
 pub use verdicts::{NewVerdict, VerdictFilter};
@@ -153,6 +159,8 @@ pub struct Store {
     /// Tells this store's changes from others'.
     origin: Arc<str>,
     sealer: Sealer,
+    /// The text sealed when the database was made, as it was when this store was opened.
+    seal: Arc<OnceLock<String>>,
     /// Told when a call was queued here.
     due: Arc<tokio::sync::Notify>,
     /// What a minute of an answered call costs.
@@ -289,6 +297,7 @@ impl Store {
             engine,
             origin,
             sealer,
+            seal: Arc::default(),
             due: Arc::default(),
             millicents_per_minute: 0,
         };
@@ -353,18 +362,22 @@ impl Store {
             sqlx::query_as("SELECT value FROM settings WHERE name = 'seal_check'")
                 .fetch_optional(&mut *change)
                 .await?;
-        match sealed {
+        let sealed = match sealed {
             Some((sealed,)) => {
                 self.sealer.open(SEAL_PLACE, &sealed)?;
+                sealed
             }
             None => {
+                let sealed = self.sealer.seal(SEAL_PLACE, "tandem");
                 sqlx::query("INSERT INTO settings (name, value) VALUES ('seal_check', $1)")
-                    .bind(self.sealer.seal(SEAL_PLACE, "tandem"))
+                    .bind(&sealed)
                     .execute(&mut *change)
                     .await?;
                 change.commit().await?;
+                sealed
             }
-        }
+        };
+        self.seal.get_or_init(|| sealed);
         Ok(())
     }
 }

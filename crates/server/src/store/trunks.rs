@@ -329,7 +329,7 @@ impl Store {
         trunk.updated_at = now_ms().max(trunk.updated_at + 1);
         trunk.revision += 1;
         self.write_trunk(&mut change, &mut trunk, &before).await?;
-        change.commit().await.map_err(StoreError::from)?;
+        change.commit().await?;
         trunk.settings.gateways.sort_by_key(|gateway| gateway.priority);
         Ok(trunk)
     }

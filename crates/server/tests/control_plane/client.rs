@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::description::Description;
+use crate::base::Base;
 
 /// An answer.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(crate) struct Server {
     pub(crate) key: String,
     pub(crate) other_key: String,
     engine: Arc<Mutex<Arc<RoutingTable>>>,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// The environment's key.
@@ -56,6 +57,19 @@ impl Server {
     pub(crate) async fn with(configure: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = super::store::open(folder.path()).await;
+        Self::of(store, configure, Some(folder)).await
+    }
+
+    /// As [`Server::with`], over a database of one's choice.
+    pub(crate) async fn over(base: &Base, configure: impl FnOnce(&mut Config)) -> Self {
+        Self::of(base.open().await, configure, None).await
+    }
+
+    async fn of(
+        store: Store,
+        configure: impl FnOnce(&mut Config),
+        folder: Option<tempfile::TempDir>,
+    ) -> Self {
         let mut config = Config::default();
         config.node.name = "n1".to_owned();
         // Tests ask more in a minute than clients may; those about limits set their own.

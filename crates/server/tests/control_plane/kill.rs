@@ -1,15 +1,19 @@
-//! The real binary is killed while clients add and remove numbers: what was acknowledged is there afterwards.
+//! The real binary is killed while clients create, change and delete the same trunks and numbers: what was
+//! acknowledged is there afterwards, on both databases.
+//!
+//! `TANDEM_KILL_POINTS` sets how often; every day it is a few times.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tandem_server::store::Store;
+
+use crate::base::Base;
 
 const KEY: &str = "a-key-for-this-test-alone";
 
@@ -20,11 +24,14 @@ struct Node {
 
 impl Node {
     /// Starts the binary on free ports over the folder's store, and waits until its API answers.
-    fn start(folder: &Path) -> Self {
+    fn start(folder: &Path, url: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_tandem"))
             .arg("serve")
             .current_dir(folder)
             .env("TANDEM_API_KEY", KEY)
+            // The key with which the test itself looks into the store afterwards.
+            .env("TANDEM_SECRET_KEY", "a".repeat(64))
+            .env("TANDEM__STORE__URL", url)
             .env("TANDEM__NODE__NAME", "n1")
             .env("TANDEM__SIP__UDP", "127.0.0.1:0")
             .env("TANDEM__SIP__TCP", "")
@@ -81,93 +88,214 @@ fn trunk(name: &str) -> Value {
     })
 }
 
-/// What a client knows of a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    /// Its addition was acknowledged.
-    Added,
-    /// Its removal was sent, and nothing heard of it.
-    Removing,
-    /// Its removal was acknowledged.
-    Removed,
+const CLIENTS: u64 = 32;
+
+/// What the clients know of a number.
+#[derive(Clone, Debug, Default)]
+struct Number {
+    trunk: String,
+    /// A removal was sent; and acknowledged.
+    is_leaving: bool,
+    is_gone: bool,
 }
 
-type Ledger = Arc<Mutex<BTreeMap<String, Known>>>;
+/// What the clients know of a trunk.
+#[derive(Clone, Debug, Default)]
+struct Trunk {
+    /// A deletion was sent; and acknowledged.
+    is_leaving: bool,
+    is_gone: bool,
+    /// Descriptions given to it: when they were sent and when acknowledged.
+    descriptions: BTreeMap<String, (Instant, Option<Instant>)>,
+}
 
-fn client(api: SocketAddr, trunk: &str, first: u64, ledger: &Ledger) {
-    let numbers = format!("/sip-trunks/trunks/{trunk}/numbers");
-    for place in first.. {
-        let Some((201, added)) = request(api, "POST", &numbers, &json!({"phone_number": place.to_string()}))
-        else {
-            return;
+/// What was acknowledged, by identifier.
+#[derive(Debug, Default)]
+struct Ledger {
+    trunks: BTreeMap<String, Trunk>,
+    numbers: BTreeMap<String, Number>,
+    acknowledged: u64,
+}
+
+impl Ledger {
+    fn standing_trunks(&self) -> Vec<String> {
+        self.trunks.iter().filter(|(_, trunk)| !trunk.is_leaving).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn standing_numbers(&self) -> Vec<(String, String)> {
+        let standing = self.numbers.iter().filter(|(_, number)| !number.is_leaving);
+        standing.map(|(id, number)| (id.clone(), number.trunk.clone())).collect()
+    }
+}
+
+/// Changes at random what all clients share, until the server is gone.
+fn client(api: SocketAddr, seed: u64, ledger: &Mutex<Ledger>) {
+    let mut state = seed;
+    let mut dice = move |sides: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % sides
+    };
+    for round in 0.. {
+        let (trunks, numbers) = {
+            let ledger = ledger.lock().unwrap();
+            (ledger.standing_trunks(), ledger.standing_numbers())
         };
-        let id = added["id"].as_str().unwrap().to_owned();
-        ledger.lock().unwrap().insert(id.clone(), Known::Added);
-        if place % 3 == 0 {
-            ledger.lock().unwrap().insert(id.clone(), Known::Removing);
-            let Some((200, _)) = request(api, "DELETE", &format!("{numbers}/{id}"), &json!({})) else {
-                return;
-            };
-            ledger.lock().unwrap().insert(id, Known::Removed);
+        let act = dice(10);
+        let done = if trunks.len() < 4 || (act == 0 && trunks.len() < 12) {
+            create_trunk(api, &format!("{seed} {round}"), ledger)
+        } else {
+            let trunk = &trunks[dice(trunks.len())];
+            match act {
+                1 if trunks.len() > 4 => delete_trunk(api, trunk, ledger),
+                2..=4 => describe(api, trunk, &format!("{seed} {round}"), ledger),
+                5 | 6 if !numbers.is_empty() => {
+                    let (number, trunk) = &numbers[dice(numbers.len())];
+                    remove_number(api, trunk, number, ledger)
+                }
+                _ => add_number(api, trunk, &format!("+{seed}{round:06}"), ledger),
+            }
+        };
+        if done.is_none() {
+            return;
         }
     }
+}
+
+fn create_trunk(api: SocketAddr, name: &str, ledger: &Mutex<Ledger>) -> Option<()> {
+    let (status, made) = request(api, "POST", "/sip-trunks/trunks", &trunk(name))?;
+    assert_eq!(status, 201, "{made}");
+    let mut ledger = ledger.lock().unwrap();
+    ledger.trunks.insert(made["id"].as_str().unwrap().to_owned(), Trunk::default());
+    ledger.acknowledged += 1;
+    Some(())
+}
+
+fn delete_trunk(api: SocketAddr, id: &str, ledger: &Mutex<Ledger>) -> Option<()> {
+    ledger.lock().unwrap().trunks.get_mut(id).unwrap().is_leaving = true;
+    let (status, answer) = request(api, "DELETE", &format!("/sip-trunks/trunks/{id}"), &json!({}))?;
+    assert!(matches!(status, 200 | 404), "{answer}");
+    let mut ledger = ledger.lock().unwrap();
+    ledger.trunks.get_mut(id).unwrap().is_gone = true;
+    ledger.acknowledged += 1;
+    Some(())
+}
+
+fn describe(api: SocketAddr, id: &str, text: &str, ledger: &Mutex<Ledger>) -> Option<()> {
+    let sent = Instant::now();
+    let note = |acknowledged| {
+        let mut ledger = ledger.lock().unwrap();
+        ledger.trunks.get_mut(id).unwrap().descriptions.insert(text.to_owned(), (sent, acknowledged));
+        ledger.acknowledged += u64::from(acknowledged.is_some());
+    };
+    note(None);
+    let body = json!({"description": text});
+    let (status, answer) = request(api, "PATCH", &format!("/sip-trunks/trunks/{id}"), &body)?;
+    assert!(matches!(status, 200 | 404), "{answer}");
+    if status == 200 {
+        note(Some(Instant::now()));
+    }
+    Some(())
+}
+
+fn add_number(api: SocketAddr, trunk: &str, digits: &str, ledger: &Mutex<Ledger>) -> Option<()> {
+    let path = format!("/sip-trunks/trunks/{trunk}/numbers");
+    let (status, added) = request(api, "POST", &path, &json!({"phone_number": digits}))?;
+    assert!(matches!(status, 201 | 404), "{added}");
+    if status == 201 {
+        let mut ledger = ledger.lock().unwrap();
+        let number = Number { trunk: trunk.to_owned(), ..Number::default() };
+        ledger.numbers.insert(added["id"].as_str().unwrap().to_owned(), number);
+        ledger.acknowledged += 1;
+    }
+    Some(())
+}
+
+fn remove_number(api: SocketAddr, trunk: &str, id: &str, ledger: &Mutex<Ledger>) -> Option<()> {
+    ledger.lock().unwrap().numbers.get_mut(id).unwrap().is_leaving = true;
+    let path = format!("/sip-trunks/trunks/{trunk}/numbers/{id}");
+    let (status, answer) = request(api, "DELETE", &path, &json!({}))?;
+    assert!(matches!(status, 200 | 404), "{answer}");
+    let mut ledger = ledger.lock().unwrap();
+    ledger.numbers.get_mut(id).unwrap().is_gone = true;
+    ledger.acknowledged += 1;
+    Some(())
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
-    let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::default();
-    let mut first = 1_000_000;
-    let mut trunks = Vec::new();
-    for round in 0..4_u64 {
-        let node = Node::start(folder.path());
-        let (status, made) =
-            request(node.api, "POST", "/sip-trunks/trunks", &trunk(&format!("t{round}"))).unwrap();
-        assert_eq!(status, 201, "{made}");
-        let id = made["id"].as_str().unwrap().to_owned();
-        trunks.push(id.clone());
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
-                first += 1_000_000;
-                let (api, id, ledger) = (node.api, id.clone(), Arc::clone(&ledger));
-                std::thread::spawn(move || client(api, &id, first, &ledger))
-            })
-            .collect();
-        // Until something is under way, and a little more, different in each round.
-        let began = Instant::now();
-        while ledger.lock().unwrap().len() < (round as usize + 1) * 10 {
-            assert!(began.elapsed() < Duration::from_secs(20), "the clients get nowhere");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        std::thread::sleep(Duration::from_millis(37 * round));
-        node.kill();
-        for client in clients {
-            client.join().unwrap();
-        }
-    }
-    let there = numbers_of(folder.path(), &trunks);
-    let ledger = ledger.lock().unwrap();
-    let count = |state: Known| ledger.values().filter(|known| **known == state).count();
-    assert!(count(Known::Added) >= 20 && count(Known::Removed) >= 4, "too little happened: {ledger:?}");
-    for (id, known) in ledger.iter() {
-        match known {
-            Known::Added => assert!(there.contains(id), "{id} was acknowledged and is gone"),
-            Known::Removed => assert!(!there.contains(id), "{id} was removed and is back"),
-            Known::Removing => {}
-        }
+fn nothing_acknowledged_is_lost_when_the_process_is_killed_over_sqlite() {
+    kill_again_and_again(&Base::sqlite());
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_process_is_killed_over_postgres() {
+    if let Some(base) = Base::postgres() {
+        kill_again_and_again(&base);
     }
 }
 
-fn numbers_of(folder: &Path, trunks: &[String]) -> Vec<String> {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let store: Store = super::store::open(folder).await;
-        let mut numbers = Vec::new();
-        for trunk in trunks {
-            for number in store.numbers_of_trunk("default", trunk).await.unwrap() {
-                numbers.push(number.id);
+fn kill_again_and_again(base: &Base) {
+    let points = std::env::var("TANDEM_KILL_POINTS").ok().and_then(|text| text.parse().ok()).unwrap_or(5_u64);
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Mutex::<Ledger>::default();
+    for point in 0..points {
+        // That it starts says that the database opens.
+        let node = Node::start(folder.path(), &base.url);
+        let api = node.api;
+        let before = ledger.lock().unwrap().acknowledged;
+        std::thread::scope(|scope| {
+            for client_of_point in 1..=CLIENTS {
+                let ledger = &ledger;
+                scope.spawn(move || client(api, point * CLIENTS + client_of_point, ledger));
             }
+            // Until something is under way, and a little more, different each time.
+            let began = Instant::now();
+            while ledger.lock().unwrap().acknowledged < before + 40 {
+                assert!(began.elapsed() < Duration::from_secs(60), "the clients get nowhere");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(point * 7_919 % 223));
+            node.kill();
+        });
+    }
+    let ledger = ledger.into_inner().unwrap();
+    assert!(ledger.acknowledged >= points * 40);
+    tokio::runtime::Runtime::new().unwrap().block_on(check(base, &ledger));
+}
+
+async fn check(base: &Base, ledger: &Ledger) {
+    let store = base.open().await;
+    let trunks: BTreeMap<String, Option<String>> = store
+        .trunks("default", None)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|trunk| (trunk.id, trunk.settings.description))
+        .collect();
+    let numbers: Vec<String> =
+        store.numbers("default").await.unwrap().into_iter().map(|number| number.id).collect();
+    for (id, known) in &ledger.trunks {
+        assert!(!known.is_gone || !trunks.contains_key(id), "trunk {id} was deleted and is back");
+        assert!(known.is_leaving || trunks.contains_key(id), "trunk {id} was acknowledged and is gone");
+        let Some(there) = trunks.get(id) else { continue };
+        // Whoever was told yes, and began after what stands there was told yes, has been lost.
+        let stands_since = match there {
+            None => None,
+            Some(text) => match known.descriptions[text] {
+                (_, Some(acknowledged)) => Some(acknowledged),
+                // It was sent and the process killed before the answer: it may be the last of all.
+                (_, None) => continue,
+            },
+        };
+        for (text, (sent, acknowledged)) in &known.descriptions {
+            let is_later = stands_since.is_none_or(|since| *sent > since);
+            assert!(acknowledged.is_none() || !is_later, "{text:?} was acknowledged after {there:?} on {id}");
         }
-        numbers
-    })
+    }
+    for (id, known) in &ledger.numbers {
+        let trunk = &ledger.trunks[&known.trunk];
+        let is_there = numbers.contains(id);
+        assert!(!(known.is_gone || trunk.is_gone) || !is_there, "number {id} was removed and is back");
+        let may_be_gone = known.is_leaving || trunk.is_leaving;
+        assert!(may_be_gone || is_there, "number {id} was acknowledged and is gone");
+    }
 }

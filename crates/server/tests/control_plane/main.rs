@@ -6,6 +6,7 @@ mod agents;
 mod audit;
 mod base;
 mod checks;
+mod clash;
 mod client;
 mod description;
 mod exotel;
@@ -15,9 +16,10 @@ mod idempotency;
 mod keys;
 mod kill;
 mod outbound;
-mod preconditions;
+#[expect(unreachable_pub, reason = "the same file is a public module of the tests' own library")]
 #[path = "../../../../tests/src/postgres.rs"]
 mod postgres;
+mod preconditions;
 mod quiet;
 mod rate_limits;
 mod rest;
@@ -26,3 +28,4 @@ mod rest_calls;
 mod routing;
 mod store;
 mod walls;
+mod transfer;

@@ -66,7 +66,7 @@ fn of_agent(agent: &str) -> ExecutionFilter {
     ExecutionFilter { agent: Some(agent.to_owned()), ..ExecutionFilter::default() }
 }
 
-fn record(account: &str, node: &str, status: CallStatus) -> CallRecord {
+pub(crate) fn record(account: &str, node: &str, status: CallStatus) -> CallRecord {
     CallRecord {
         id: CallId(uuid::Uuid::new_v4()),
         account: account.into(),
