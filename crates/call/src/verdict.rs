@@ -99,7 +99,7 @@ pub enum VerdictCode {
 
 impl VerdictCode {
     /// Every code, in the order of the enum: for documentation and tests.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Accepted,
         Self::CancelledByCaller,
         Self::SourceUnknown,

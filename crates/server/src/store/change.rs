@@ -15,7 +15,7 @@ use sqlx::{Any, AnyPool, Transaction};
 
 use super::audit::Deed;
 use super::{Engine, Result, Store, StoreError, now_ms};
-use crate::secrets::{SecretError, Sealer};
+use crate::secrets::{Sealer, SecretError};
 
 /// Identifiers in one row of the list.
 const TOUCHED_IN_A_ROW: usize = 1_000;

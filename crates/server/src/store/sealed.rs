@@ -26,7 +26,12 @@ pub(super) const SEALED: &[Sealed] = &[
         keys: &["trunk_id", "id"],
         place: |keys| place("trunks", &keys[0], "auth_password"),
     },
-    Sealed { table: "agents", column: "headers", keys: &["id"], place: |keys| place("agents", &keys[0], "headers") },
+    Sealed {
+        table: "agents",
+        column: "headers",
+        keys: &["id"],
+        place: |keys| place("agents", &keys[0], "headers"),
+    },
     Sealed {
         table: "idempotency_keys",
         column: "answer",
@@ -81,10 +86,7 @@ impl Store {
              ORDER BY {names} LIMIT {PAGE}",
             places(1).join(", ")
         );
-        let update = format!(
-            "UPDATE {table} SET {column} = $1 WHERE ({names}) = ({})",
-            places(2).join(", ")
-        );
+        let update = format!("UPDATE {table} SET {column} = $1 WHERE ({names}) = ({})", places(2).join(", "));
         let mut resealed = 0;
         let mut last = vec![String::new(); count];
         loop {

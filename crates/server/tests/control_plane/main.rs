@@ -27,5 +27,5 @@ mod rest_bad_input;
 mod rest_calls;
 mod routing;
 mod store;
-mod walls;
 mod transfer;
+mod walls;
