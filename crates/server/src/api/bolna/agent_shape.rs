@@ -97,7 +97,7 @@ pub(super) struct AgentBody {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 pub(super) struct AgentPatch {
-    #[schema(required = false)]
+    #[schema(required = false, nullable = false)]
     agent_config: Option<AgentConfigPatch>,
     /// Prompts by task, kept and shown.
     #[schema(required = false)]

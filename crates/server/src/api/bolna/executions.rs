@@ -266,8 +266,8 @@ fn filter(text: Option<&str>) -> ApiResult<(ExecutionFilter, bool)> {
         batch: given("batch_id").map(|id| batch_id(&id)),
         status,
         direction,
-        from: time(given("from"), "from")?,
-        to: time(given("to"), "to")?,
+        from: time(parameter(text, "from"), "from")?,
+        to: time(parameter(text, "to"), "to")?,
     };
     Ok((filter, is_machine || is_others))
 }
