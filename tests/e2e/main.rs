@@ -4,6 +4,7 @@ mod agent;
 mod agents;
 mod calls;
 mod connections;
+mod control;
 mod exotel;
 mod phone;
 mod starting;

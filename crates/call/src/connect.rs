@@ -39,10 +39,7 @@ impl Engine {
         now: Instant,
     ) {
         if let Some(objection) = incoming.objection().cloned() {
-            let detail = objection.phrase.clone().unwrap_or_default();
-            verdict.step(Check::Protocol, StepOutcome::Failed, objection.status.to_string(), detail);
-            verdict.conclude(VerdictCode::ProtocolRefused);
-            verdict.status = objection.status;
+            note_objection(&mut verdict, &objection);
             return self.turn_away(incoming, &objection, verdict, now);
         }
         let mut permit = match self.node.admission.admit(&route.trunk, Side::Inbound, now) {
@@ -232,7 +229,15 @@ fn caller_of(incoming: &Incoming) -> (String, CallerIdentity) {
     (wire_text(&number), CallerIdentity::of(&number))
 }
 
-fn note_no_room(verdict: &mut Verdict, trunk: &Trunk, no_room: NoRoom) -> Refusal {
+/// What SIP itself has against a request that routing would connect.
+pub(crate) fn note_objection(verdict: &mut Verdict, objection: &Refusal) {
+    let detail = objection.phrase.clone().unwrap_or_default();
+    verdict.step(Check::Protocol, StepOutcome::Failed, objection.status.to_string(), detail);
+    verdict.conclude(VerdictCode::ProtocolRefused);
+    verdict.status = objection.status;
+}
+
+pub(crate) fn note_no_room(verdict: &mut Verdict, trunk: &Trunk, no_room: NoRoom) -> Refusal {
     let check = match no_room.code {
         VerdictCode::Draining | VerdictCode::RecordsBehind | VerdictCode::NodeCallsReached => {
             Check::NodeLimits

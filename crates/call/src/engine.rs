@@ -27,7 +27,6 @@ use crate::ladder::{Glimpse, Heading, MAX_LINE_BYTES, Rung, short_text};
 use crate::node::Node;
 use crate::output::Output;
 use crate::record::CallRecord;
-use crate::route::{self, Action, Authentication, Decision, Query};
 use crate::table::RoutingTable;
 
 /// The brain of a node.
@@ -175,34 +174,6 @@ impl Engine {
     /// Concurrent calls of a trunk, inbound and outbound.
     pub fn trunk_calls(&self, trunk: &TrunkId) -> (u32, u32) {
         self.node.admission.trunk_calls(trunk)
-    }
-
-    /// What would become of an INVITE: routing and admission as they stand now, with nothing taken and nothing sent.
-    pub fn dry_run(&self, query: &Query<'_>, authentication: &Authentication, now: Instant) -> Decision {
-        let mut decision = route::evaluate(query, &self.node.table, authentication);
-        if let Action::Connect(route) = &decision.action {
-            use crate::admission::Side;
-            use crate::verdict::{Check, StepOutcome};
-            let name = route.trunk.name.clone();
-            match self.node.admission.check(&route.trunk, Side::Inbound, now) {
-                Ok(()) => {
-                    decision.verdict.step(Check::TrunkLimits, StepOutcome::Passed, name, "there is room");
-                    let (user, caller) = query.caller();
-                    let before = self.node.answered(&route.agent.id, &caller);
-                    if let Err(no_room) = self.node.admission.check_caller(&route.agent, &caller, before) {
-                        decision.verdict.step(Check::CallerRules, StepOutcome::Failed, user, no_room.detail);
-                        decision.verdict.conclude(no_room.code);
-                        decision.action = Action::Refuse;
-                    }
-                }
-                Err(no_room) => {
-                    decision.verdict.step(Check::TrunkLimits, StepOutcome::Failed, name, no_room.detail);
-                    decision.verdict.conclude(no_room.code);
-                    decision.action = Action::Refuse;
-                }
-            }
-        }
-        decision
     }
 
     /// Files a call under all its names.

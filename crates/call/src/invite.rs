@@ -3,16 +3,16 @@
 //! Until the INVITE is accepted nothing is kept of it but its verdict. What it refuses to do: answer a stranger with more
 //! than one short message, or at all beyond its allowance. RFC 3261 sections 8.2, 11.2, 22; RFC 3581.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tandem_sip::auth::{Algorithm, Authenticator, Side, Staleness, Verification};
-use tandem_sip::{HeaderName, Incoming, Malformed, Method, Refusal, Request};
+use tandem_sip::{HeaderName, Incoming, Malformed, Method, Refusal, Request, Transport};
 
 use crate::engine::Engine;
 use crate::negotiation::read_offer;
-use crate::route::{self, Action, Authentication, Decision, Query};
+use crate::route::{self, Action, Authentication, Decision, OfferSummary, Query};
 use crate::table::RoutingTable;
 use crate::verdict::{Verdict, VerdictCode, wire_text};
 
@@ -85,18 +85,7 @@ impl Engine {
         let table = Arc::clone(&self.node.table);
         let (summary, offer) = read_offer(incoming.request().fields().body_bytes());
         let request = incoming.request();
-        let query = Query {
-            source: incoming.source(),
-            transport: incoming.flow().transport,
-            request_uri: request.uri().as_bytes(),
-            request_user: request.uri().user().unwrap_or_default(),
-            to: request.header(HeaderName::To).unwrap_or_default(),
-            to_user: request.to().uri().user().unwrap_or_default(),
-            from: request.header(HeaderName::From).unwrap_or_default(),
-            sip_call_id: request.call_id(),
-            user_agent: request.header(HeaderName::UserAgent).unwrap_or_default(),
-            offer: summary,
-        };
+        let query = query_of(request, incoming.source(), incoming.flow().transport, summary);
         let mut decision = route::evaluate(&query, &table, &Authentication::Absent);
         if let Action::Challenge(_) = decision.action {
             let authentication = self.authenticate(request, &query, &table, now);
@@ -217,6 +206,27 @@ impl Engine {
         } else {
             self.node.endpoint.refuse(incoming, refusal);
         }
+    }
+}
+
+/// What an INVITE asks for.
+pub(crate) fn query_of(
+    request: &Request,
+    source: SocketAddr,
+    transport: Transport,
+    offer: OfferSummary,
+) -> Query<'_> {
+    Query {
+        source,
+        transport,
+        request_uri: request.uri().as_bytes(),
+        request_user: request.uri().user().unwrap_or_default(),
+        to: request.header(HeaderName::To).unwrap_or_default(),
+        to_user: request.to().uri().user().unwrap_or_default(),
+        from: request.header(HeaderName::From).unwrap_or_default(),
+        sip_call_id: request.call_id(),
+        user_agent: request.header(HeaderName::UserAgent).unwrap_or_default(),
+        offer,
     }
 }
 

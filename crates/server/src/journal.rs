@@ -18,7 +18,9 @@ use dashmap::DashMap;
 use tandem_call::{CallId, CallRecord, Verdict};
 use tokio::sync::{Notify, oneshot};
 
+use crate::clock;
 use crate::store::{NewVerdict, Store, StoreError};
+use crate::webhooks::feed::Feed;
 
 /// Calls whose record waits before no new ones are taken: a minute of the busiest node without a database.
 const BEHIND: usize = 16_384;
@@ -70,12 +72,14 @@ struct Waiting {
     /// Those calls, whoever began to wait first.
     order: VecDeque<CallId>,
     verdicts: VecDeque<Box<Verdict>>,
+    /// Each change of a call, for webhooks: these are told of all of them.
+    told: VecDeque<CallRecord>,
     flushes: Vec<oneshot::Sender<()>>,
 }
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.order.is_empty() && self.verdicts.is_empty() && self.flushes.is_empty()
+        self.order.is_empty() && self.verdicts.is_empty() && self.told.is_empty() && self.flushes.is_empty()
     }
 }
 
@@ -87,6 +91,11 @@ impl Shared {
 
     fn put_record(&self, record: CallRecord) {
         let mut waiting = self.waiting();
+        if waiting.told.len() < VERDICTS {
+            waiting.told.push_back(record.clone());
+        } else {
+            metrics::counter!("tandem_webhooks_left_out_total").increment(1);
+        }
         match waiting.records.get_mut(&record.id) {
             // A late word about a call that is over is no news.
             Some(known) if known.status.is_final() && !record.status.is_final() => {}
@@ -120,18 +129,21 @@ impl Shared {
         let count = waiting.verdicts.len().min(BATCH);
         let verdicts = waiting.verdicts.drain(..count).collect();
         // Whoever waits for everything waits until this batch is written and none is left.
-        let is_last = waiting.order.is_empty() && waiting.verdicts.is_empty();
+        let count = waiting.told.len().min(BATCH);
+        let told = waiting.told.drain(..count).collect();
+        let is_last = waiting.order.is_empty() && waiting.verdicts.is_empty() && waiting.told.is_empty();
         let flushes = if is_last { std::mem::take(&mut waiting.flushes) } else { Vec::new() };
         if waiting.order.len() <= self.bound / 2 && self.is_behind.swap(false, Ordering::AcqRel) {
             tracing::info!("the database takes records again, and the node new calls");
         }
-        Batch { records, verdicts, flushes }
+        Batch { records, verdicts, told, flushes }
     }
 }
 
 struct Batch {
     records: Vec<CallRecord>,
     verdicts: Vec<Box<Verdict>>,
+    told: Vec<CallRecord>,
     flushes: Vec<oneshot::Sender<()>>,
 }
 
@@ -144,7 +156,8 @@ impl Journal {
     /// As [`Journal::start`], with as many calls' records waiting as one chooses before it is behind.
     pub fn with_bound(store: Store, node: String, verdicts: u32, bound: usize) -> Self {
         let shared = Arc::new(Shared { bound, ..Shared::default() });
-        let writer = Writer { store, node, verdicts, shared: Arc::clone(&shared) };
+        let feed = Feed::new(store.clone());
+        let writer = Writer { store, node, verdicts, feed, shared: Arc::clone(&shared) };
         tokio::spawn(writer.run());
         Self { _open: Arc::new(Closing(Arc::clone(&shared))), shared, live: Arc::default() }
     }
@@ -218,11 +231,13 @@ struct Writer {
     store: Store,
     node: String,
     verdicts: u32,
+    /// What webhooks are told.
+    feed: Feed,
     shared: Arc<Shared>,
 }
 
 impl Writer {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut life = tokio::time::interval(SIGN_OF_LIFE);
         life.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -248,7 +263,7 @@ impl Writer {
         }
     }
 
-    async fn write(&self, batch: Batch) {
+    async fn write(&mut self, batch: Batch) {
         let records = &batch.records;
         self.until_written("records", || self.store.write_records(records), records.is_empty()).await;
         let verdicts: Vec<NewVerdict> = batch.verdicts.iter().filter_map(|verdict| stored(verdict)).collect();
@@ -258,6 +273,14 @@ impl Writer {
             verdicts.is_empty(),
         )
         .await;
+        let changes = self.feed.changes(batch.told);
+        let mut pause = Duration::from_millis(100);
+        while let Err(error) = self.feed.queue(&changes, clock::now()).await {
+            metrics::counter!("tandem_journal_failures_total").increment(1);
+            tracing::error!(%error, "webhooks could not be queued; trying again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
         for done in batch.flushes {
             // Whoever waited may have gone.
             done.send(()).ok();

@@ -26,6 +26,7 @@ use crate::{
     net::{
         fence::Fence,
         holder::{BindError, Protocol},
+        post::Poster,
         tcp::{Connections, TcpLimits, TcpListeners, TcpShared},
         udp::UdpListeners,
         ws_connect::{DialTimes, Dialler, verifying_tls},
@@ -35,7 +36,7 @@ use crate::{
     signalling::{self, NETWORK_QUEUE, Parts, SignallingHandle},
     store::{Place, Store, StoreError},
     telemetry::{Metrics, MetricsError, Sources},
-    upkeep,
+    upkeep, webhooks,
 };
 
 /// Commands of the API that may wait for signalling.
@@ -153,7 +154,7 @@ impl Server {
         let tcp = TcpListeners::bind(&config.sip.tcp)?;
         let http = listen_http(config.api.listen).await?;
         let metrics = Metrics::install()?;
-        let dialler = dialler(&config)?;
+        let (dialler, poster) = (dialler(&config)?, poster(&config)?);
 
         let place = Place::of(&config.store.url);
         let sealer = Sealer::find(
@@ -216,6 +217,8 @@ impl Server {
         receivers.extend(tcp.accept(&shared));
         receivers.push(upkeep::start(store.clone(), &config.limits));
         receivers.push(tokio::spawn(Dialling::new(store.clone(), node, NotYet).run()));
+        let attempts = webhooks::SendLimits::new(config.limits.webhook_attempts);
+        receivers.push(webhooks::start(store.clone(), poster, attempts));
 
         let readiness = Readiness::default();
         let api = http
@@ -342,6 +345,15 @@ fn dialler(config: &Config) -> Result<Dialler, StartError> {
     let total = Duration::from_millis(config.limits.agent_connect_ms);
     let times = DialTimes { total, ..DialTimes::default() };
     Ok(Dialler::new(tls, fence, times))
+}
+
+/// Webhooks are trusted as far as agents are: by the same roots, behind the same fence.
+fn poster(config: &Config) -> Result<Poster, StartError> {
+    let (tls, _) = verifying_tls(&extra_roots(config.security.agent_ca.as_deref())?)
+        .map_err(|error| StartError::AgentTls(error.to_string()))?;
+    let fence =
+        Fence { deny_private: config.security.agent_networks == AgentNetworks::Public, ..Fence::default() };
+    Ok(Poster::new(tls, fence, Duration::from_millis(config.limits.webhook_timeout_ms)))
 }
 
 fn extra_roots(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, StartError> {

@@ -192,7 +192,7 @@ impl Signalling {
                     // Whoever waited may have given up; the table is in force all the same.
                     let _ = update.taken.send(());
                 }
-                Some(command) = self.parts.commands.recv() => self.engine(Input::Command(command_of(command))),
+                Some(command) = self.parts.commands.recv() => self.command(command),
                 Some(event) = self.parts.media_events.recv() => self.media(event),
                 Some(dialled) = self.dialled.1.recv() => self.dialled(dialled),
                 Some(resolved) = self.resolved.1.recv() => self.resolved(resolved),
@@ -239,6 +239,20 @@ impl Signalling {
             }
             NetInput::TransmitFailed { id } => self.transmit_failed(id),
         }
+    }
+
+    fn command(&mut self, command: CallCommand) {
+        let command = match command {
+            CallCommand::HangUp(call) => Command::HangUp { call, as_what: HangUpCommand::Stop },
+            CallCommand::Complete(call) => Command::HangUp { call, as_what: HangUpCommand::Complete },
+            CallCommand::SendDtmf { call, digits, duration_ms } => {
+                Command::SendDtmf { call, digits, duration_ms }
+            }
+            CallCommand::RouteTest(test) => {
+                return test.answer(self.parts.engine.dry_run(&test.asked, clock::now()));
+            }
+        };
+        self.engine(Input::Command(command));
     }
 
     fn control(&mut self, control: Control) {
@@ -312,17 +326,6 @@ impl Signalling {
                 self.parts.journal.verdict(*verdict);
             }
             Output::Ladder { call, account, rungs } => self.parts.ladders.keep(call, account, rungs),
-        }
-    }
-}
-
-/// The engine's word for what the API wants.
-fn command_of(command: CallCommand) -> Command {
-    match command {
-        CallCommand::HangUp(call) => Command::HangUp { call, as_what: HangUpCommand::Stop },
-        CallCommand::Complete(call) => Command::HangUp { call, as_what: HangUpCommand::Complete },
-        CallCommand::SendDtmf { call, digits, duration_ms } => {
-            Command::SendDtmf { call, digits, duration_ms }
         }
     }
 }

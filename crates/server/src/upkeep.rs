@@ -1,4 +1,5 @@
-//! Keeps what grows within its bounds: the audit log, and the answers kept for idempotency keys.
+//! Keeps what grows within its bounds: the audit log, the log of webhooks, and the answers kept for idempotency
+//! keys.
 //!
 //! Refuses to touch anything that a client can still ask for within those bounds.
 
@@ -16,7 +17,7 @@ const PERIOD: Duration = Duration::from_secs(600);
 /// Starts the task; abort it to stop.
 #[must_use]
 pub fn start(store: Store, limits: &Limits) -> JoinHandle<()> {
-    let (days, entries) = (limits.audit_days, limits.audit_entries);
+    let (days, entries, webhook_days) = (limits.audit_days, limits.audit_entries, limits.webhook_days);
     tokio::spawn(async move {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -24,6 +25,7 @@ pub fn start(store: Store, limits: &Limits) -> JoinHandle<()> {
             ticks.tick().await;
             note("audit_log", store.shorten_audit(days, entries).await);
             note("idempotency_keys", store.drop_old_answers().await);
+            note("webhook_deliveries", store.shorten_deliveries(webhook_days).await);
         }
     })
 }

@@ -5,6 +5,7 @@
 
 mod call;
 mod desk;
+mod dry_run;
 mod rules;
 mod states;
 mod strangers;

@@ -92,6 +92,10 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "The account has accounts under it")
                     .at("account_id", format!("{accounts} accounts stand under it; delete them first"))
             }
+            StoreError::TooManyWebhooks => {
+                Self::new(StatusCode::CONFLICT, "The account has too many webhooks")
+                    .at("url", "an account may have 50 webhooks; delete those that are not used any more")
+            }
             StoreError::TooManyKeys => Self::new(StatusCode::CONFLICT, "The account has too many keys")
                 .at("account", "an account may have 1000 keys; revoke those that are not used any more"),
             StoreError::OtherRevision { current } => {

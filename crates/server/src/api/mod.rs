@@ -35,9 +35,9 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use tandem_call::CallId;
+use tandem_call::{CallId, DryRun, Verdict};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -52,7 +52,7 @@ use crate::ladders::Ladders;
 use crate::net::http::{self, HttpLimits};
 use crate::routing::RoutingPublisher;
 use crate::secrets::hash_api_key;
-use crate::store::Store;
+use crate::store::{Store, StoredExecution};
 
 /// Renders the page of `/metrics`.
 pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
@@ -77,7 +77,45 @@ pub enum CallCommand {
         /// Length of each, in milliseconds.
         duration_ms: u16,
     },
+    /// Say what would become of an INVITE.
+    RouteTest(RouteTest),
 }
+
+/// A question about an INVITE that never came, and where its answer goes.
+#[derive(Clone, Debug)]
+pub struct RouteTest {
+    /// The INVITE.
+    pub asked: DryRun,
+    answer: Arc<Mutex<Option<oneshot::Sender<RouteTestAnswer>>>>,
+}
+
+/// The verdict, or why the message is no INVITE.
+pub type RouteTestAnswer = Result<Verdict, String>;
+
+impl RouteTest {
+    /// A question whose answer goes to `answer`.
+    #[must_use]
+    pub fn new(asked: DryRun, answer: oneshot::Sender<RouteTestAnswer>) -> Self {
+        Self { asked, answer: Arc::new(Mutex::new(Some(answer))) }
+    }
+
+    /// Answers it, once.
+    pub fn answer(&self, verdict: RouteTestAnswer) {
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(answer) = answer {
+            // Whoever asked may have gone.
+            drop(answer.send(verdict));
+        }
+    }
+}
+
+impl PartialEq for RouteTest {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.answer, &other.answer)
+    }
+}
+
+impl Eq for RouteTest {}
 
 /// Whether the node takes calls. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -277,6 +315,11 @@ pub async fn serve(
         idle: Duration::from_secs(limits.api_idle_seconds),
     };
     http::serve(listener, router(app), limits, stop).await
+}
+
+/// An execution as `GET /executions/{execution_id}` shows it, and as webhooks tell it.
+pub(crate) fn execution_body(execution: &StoredExecution) -> serde_json::Value {
+    bolna::execution_body(execution)
 }
 
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.

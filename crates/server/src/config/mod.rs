@@ -220,6 +220,12 @@ pub struct Limits {
     pub audit_entries: u32,
     /// Calls of one account that may wait to be placed.
     pub queued_calls: u32,
+    /// Attempts to tell a webhook before it is given up.
+    pub webhook_attempts: u32,
+    /// Time a webhook's receiver has to answer, milliseconds.
+    pub webhook_timeout_ms: u64,
+    /// Days that the log of webhooks goes back.
+    pub webhook_days: u32,
 }
 
 /// `[billing]`
@@ -350,6 +356,9 @@ impl Default for Limits {
             audit_days: 365,
             audit_entries: 100_000,
             queued_calls: 100_000,
+            webhook_attempts: 12,
+            webhook_timeout_ms: 10_000,
+            webhook_days: 7,
         }
     }
 }

@@ -119,7 +119,7 @@ fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn limits(limits: &Limits) -> [(&'static str, u64); 24] {
+fn limits(limits: &Limits) -> [(&'static str, u64); 27] {
     [
         ("limits.calls", limits.calls.into()),
         ("limits.stranger_requests_per_second", limits.stranger_requests_per_second.into()),
@@ -145,5 +145,8 @@ fn limits(limits: &Limits) -> [(&'static str, u64); 24] {
         ("limits.api_failures_per_minute", limits.api_failures_per_minute.into()),
         ("limits.audit_days", limits.audit_days.into()),
         ("limits.audit_entries", limits.audit_entries.into()),
+        ("limits.webhook_attempts", limits.webhook_attempts.into()),
+        ("limits.webhook_timeout_ms", limits.webhook_timeout_ms),
+        ("limits.webhook_days", limits.webhook_days.into()),
     ]
 }

@@ -5,6 +5,7 @@ pub mod holder;
 pub mod http;
 pub mod listen;
 pub mod local_address;
+pub mod post;
 pub mod resolve;
 pub mod tcp;
 pub mod udp;

@@ -278,15 +278,16 @@ async fn state(
     let mut state = object_of(&row)?;
     match kind {
         "trunk" => {
-            fingerprint(&mut state, sealer, "auth_password", &format!("trunks/{id}/auth_password"));
             for (name, statement) in [
                 ("gateways", "SELECT * FROM gateways WHERE trunk_id = $1 ORDER BY position"),
                 ("ip_identifiers", "SELECT * FROM ip_identifiers WHERE trunk_id = $1 ORDER BY position"),
+                ("auth", "SELECT * FROM trunk_credentials WHERE trunk_id = $1 ORDER BY position"),
             ] {
                 let rows = sqlx::query(statement).bind(id).fetch_all(&mut *connection).await?;
                 let mut items = Vec::with_capacity(rows.len());
                 for row in &rows {
                     let mut item = object_of(row)?;
+                    fingerprint(&mut item, sealer, "password", &format!("trunks/{id}/auth_password"));
                     item.retain(|name, _| name != "created_at" && !NOISE.contains(&name.as_str()));
                     items.push(Value::Object(item));
                 }

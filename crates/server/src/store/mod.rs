@@ -23,6 +23,7 @@ mod transfer;
 mod trunk_parts;
 mod trunks;
 mod verdicts;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -50,6 +51,10 @@ pub use transfer::{Export, Imported, TransferError};
 pub use trunk_parts::{StoredCredential, StoredGateway, StoredIdentifier};
 pub use trunks::{AuthType, ExternalAlias, MediaEncryption, StoredTrunk, TransportKind, TrunkSettings};
 pub use verdicts::{NewVerdict, VerdictFilter};
+pub use webhooks::{
+    Delivery, DeliveryAttempt, DeliveryFilter, NewDelivery, Receiver, StoredWebhook, WebhookSettings,
+    place_of,
+};
 
 use crate::secrets::{Sealer, SecretError};
 
@@ -88,6 +93,9 @@ pub enum StoreError {
         /// How many.
         accounts: i64,
     },
+    /// The account has as many webhooks as it may.
+    #[error("the account has as many webhooks as it may")]
+    TooManyWebhooks,
     /// The account has as many keys as it may.
     #[error("the account has as many keys as it may")]
     TooManyKeys,

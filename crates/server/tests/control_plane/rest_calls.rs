@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::client::Server;
 
-fn call(account: &str, agent: &str) -> CallRecord {
+pub(super) fn call(account: &str, agent: &str) -> CallRecord {
     CallRecord {
         id: CallId(Uuid::new_v4()),
         account: account.into(),

@@ -88,17 +88,34 @@ impl Owned {
         let path = format!("{TRUNKS}/{trunk_sid}/phone-numbers");
         let body = json!({"phone_number": "+918047110002"});
         let id = server.exotel("POST", &path, Some(body)).await.body["response"]["data"]["id"].clone();
-        let call = json!({"agent_id": agent, "recipient_phone_number": "+14155550100",
+        let queued = json!({"agent_id": agent, "recipient_phone_number": "+14155550100",
             "scheduled_at": "2099-01-01T00:00:00Z"});
-        let call = server.post("/call", call).await;
-        let call = call.body["execution_id"].as_str().unwrap().to_owned();
+        let queued = server.post("/call", queued).await;
+        let queued = queued.body["execution_id"].as_str().unwrap().to_owned();
+        let key = server.post("/v1/keys", json!({})).await.body["id"].as_str().unwrap().to_owned();
+        let child = server.post("/sub-accounts/create", json!({"name": "child"})).await;
+        let child = child.body["id"].as_str().unwrap().to_owned();
+        let webhook = server.post("/v1/webhooks", json!({"url": "https://hooks.example/"})).await;
+        let webhook = webhook.body["id"].as_str().unwrap().to_owned();
+        let call = super::rest_calls::call("acme", &agent);
+        server.journal.progress(call.clone());
+        server.journal.flush().await;
+        let told = server.get("/v1/webhook-deliveries").await;
+        let told = told.body["data"][0]["id"].as_str().unwrap().to_owned();
         Self(BTreeMap::from([
             ("trunk_id", trunk),
             ("phone_number_id", number),
             ("agent_id", agent),
             ("trunk_sid", trunk_sid),
             ("id", id.as_str().unwrap().to_owned()),
-            ("execution_id", call),
+            ("execution_id", queued),
+            ("account_id", "acme".to_owned()),
+            ("sub_account_id", child),
+            ("key_id", key),
+            ("webhook_id", webhook),
+            ("delivery_id", told),
+            ("call_id", call.id.to_string()),
+            ("number", "+918047110001".to_owned()),
         ]))
     }
 
@@ -106,7 +123,14 @@ impl Owned {
     async fn as_it_stands(&self, server: &Server) -> Vec<Value> {
         let mut seen = Vec::new();
         let executions = format!("/agent/{}/executions", self.0["agent_id"]);
-        for path in ["/sip-trunks/trunks", "/v2/agent/all", &executions] {
+        for path in [
+            "/sip-trunks/trunks",
+            "/v2/agent/all",
+            &executions,
+            "/v1/keys",
+            "/sub-accounts/all",
+            "/v1/webhooks",
+        ] {
             seen.push(server.get(path).await.body);
         }
         seen

@@ -10,8 +10,8 @@ use crate::message::{HeaderName, Method, Request, Scheme};
 use crate::transaction::key::MergeKey;
 
 impl Endpoint {
-    /// What is wrong with a request outside of any dialog.
-    pub(super) fn objection(&mut self, request: &Request) -> Option<Refusal> {
+    /// What is wrong with a request outside of any dialog; also asked of requests that never came, for a dry run.
+    pub fn objection(&mut self, request: &Request) -> Option<Refusal> {
         if let Some(refusal) = method_objection(request.method()) {
             return Some(refusal);
         }

@@ -25,6 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::fields::Faults;
 use super::{App, body};
+use crate::store::StoredExecution;
 
 /// Every endpoint of the family.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -41,6 +42,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         )
         .route("/sip-trunks/trunks/{trunk_id}/numbers", post(numbers::add).get(numbers::list))
         .route("/sip-trunks/trunks/{trunk_id}/numbers/{phone_number_id}", delete(numbers::remove))
+}
+
+/// An execution in the vendor's shape.
+pub(super) fn execution_body(execution: &StoredExecution) -> serde_json::Value {
+    // Texts, numbers and lists of them have no way to fail.
+    serde_json::to_value(execution_shape::execution(execution)).unwrap_or_default()
 }
 
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.

@@ -126,7 +126,7 @@ struct Commanded {
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 struct DigitsBody {
     /// The digits, one after another.
-    #[schema(pattern = "^[0-9A-Da-d*#]{1,32}$")]
+    #[schema(pattern = "^[0-9A-Da-d*#]{1,32}$", example = "123#")]
     digits: String,
     /// Length of each, in milliseconds.
     #[schema(minimum = 50, maximum = 2000, default = 160, required = false, nullable)]

@@ -6,7 +6,9 @@ mod accounts;
 mod audit;
 mod calls;
 mod keys;
+mod routing;
 mod verdicts;
+mod webhooks;
 
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
@@ -25,7 +27,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(audit::routes())
         .merge(calls::routes())
         .merge(keys::routes())
+        .merge(routing::routes())
         .merge(verdicts::routes())
+        .merge(webhooks::routes())
 }
 
 /// How many rows a page has, and behind which row it begins.
