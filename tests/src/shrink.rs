@@ -62,13 +62,19 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
     let mut all = Vec::new();
     let mut offer = |edit: &dyn Fn(&mut Plan)| all.extend(edited(plan, edit));
     for call in 0..if plan.calls.len() > 1 { plan.calls.len() } else { 0 } {
-        offer(&|less| drop(less.calls.remove(call)));
+        offer(&|less| {
+            less.calls.remove(call);
+        });
     }
     for index in 0..plan.operator.len() {
-        offer(&|less| drop(less.operator.remove(index)));
+        offer(&|less| {
+            less.operator.remove(index);
+        });
     }
     for index in 0..plan.cuts.len() {
-        offer(&|less| drop(less.cuts.remove(index)));
+        offer(&|less| {
+            less.cuts.remove(index);
+        });
     }
     for (carrier, edit) in (0..plan.carriers.len()).flat_map(|index| CARRIER_EDITS.map(|edit| (index, edit)))
     {
@@ -76,10 +82,14 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
     }
     for (call, one) in plan.calls.iter().enumerate() {
         for step in 0..one.steps.len() {
-            offer(&|less| drop(less.calls[call].steps.remove(step)));
+            offer(&|less| {
+                less.calls[call].steps.remove(step);
+            });
         }
         for lose in 0..one.lose.len() {
-            offer(&|less| drop(less.calls[call].lose.remove(lose)));
+            offer(&|less| {
+                less.calls[call].lose.remove(lose);
+            });
         }
         for edit in CALL_EDITS {
             offer(&|less| edit(&mut less.calls[call]));

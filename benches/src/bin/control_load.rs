@@ -92,11 +92,14 @@ fn main() {
     println!(
         "start to ready: {:.1} s; resident: {} MiB",
         node.took.as_secs_f64(),
-        resident_bytes(node.process.id()) >> 20
+        resident_bytes(node.process.id()).expect("the server runs") >> 20
     );
     requests(&node, &plan);
     first_invite(&node);
-    println!("resident at the end: {} MiB", resident_bytes(node.process.id()) >> 20);
+    println!(
+        "resident at the end: {} MiB",
+        resident_bytes(node.process.id()).expect("the server runs") >> 20
+    );
 }
 
 async fn open(url: &str) -> Store {
@@ -197,7 +200,7 @@ fn key(account: u64) -> String {
 
 /// Look-ups in this process, where nothing else runs: the whole table beside one of a hundred numbers.
 fn look_ups(runtime: &tokio::runtime::Runtime, url: &str, plan: &Plan) {
-    let before = resident_bytes(std::process::id());
+    let before = resident_bytes(std::process::id()).expect("this process runs");
     let began = Instant::now();
     let whole = runtime.block_on(async {
         let store = open(url).await;
@@ -206,7 +209,7 @@ fn look_ups(runtime: &tokio::runtime::Runtime, url: &str, plan: &Plan) {
         table
     });
     let took = began.elapsed();
-    let bytes = resident_bytes(std::process::id()).saturating_sub(before);
+    let bytes = resident_bytes(std::process::id()).expect("this process runs").saturating_sub(before);
     println!("routing table: read in {:.1} s, {} MiB", took.as_secs_f64(), bytes >> 20);
     let small = small_table();
     let of = |name: &str, table: &RoutingTable, numbers: u64| {
@@ -228,6 +231,7 @@ fn look_ups(runtime: &tokio::runtime::Runtime, url: &str, plan: &Plan) {
             number: format!("+49{change}"),
             is_active: true,
             agent: None,
+            is_for_pstn: false,
         });
         table = next;
     }
@@ -253,6 +257,7 @@ fn small_table() -> RoutingTable {
             on_close: tandem_call::bridge::OnClose::Drain,
             fallback_url: None,
         }),
+        rules: tandem_call::AgentRules::default(),
     };
     table.put_agent(agent);
     for trunk in 0..10_u64 {
@@ -270,6 +275,7 @@ fn small_table() -> RoutingTable {
                 number: format!("+91{}", 1_000_000_000 + place),
                 is_active: true,
                 agent: Some("g".into()),
+                is_for_pstn: false,
             });
         }
     }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tandem_agent::{DialectConfig, DialectKind};
 use tandem_call::bridge::{BridgeStatistics, OnClose};
-use tandem_call::{Agent, AgentSocket, Engine, EngineConfig, Input, Number, Output, RoutingTable, Trunk};
+use tandem_call::{
+    Agent, AgentRules, AgentSocket, Engine, EngineConfig, Input, Number, Output, RoutingTable, Trunk,
+};
 use tandem_sip::{Flow, Target, Transport};
 
 use super::Step;
@@ -40,7 +42,13 @@ fn table() -> RoutingTable {
         on_close: OnClose::Drain,
         fallback_url: None,
     };
-    let agent = Agent { id: "g".into(), account: "a".into(), name: "agent".to_owned(), socket: Some(socket) };
+    let agent = Agent {
+        id: "g".into(),
+        account: "a".into(),
+        name: "agent".to_owned(),
+        socket: Some(socket),
+        rules: AgentRules::default(),
+    };
     RoutingTable::build(1, vec![trunk], vec![number], vec![agent])
 }
 

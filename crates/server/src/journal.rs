@@ -71,7 +71,7 @@ struct Waiting {
     records: HashMap<CallId, Box<CallRecord>>,
     /// Those calls, whoever began to wait first.
     order: VecDeque<CallId>,
-    verdicts: VecDeque<Box<Verdict>>,
+    verdicts: VecDeque<Verdict>,
     /// Each change of a call, for webhooks: these are told of all of them.
     told: VecDeque<CallRecord>,
     flushes: Vec<oneshot::Sender<()>>,
@@ -142,7 +142,7 @@ impl Shared {
 
 struct Batch {
     records: Vec<CallRecord>,
-    verdicts: Vec<Box<Verdict>>,
+    verdicts: Vec<Verdict>,
     told: Vec<CallRecord>,
     flushes: Vec<oneshot::Sender<()>>,
 }
@@ -190,7 +190,7 @@ impl Journal {
             metrics::counter!("tandem_journal_lost_total").increment(1);
             return;
         }
-        waiting.verdicts.push_back(Box::new(verdict));
+        waiting.verdicts.push_back(verdict);
         drop(waiting);
         self.shared.news.notify_one();
     }
@@ -266,7 +266,7 @@ impl Writer {
     async fn write(&mut self, batch: Batch) {
         let records = &batch.records;
         self.until_written("records", || self.store.write_records(records), records.is_empty()).await;
-        let verdicts: Vec<NewVerdict> = batch.verdicts.iter().filter_map(|verdict| stored(verdict)).collect();
+        let verdicts: Vec<NewVerdict> = batch.verdicts.iter().filter_map(stored).collect();
         self.until_written(
             "verdicts",
             || self.store.write_verdicts(&verdicts, self.verdicts),

@@ -1,6 +1,7 @@
 //! What reading and writing messages costs in allocations: none to read, one to write.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it is wrong")]
+#![allow(clippy::disallowed_methods, reason = "an Instant can be had only from the clock")]
 
 use allocation_counter::measure;
 use bytes::Bytes;

@@ -207,7 +207,7 @@ async fn a_trunk_is_made_listed_changed_and_deleted_as_printed() {
         assert_eq!(server.exotel("GET", text(&made[name]), None).await.body["response"], json!([]));
     }
     let list = server.exotel("GET", TRUNKS, None).await;
-    assert_eq!(list.list(&TRUNK), [made.clone()]);
+    assert_eq!(list.list(&TRUNK), std::slice::from_ref(&made));
     assert_eq!(list.body["metadata"]["page_size"], 50);
     assert_eq!(list.body["metadata"]["first_page_uri"], format!("{TRUNKS}?offset=0&page_size=50"));
     let filtered = server.exotel("GET", &format!("{TRUNKS}?trunk_sid={sid}"), None).await;
@@ -409,7 +409,7 @@ async fn credentials_come_and_go_and_their_passwords_are_never_shown() {
     assert_eq!(list.list(&CREDENTIAL).len(), 2);
     assert_eq!((&list.body["metadata"]["total"], &list.body["metadata"]["page"]), (&json!(2), &json!(1)));
     let one = server.exotel("GET", &format!("{path}?id={}", text(&first["id"])), None).await;
-    assert_eq!(one.list(&CREDENTIAL), [first.clone()]);
+    assert_eq!(one.list(&CREDENTIAL), std::slice::from_ref(&first));
     for answer in [&made, &list, &one] {
         assert!(!answer.text.contains("sesame") && !answer.text.contains("password"), "{}", answer.text);
     }

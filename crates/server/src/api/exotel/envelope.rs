@@ -329,12 +329,10 @@ impl Envelope {
     }
 
     /// The answer about a batch: one outcome for each part, 207 when any failed.
-    pub(super) fn batch<M: Serialize, T: Serialize>(
-        &self,
-        result: Result<Vec<Result<T, Failure>>, Failure>,
-    ) -> Response
+    pub(super) fn batch<M, T>(&self, result: Result<Vec<Result<T, Failure>>, Failure>) -> Response
     where
-        M: for<'a> From<&'a [bool]>,
+        M: Serialize + for<'a> From<&'a [bool]>,
+        T: Serialize,
     {
         let results = match result {
             Ok(results) => results,
