@@ -39,6 +39,7 @@ fn table() -> &'static Arc<RoutingTable> {
             account: format!("a{}", index % TRUNKS).into(),
             trunk: format!("t{}", index % TRUNKS).into(),
             number: format!("+91{:010}", index * 9973),
+            destination_key: None,
             is_active: true,
             agent: Some(format!("g{}", index % TRUNKS).into()),
             is_for_pstn: false,

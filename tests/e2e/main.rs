@@ -11,6 +11,7 @@ mod starting;
 mod stopping;
 mod strangers;
 mod transport;
+mod trunks;
 
 use serde_json::Value;
 use tandem_tests::product::{Product, Provisioned, ip_trunk};

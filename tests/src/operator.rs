@@ -45,6 +45,7 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
         account: account(number.carrier).into(),
         trunk: format!("trunk-{}", number.carrier).into(),
         number: number.number.clone(),
+        destination_key: None,
         is_active: number.is_active,
         agent: number.agent.map(|agent| agent_id(agent, number.carrier).into()),
         is_for_pstn: false,

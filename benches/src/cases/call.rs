@@ -29,6 +29,7 @@ fn table() -> RoutingTable {
         account: "a".into(),
         trunk: "t".into(),
         number: "+910000000000".to_owned(),
+        destination_key: None,
         is_active: true,
         agent: Some("g".into()),
         is_for_pstn: false,

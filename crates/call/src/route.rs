@@ -4,7 +4,8 @@
 //! `tandem_sip::auth`), or send anything. The same function answers live INVITEs and the dry run.
 //!
 //! The order of things:
-//! 1. The number: the Request-URI's user, then the To header's; with and without `+`, separators and parameters.
+//! 1. The number: the Request-URI's user, then the To header's; with and without `+`, separators and parameters. What is
+//!    no number may be what a carrier writes instead of one, its `destination_key`.
 //! 2. The trunk: an ip-based trunk of that number whose ranges hold the source, the longest prefix first. Trunks of
 //!    several accounts may share a carrier's ranges; the number tells them apart.
 //! 3. Else a trunk of that number that proves itself by digest: it is challenged from wherever it calls.
@@ -168,6 +169,8 @@ pub(crate) struct Found<'a> {
     pub(crate) place: Place,
     pub(crate) number: &'a NumberEntry,
     pub(crate) trunk: &'a Arc<Trunk>,
+    /// Whether it was found by what its carrier writes instead of the number.
+    pub(crate) is_by_destination: bool,
     /// Prefix length of the trunk's range that holds the source.
     pub(crate) range: Option<u8>,
 }
@@ -189,9 +192,11 @@ impl Found<'_> {
         self.trunk.is_active && self.trunk.inbound_enabled && self.number.is_active
     }
 
-    /// The best has the lowest rank: usable before switched off, narrow range before wide, Request-URI before To.
-    fn rank(&self) -> (bool, Place, u8) {
-        (!self.is_switched_on(), self.place, u8::MAX - self.range.unwrap_or(0))
+    /// The best has the lowest rank: usable before switched off, the number itself before what stands for it,
+    /// Request-URI before To, narrow range before wide.
+    fn rank(&self) -> (bool, bool, Place, u8) {
+        let range = u8::MAX - self.range.unwrap_or(0);
+        (!self.is_switched_on(), self.is_by_destination, self.place, range)
     }
 }
 
@@ -282,8 +287,11 @@ impl<'a> Search<'a> {
         };
         let source = self.query.source.ip().to_canonical();
         let found = key.iter().flat_map(|key| self.table.numbers_of_key(key)).take(MAX_FOUND);
-        for (number, trunk) in found {
-            self.found.push(Found { place, number, trunk, range: trunk.range_of(source) });
+        let destined = key.iter().flat_map(|key| self.table.numbers_of_destination(key)).take(MAX_FOUND);
+        let found = found.map(|found| (found, false)).chain(destined.map(|found| (found, true)));
+        for ((number, trunk), is_by_destination) in found {
+            let range = trunk.range_of(source);
+            self.found.push(Found { place, number, trunk, is_by_destination, range });
         }
     }
 
@@ -438,10 +446,7 @@ impl<'a> Search<'a> {
             return Err(Refused::with(VerdictCode::NumberForPstn));
         }
         let agent = match (&number.agent, self.table.agent_of(number)) {
-            (None, _) => {
-                verdict.step(Check::Agent, StepOutcome::Failed, &*number.number, "mapped to no agent");
-                return Err(Refused::with(VerdictCode::NumberWithoutAgent));
-            }
+            (None, _) => self.default_agent(verdict, found)?,
             (Some(id), None) => {
                 verdict.step(
                     Check::Agent,
@@ -497,6 +502,22 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Who answers for a number that has no agent of its own.
+    fn default_agent(&self, verdict: &mut Verdict, found: &Found<'_>) -> Result<&'a Arc<Agent>, Refused> {
+        let (number, trunk) = (&*found.number.number, found.trunk);
+        let detail = match (&trunk.default_agent, self.table.default_agent_of(trunk)) {
+            (Some(_), Some(agent)) => {
+                let detail = format!("mapped to no agent; trunk {} has one for such numbers", trunk.name);
+                verdict.step(Check::Agent, StepOutcome::Noted, number, detail);
+                return Ok(agent);
+            }
+            (Some(_), None) => "mapped to no agent, and the trunk's default agent does not exist",
+            (None, _) => "mapped to no agent",
+        };
+        verdict.step(Check::Agent, StepOutcome::Failed, number, detail);
+        Err(Refused::with(VerdictCode::NumberWithoutAgent))
+    }
+
     fn check_media(&self, verdict: &mut Verdict, trunk: &Trunk) -> Result<(), Refused> {
         let wants_srtp = match trunk.media_encryption {
             MediaEncryption::No => false,
@@ -506,6 +527,10 @@ impl<'a> Search<'a> {
             let detail = "media_encryption is sdes and not optimistic; SRTP is not available yet";
             verdict.step(Check::Encryption, StepOutcome::Failed, trunk.name.as_str(), detail);
             return Err(Refused::with(VerdictCode::EncryptionUnsupported));
+        }
+        if trunk.direct_media {
+            let detail = "direct_media is on, and an agent's WebSocket is no party to RTP: media passes through this node";
+            verdict.step(Check::Media, StepOutcome::Noted, trunk.name.as_str(), detail);
         }
         let allowed = names(&trunk.codecs);
         let laws = match &self.query.offer {
@@ -559,7 +584,8 @@ impl<'a> Search<'a> {
             Place::RequestUri => self.query.request_user,
             Place::To => self.query.to_user,
         };
-        let detail = format!("is number {} of trunk {}", found.number.number, found.trunk.name);
+        let way = if found.is_by_destination { "is how the carrier writes number" } else { "is number" };
+        let detail = format!("{way} {} of trunk {}", found.number.number, found.trunk.name);
         verdict.step(found.place.check(), StepOutcome::Passed, wire_text(dialled), detail);
     }
 

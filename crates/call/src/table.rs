@@ -123,6 +123,10 @@ pub struct Trunk {
     pub is_active: bool,
     /// Takes calls from the carrier.
     pub inbound_enabled: bool,
+    /// Places calls by the carrier.
+    pub outbound_enabled: bool,
+    /// Who answers a number that has no agent of its own.
+    pub default_agent: Option<AgentId>,
     /// How it proves itself.
     pub auth: TrunkAuth,
     /// The ranges it calls from.
@@ -164,6 +168,8 @@ impl Trunk {
             name: name.into(),
             is_active: true,
             inbound_enabled: false,
+            outbound_enabled: true,
+            default_agent: None,
             auth: TrunkAuth::IpBased,
             sources: Vec::new(),
             gateways: Vec::new(),
@@ -221,6 +227,8 @@ pub struct Number {
     pub trunk: TrunkId,
     /// As its owner wrote it.
     pub number: String,
+    /// How the carrier writes it in a Request-URI, where that is not the number itself.
+    pub destination_key: Option<String>,
     /// Switched on.
     pub is_active: bool,
     /// The agent that answers.
@@ -272,6 +280,8 @@ pub(crate) struct NumberEntry {
     pub(crate) number: Box<str>,
     /// As it is looked up.
     key: Arc<str>,
+    /// As it is looked up besides, where the carrier writes it in another way.
+    destination: Option<Arc<str>>,
     trunk: TrunkId,
     pub(crate) is_active: bool,
     pub(crate) is_for_pstn: bool,
@@ -293,6 +303,8 @@ pub struct RoutingTable {
     numbers: SharedMap<NumberId, Arc<NumberEntry>>,
     /// Ordered by identifier.
     by_key: SharedMap<Arc<str>, Numbers>,
+    /// By what carriers write instead of the number, ordered by identifier.
+    by_destination: SharedMap<Arc<str>, Numbers>,
     /// By their last digits, ordered by their key read backwards: numbers that end alike stand together.
     by_tail: SharedMap<[u8; TAIL], Numbers>,
     by_source: Ranges,
@@ -369,6 +381,9 @@ impl RoutingTable {
     pub fn put_number(&mut self, number: Number) {
         self.remove_number(&number.id);
         let Some(key) = dialled::stored_key(&number.number) else { return };
+        // A carrier that writes the number itself needs no second way to it.
+        let destination = number.destination_key.as_deref().and_then(dialled::stored_key);
+        let destination = destination.filter(|destination| *destination != key);
         // The identifiers of rows already here are shared rather than kept once more for each number.
         let trunk = self.trunks.get(&number.trunk);
         let account =
@@ -379,6 +394,7 @@ impl RoutingTable {
             account: account.unwrap_or(number.account),
             number: number.number.into_boxed_str(),
             key: key.into(),
+            destination: destination.map(Into::into),
             is_active: number.is_active,
             is_for_pstn: number.is_for_pstn,
             agent,
@@ -391,16 +407,19 @@ impl RoutingTable {
             alike.insert(at, Arc::clone(&entry));
             self.by_tail.insert(tail, alike);
         }
-        let mut same = self.by_key.remove(&*entry.key).unwrap_or_default();
-        let at = same.partition_point(|other| other.id < entry.id);
-        same.insert(at, Arc::clone(&entry));
-        self.by_key.insert(Arc::clone(&entry.key), same);
+        if let Some(destination) = &entry.destination {
+            with(&mut self.by_destination, destination, &entry);
+        }
+        with(&mut self.by_key, &entry.key, &entry);
     }
 
     /// Takes a number out.
     pub fn remove_number(&mut self, id: &NumberId) {
         let Some(entry) = self.numbers.remove(id) else { return };
         without(&mut self.by_key, &entry.key, id);
+        if let Some(destination) = &entry.destination {
+            without(&mut self.by_destination, destination, id);
+        }
         if let Some(tail) = tail(&entry.key) {
             without(&mut self.by_tail, &tail, id);
         }
@@ -500,6 +519,11 @@ impl RoutingTable {
         self.by_key.get(key).into_iter().flatten().filter_map(|number| self.on_trunk(number))
     }
 
+    /// Numbers that their carriers write as this key of [`dialled::key`].
+    pub(crate) fn numbers_of_destination(&self, key: &str) -> impl Iterator<Item = NumberOnTrunk<'_>> {
+        self.by_destination.get(key).into_iter().flatten().filter_map(|number| self.on_trunk(number))
+    }
+
     /// Numbers whose digits end with these, at least [`TAIL`] of them, the shortest first.
     pub(crate) fn numbers_ending_with<'a>(
         &'a self,
@@ -517,6 +541,17 @@ impl RoutingTable {
     pub(crate) fn agent_of(&self, number: &NumberEntry) -> Option<&Arc<Agent>> {
         let agent = self.agents.get(number.agent.as_ref()?)?;
         (agent.account == number.account).then_some(agent)
+    }
+
+    /// The agent that answers a trunk's numbers without one of their own, if it exists and is of the trunk's account.
+    pub(crate) fn default_agent_of(&self, trunk: &Trunk) -> Option<&Arc<Agent>> {
+        let agent = self.agents.get(trunk.default_agent.as_ref()?)?;
+        (agent.account == trunk.account).then_some(agent)
+    }
+
+    /// Trunks with a range that holds this one, lies in it, or is it: those of the first `most` entries.
+    pub fn trunks_overlapping(&self, range: &IpNet, most: usize) -> impl Iterator<Item = &Arc<Trunk>> {
+        self.by_source.overlapping(range, most).into_iter().filter_map(|id| self.trunks.get(id))
     }
 
     fn trunk_of(&self, number: &NumberEntry) -> Option<&Arc<Trunk>> {
@@ -546,6 +581,12 @@ impl RoutingTable {
                 .or_else(|| {
                     left.by_key.iter().find_map(|(key, numbers)| {
                         (right.by_key.get(key) != Some(numbers)).then(|| format!("what {key} finds"))
+                    })
+                })
+                .or_else(|| {
+                    left.by_destination.iter().find_map(|(key, numbers)| {
+                        (right.by_destination.get(key) != Some(numbers))
+                            .then(|| format!("what {key} as a destination finds"))
                     })
                 })
                 .or_else(|| {
@@ -579,6 +620,14 @@ fn inbound_usernames(trunk: &Trunk) -> impl Iterator<Item = &str> {
     let takes_calls = trunk.is_active && trunk.inbound_enabled;
     let credentials = if takes_calls { trunk.auth.credentials() } else { &[] };
     credentials.iter().map(|credential| credential.username.as_str())
+}
+
+/// Puts a number among those found by the key.
+fn with(map: &mut SharedMap<Arc<str>, Numbers>, key: &Arc<str>, entry: &Arc<NumberEntry>) {
+    let mut same = map.remove(&**key).unwrap_or_default();
+    let at = same.partition_point(|other| other.id < entry.id);
+    same.insert(at, Arc::clone(entry));
+    map.insert(Arc::clone(key), same);
 }
 
 /// Takes a number out of those found by the key.
@@ -782,12 +831,31 @@ mod tests {
         assert!(!format!("{auth:?}").contains("secret"));
     }
 
+    #[test]
+    fn a_destination_key_finds_its_number_until_the_number_is_gone_and_needs_no_entry_when_it_is_the_number()
+    {
+        let mut table = RoutingTable::build(1, vec![Trunk::new("t", "a", "one")], Vec::new(), Vec::new());
+        let mut alias = number("n", "a", "t", "+919876543210");
+        alias.destination_key = Some("mumbai-1".to_owned());
+        table.put_number(alias.clone());
+        let found: Vec<_> =
+            table.numbers_of_destination("mumbai-1").map(|(entry, _)| entry.id.to_string()).collect();
+        assert_eq!(found, ["n"]);
+        alias.destination_key = Some("919876543210".to_owned());
+        table.put_number(alias);
+        assert!(table.numbers_of_destination("mumbai-1").next().is_none());
+        assert!(table.numbers_of_destination("919876543210").next().is_none());
+        assert!(table.numbers_of_key("919876543210").next().is_some());
+        assert!(table.by_destination.is_empty());
+    }
+
     fn number(id: &str, account: &str, trunk: &str, number: &str) -> Number {
         Number {
             id: id.into(),
             account: account.into(),
             trunk: trunk.into(),
             number: number.to_owned(),
+            destination_key: None,
             is_active: true,
             agent: None,
             is_for_pstn: false,

@@ -56,6 +56,59 @@ fn numbers_are_found_in_every_form_they_are_dialled_in() {
 }
 
 #[test]
+fn what_a_carrier_writes_instead_of_a_number_is_looked_for_after_every_number() {
+    let mut house = house();
+    house.number("alias", "a", "ta", "+14155550100", Some("ga"));
+    house.numbers.last_mut().expect("just pushed").destination_key = Some("pilot-7".to_owned());
+    // The other account's carrier writes a number of account `a`: the number itself goes first.
+    house.number("masked", "b", "tb", "+442071838750", Some("gb"));
+    house.numbers.last_mut().expect("just pushed").destination_key = Some("918047102030".to_owned());
+    let table = house.table();
+    for (request, to, number) in [
+        ("pilot-7", "x", "alias"),
+        ("x", "pilot-7", "alias"),
+        ("+14155550100", "x", "alias"),
+        ("918047102030", "x", "na"),
+        // A number in To goes before what stands for one in the Request-URI.
+        ("pilot-7", "02079460000", "nb"),
+    ] {
+        let decision = Ask::from("198.51.100.7").request(request).to(to).decide(&table);
+        assert_eq!(connected(&decision), number, "{request} {to}: {:?}", decision.verdict);
+    }
+    let decision = Ask::from("198.51.100.7").request("pilot-7").decide(&table);
+    let step = decision.verdict.trace.iter().find(|step| step.subject == "pilot-7");
+    assert!(step.is_some_and(|step| step.detail.contains("how the carrier writes number +14155550100")));
+    let stranger = Ask::from("203.0.113.9").request("pilot-7").decide(&table);
+    assert_eq!(stranger.verdict.code, VerdictCode::SourceOutsideRanges);
+}
+
+#[test]
+fn a_number_without_an_agent_falls_to_the_trunks_default_agent_of_the_same_account() {
+    let mut house = house();
+    house.number("free", "a", "ta", "+14155550100", None);
+    let decision = |house: &House| Ask::from("198.51.100.7").request("+14155550100").decide(&house.table());
+    assert_eq!(decision(&house).verdict.code, VerdictCode::NumberWithoutAgent);
+    house.trunks[0].default_agent = Some("ga".into());
+    let answered = decision(&house);
+    assert_eq!(connected(&answered), "free");
+    assert_eq!(answered.verdict.agent, Some("ga".into()));
+    house.trunks[0].default_agent = Some("gb".into());
+    let foreign = decision(&house);
+    assert_eq!(foreign.verdict.code, VerdictCode::NumberWithoutAgent);
+    assert!(foreign.verdict.trace.iter().any(|step| step.detail.contains("default agent does not exist")));
+}
+
+#[test]
+fn direct_media_is_noted_where_it_cannot_be() {
+    let mut house = house();
+    house.trunks[0].direct_media = true;
+    let decision = Ask::from("198.51.100.7").request("918047102030").decide(&house.table());
+    assert_eq!(connected(&decision), "na");
+    let noted = decision.verdict.trace.iter().find(|step| step.detail.contains("direct_media"));
+    assert_eq!(noted.map(|step| step.outcome), Some(StepOutcome::Noted));
+}
+
+#[test]
 fn trunks_that_share_ranges_are_told_apart_by_the_number() {
     let table = house().table();
     let decision = Ask::from("198.51.100.7").request("02079460000").decide(&table);
@@ -461,6 +514,7 @@ impl House {
             account: account.into(),
             trunk: trunk.into(),
             number: number.to_owned(),
+            destination_key: None,
             is_active: true,
             agent: agent.map(Into::into),
             is_for_pstn: false,

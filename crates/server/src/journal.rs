@@ -212,6 +212,15 @@ impl Journal {
         calls
     }
 
+    /// How many of the account's calls are up on each of its trunks.
+    pub fn live_by_trunk(&self, account: &str) -> std::collections::BTreeMap<String, usize> {
+        let mut counts = std::collections::BTreeMap::new();
+        for call in self.live.iter().filter(|call| call.account.as_str() == account) {
+            *counts.entry(call.trunk.to_string()).or_default() += 1;
+        }
+        counts
+    }
+
     /// One call of the account, if it is up.
     pub fn live_call(&self, account: &str, id: CallId) -> Option<CallRecord> {
         self.live.get(&id).filter(|call| call.account.as_str() == account).map(|call| call.value().clone())

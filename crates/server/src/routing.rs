@@ -286,13 +286,18 @@ fn trunk(stored: StoredTrunk) -> Trunk {
         .into_iter()
         .map(|one| Credential { username: one.user_name, password: one.password.reveal().to_owned() })
         .collect();
-    let auth = if credentials.is_empty() { TrunkAuth::IpBased } else { TrunkAuth::UserPass(credentials) };
+    let auth = match settings.auth_type {
+        store::AuthType::UserPass if !credentials.is_empty() => TrunkAuth::UserPass(credentials),
+        store::AuthType::UserPass | store::AuthType::IpBased => TrunkAuth::IpBased,
+    };
     Trunk {
         id: stored.id.into(),
         account: stored.account.into(),
         name: settings.name,
         is_active: settings.is_active,
         inbound_enabled: settings.inbound_enabled,
+        outbound_enabled: settings.outbound_enabled,
+        default_agent: settings.default_agent.map(Into::into),
         auth,
         sources: settings.ip_identifiers.iter().filter_map(|one| network(&one.ip_address)).collect(),
         gateways: settings
@@ -318,7 +323,12 @@ fn trunk(stored: StoredTrunk) -> Trunk {
         },
         media_encryption_optimistic: settings.media_encryption_optimistic,
         qualify_frequency_s: settings.qualify_frequency,
-        limits: TrunkLimits::default(),
+        limits: TrunkLimits {
+            calls_total: settings.limits.total,
+            calls_in: settings.limits.inbound,
+            calls_out: settings.limits.outbound,
+            calls_per_second: settings.limits.per_second(),
+        },
         outbound_leading_plus: settings.outbound_leading_plus,
         caller_id: settings.external_alias.map(|alias| alias.number),
     }
@@ -338,6 +348,7 @@ fn number(stored: StoredNumber) -> Number {
         account: stored.account.into(),
         trunk: stored.trunk.into(),
         number: stored.number.phone_number,
+        destination_key: stored.number.destination_key,
         is_active: stored.number.is_active,
         agent: stored.agent.map(Into::into),
         is_for_pstn: stored.number.mode == Some(store::NumberMode::Pstn),

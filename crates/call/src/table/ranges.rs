@@ -58,6 +58,11 @@ fn high_bits(address: IpAddr) -> u128 {
     }
 }
 
+fn gather<'a>(range: &'a Range, most: usize, into: &mut Vec<&'a TrunkId>) {
+    let room = most.saturating_sub(into.len());
+    into.extend(range.trunks.iter().take(room));
+}
+
 fn nibble_at(bits: u128, depth: u8) -> u8 {
     // Beyond the last nibble stands nothing, and nothing is asked of it but the range that ends there.
     bits.checked_shr(u32::from(124_u8.saturating_sub(depth * STRIDE)))
@@ -75,6 +80,19 @@ impl Node {
 
     fn is_empty(&self) -> bool {
         self.here.is_empty() && self.occupied == 0
+    }
+
+    /// Every trunk of this node and below, as long as there is room.
+    fn gather<'a>(&'a self, most: usize, into: &mut Vec<&'a TrunkId>) {
+        for range in &self.here {
+            gather(range, most, into);
+        }
+        for child in &self.children {
+            if into.len() >= most {
+                return;
+            }
+            child.gather(most, into);
+        }
     }
 
     fn insert(&mut self, bits: u128, depth: u8, left: u8, trunk: &TrunkId) {
@@ -177,6 +195,38 @@ impl Ranges {
         found.reverse();
         found
     }
+
+    /// Trunks of ranges that hold this one, lie in it, or are it; at most so many entries.
+    pub(crate) fn overlapping(&self, range: &IpNet, most: usize) -> Vec<&TrunkId> {
+        let bits = high_bits(range.network());
+        let mut found = Vec::new();
+        let mut node = self.root(range.network().is_ipv4());
+        let mut left = range.prefix_len();
+        for depth in 0.. {
+            let nibble = nibble_at(bits, depth);
+            if left < STRIDE {
+                let agree = |other: u8, bits: u8| (nibble ^ other) & mask(bits.min(left)) == 0;
+                for range in node.here.iter().filter(|range| agree(range.nibble, range.bits)) {
+                    gather(range, most, &mut found);
+                }
+                let places = (0..16_u8).filter(|nibble| node.occupied >> nibble & 1 == 1);
+                for (child, _) in node.children.iter().zip(places).filter(|(_, place)| agree(*place, STRIDE))
+                {
+                    child.gather(most, &mut found);
+                }
+                break;
+            }
+            for range in node.here.iter().filter(|range| range.holds(nibble)) {
+                gather(range, most, &mut found);
+            }
+            match node.child(nibble) {
+                Some(child) => node = child,
+                None => break,
+            }
+            left -= STRIDE;
+        }
+        found
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +279,22 @@ mod tests {
                     .collect();
                 assert_eq!(found, expected, "{address}");
                 assert_eq!(ranges.hold(address), !expected.is_empty());
+            }
+            for network in &networks {
+                let mut expected: Vec<String> = networks
+                    .iter()
+                    .enumerate()
+                    .filter(|(index, other)| {
+                        is_in(*index) && (other.contains(network) || network.contains(*other))
+                    })
+                    .map(|(index, _)| format!("{index:04}"))
+                    .collect();
+                expected.sort();
+                let mut found: Vec<String> =
+                    ranges.overlapping(network, usize::MAX).into_iter().map(ToString::to_string).collect();
+                found.sort();
+                assert_eq!(found, expected, "{network}");
+                assert!(ranges.overlapping(network, 3).len() <= 3);
             }
         };
         check(&ranges, |index| index % 2 == 1);

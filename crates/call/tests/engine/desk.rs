@@ -378,6 +378,7 @@ pub(crate) fn house_with_rules(change: impl FnOnce(&mut Vec<Trunk>), rules: &Age
         account: account.into(),
         trunk: trunk.into(),
         number: number.to_owned(),
+        destination_key: None,
         is_active: true,
         agent: Some(agent.into()),
         is_for_pstn: false,

@@ -39,9 +39,28 @@ impl FromRequest<App> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let limits = &app.config().limits;
         check_type(request.headers())?;
+        let limits = &app.config().limits;
         let bytes = read_bytes(request.into_body(), limits.api_body_bytes).await?;
+        parse_object(&bytes, limits.api_json_depth).map(Self)
+    }
+}
+
+/// The body of a request that may have none: a JSON object, empty where nothing was sent.
+#[derive(Debug)]
+pub(super) struct MaybeBody(pub(super) Map<String, Value>);
+
+impl FromRequest<App> for MaybeBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let limits = &app.config().limits;
+        let kind = check_type(request.headers());
+        let bytes = read_bytes(request.into_body(), limits.api_body_bytes).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(Map::new()));
+        }
+        kind?;
         parse_object(&bytes, limits.api_json_depth).map(Self)
     }
 }

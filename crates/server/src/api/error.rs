@@ -63,6 +63,14 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound => Self::not_found("Not found"),
+            StoreError::AgentNotFound => Self::not_found("Agent not found")
+                .at("agent_id", "no agent of this account has this id; create one with POST /v2/agent"),
+            StoreError::DestinationTaken { key } => {
+                Self::new(StatusCode::CONFLICT, "Destination key already exists on this trunk").at(
+                    "destination_key",
+                    format!("{key:?} stands for another number of this trunk; a key stands for one"),
+                )
+            }
             StoreError::TrunkNameTaken => {
                 Self::new(StatusCode::CONFLICT, "A trunk with this name already exists")
                     .at("name", "another trunk of this account has this name; names are unique per account")

@@ -190,6 +190,50 @@ impl<'a> Fields<'a> {
         number
     }
 
+    /// A number within a range, whole or not; `None` when absent, null, or at fault.
+    pub(super) fn number(&self, name: &str, range: RangeInclusive<f64>, faults: &mut Faults) -> Option<f64> {
+        let value = self.value(name)?;
+        let number = value.as_f64().filter(|number| range.contains(number));
+        if number.is_none() {
+            let hint = if value.is_string() { " without quotes" } else { "" };
+            faults.push(
+                self.location(name),
+                format!(
+                    "{} was given; give a number from {} to {}{hint}",
+                    describe(value),
+                    range.start(),
+                    range.end()
+                ),
+            );
+        }
+        number
+    }
+
+    /// A list of texts; `None` when absent, null, or no list. Items that are no texts are faults.
+    pub(super) fn texts(&self, name: &str, most: usize, faults: &mut Faults) -> Option<Vec<&'a str>> {
+        let value = self.value(name)?;
+        let Value::Array(items) = value else {
+            faults.push(self.location(name), format!("{} was given; give a list of texts", describe(value)));
+            return None;
+        };
+        if items.len() > most {
+            faults
+                .push(self.location(name), format!("{} items were given; {most} are the most", items.len()));
+            return None;
+        }
+        let mut texts = Vec::with_capacity(items.len());
+        for (at, item) in items.iter().enumerate() {
+            match item.as_str() {
+                Some(text) => texts.push(text),
+                None => faults.push(
+                    format!("{}[{at}]", self.location(name)),
+                    format!("{} was given; give text in quotes", describe(item)),
+                ),
+            }
+        }
+        Some(texts)
+    }
+
     /// One of a few words; `None` when absent, null, or at fault.
     pub(super) fn word<T>(
         &self,

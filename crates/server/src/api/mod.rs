@@ -234,6 +234,11 @@ impl App {
         &self.0.store
     }
 
+    /// The table that calls are routed by now.
+    fn table(&self) -> Arc<tandem_call::RoutingTable> {
+        self.0.routing.current()
+    }
+
     fn journal(&self) -> &Journal {
         &self.0.journal
     }

@@ -182,6 +182,23 @@ impl Store {
         for row in &unmapped {
             change.touch_number(row.try_get("id")?);
         }
+        let trunks = sqlx::query("SELECT id FROM trunks WHERE default_agent_id = $1 AND account_id = $2")
+            .bind(id)
+            .bind(account)
+            .fetch_all(&mut *change)
+            .await?;
+        for row in &trunks {
+            change.touch_trunk(row.try_get("id")?);
+        }
+        sqlx::query(
+            "UPDATE trunks SET default_agent_id = NULL, updated_at = $1, revision = revision + 1 \
+             WHERE default_agent_id = $2 AND account_id = $3",
+        )
+        .bind(now_ms())
+        .bind(id)
+        .bind(account)
+        .execute(&mut *change)
+        .await?;
         sqlx::query(
             "UPDATE trunks SET revision = revision + 1 WHERE id IN \
              (SELECT trunk_id FROM numbers WHERE agent_id = $1 AND account_id = $2)",

@@ -11,7 +11,7 @@ use sqlx::{AnyConnection, Row as _};
 use tandem_call::{CallDirection, CallRecord, CallStatus, CallerIdentity, HangupBy, HangupReason};
 
 use super::order::CallOrder;
-use super::{Result, Store, StoreError, corrupt, now_ms, queue};
+use super::{Result, Store, StoreError, corrupt, health, now_ms, queue};
 
 /// Callers of one agent whose answered calls are read back: as many as routing is willing to count.
 const MOST_CALLERS: i64 = 100_000;
@@ -79,6 +79,7 @@ impl Store {
         let mut exhausted = Vec::new();
         for record in records {
             upsert(&mut change, record).await?;
+            health::note(&mut change, record).await?;
             exhausted.extend(self.charge(&mut change, record).await?);
         }
         change.commit().await?;

@@ -12,6 +12,7 @@ mod balance;
 pub(crate) mod change;
 mod executions;
 mod feed;
+mod health;
 mod idempotency;
 mod lists;
 mod numbers;
@@ -40,6 +41,7 @@ pub use audit::{AuditEntry, AuditFilter};
 pub use change::Touched;
 pub use executions::{ExecutionFilter, StoredExecution};
 pub use feed::{ChangedRows, Changes};
+pub use health::TrunkHealth;
 pub use idempotency::{Claim, KeptAnswer, RequestName};
 pub use lists::{Cursor, Page};
 pub use numbers::{NewNumber, NumberMode, StoredNumber};
@@ -49,7 +51,10 @@ pub use revision::Expected;
 pub use sealed::Rotation;
 pub use transfer::{Export, Imported, TransferError};
 pub use trunk_parts::{StoredCredential, StoredGateway, StoredIdentifier};
-pub use trunks::{AuthType, ExternalAlias, MediaEncryption, StoredTrunk, TransportKind, TrunkSettings};
+pub use trunks::{
+    AuthType, ExternalAlias, MediaEncryption, StoredLimits, StoredTrunk, TransportKind, TrunkFamily,
+    TrunkSettings,
+};
 pub use verdicts::{NewVerdict, VerdictFilter};
 pub use webhooks::{
     Delivery, DeliveryAttempt, DeliveryFilter, NewDelivery, Receiver, StoredWebhook, WebhookSettings,
@@ -73,6 +78,9 @@ pub enum StoreError {
     /// No such row in this account.
     #[error("not found")]
     NotFound,
+    /// The account has no agent of this identifier.
+    #[error("agent not found")]
+    AgentNotFound,
     /// A trunk of the account has this name.
     #[error("a trunk of this name exists")]
     TrunkNameTaken,
@@ -112,6 +120,12 @@ pub enum StoreError {
         waiting: i64,
         /// How many may.
         most: u32,
+    },
+    /// The trunk has a number with this destination key already.
+    #[error("the destination key {key} is on this trunk already")]
+    DestinationTaken {
+        /// As the client wrote it.
+        key: String,
     },
     /// A secret cannot be opened.
     #[error(transparent)]

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use super::change::Change;
-use super::trunks::words;
+use super::trunks::{agent_exists, words};
 use super::{Expected, Result, Store, StoreError, corrupt, is_taken, now_ms};
 use crate::ids;
 
@@ -24,6 +24,22 @@ pub struct NewNumber {
     pub is_active: bool,
     /// Where its calls go, as far as its owner said.
     pub mode: Option<NumberMode>,
+    /// How the carrier writes it in a Request-URI, where its owner said so.
+    pub destination_key: Option<String>,
+}
+
+impl NewNumber {
+    /// A number with the documented defaults.
+    pub fn new(phone_number: impl Into<String>) -> Self {
+        Self {
+            phone_number: phone_number.into(),
+            name: None,
+            e164_check_enabled: false,
+            is_active: true,
+            mode: None,
+            destination_key: None,
+        }
+    }
 }
 
 words!(
@@ -75,6 +91,7 @@ impl StoredNumber {
                 e164_check_enabled: row.try_get::<i64, _>("e164_check_enabled")? != 0,
                 is_active: row.try_get::<i64, _>("is_active")? != 0,
                 mode: mode.transpose()?,
+                destination_key: row.try_get("destination_key")?,
             },
             agent: row.try_get("agent_id")?,
             created_at: row.try_get("created_at")?,
@@ -90,6 +107,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for the trunk, [`StoreError::NumberTaken`].
     pub async fn add_number(&self, account: &str, trunk: &str, number: &NewNumber) -> Result<StoredNumber> {
+        self.add_number_for(account, trunk, number, None).await
+    }
+
+    /// Adds a number to a trunk of the account, mapped to an agent of the account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the trunk, [`StoreError::AgentNotFound`], [`StoreError::NumberTaken`],
+    /// [`StoreError::DestinationTaken`].
+    pub async fn add_number_for(
+        &self,
+        account: &str,
+        trunk: &str,
+        number: &NewNumber,
+        agent: Option<&str>,
+    ) -> Result<StoredNumber> {
         let mut change = self.begin().await?;
         let row = sqlx::query("SELECT is_active FROM trunks WHERE account_id = $1 AND id = $2")
             .bind(account)
@@ -98,7 +130,16 @@ impl Store {
             .await?
             .ok_or(StoreError::NotFound)?;
         let is_active = row.try_get::<i64, _>("is_active")? != 0;
-        let stored = insert(&mut change, account, trunk, is_active, number).await?;
+        let mut stored = insert(&mut change, account, trunk, is_active, number).await?;
+        if let Some(agent) = agent {
+            agent_exists(&mut change, account, Some(agent)).await?;
+            sqlx::query("UPDATE numbers SET agent_id = $1 WHERE id = $2")
+                .bind(agent)
+                .bind(&stored.id)
+                .execute(&mut *change)
+                .await?;
+            stored.agent = Some(agent.to_owned());
+        }
         raise_trunk(&mut change, trunk).await?;
         change.commit().await?;
         Ok(stored)
@@ -373,6 +414,18 @@ pub(super) async fn insert(
     if mine.is_some() {
         return Err(taken(true));
     }
+    if let Some(key) = &number.destination_key {
+        let taken = sqlx::query(
+            "SELECT id FROM numbers WHERE trunk_id = $1 AND destination_key = $2 AND deleted_at IS NULL",
+        )
+        .bind(trunk)
+        .bind(key)
+        .fetch_optional(&mut **change)
+        .await?;
+        if taken.is_some() {
+            return Err(StoreError::DestinationTaken { key: key.clone() });
+        }
+    }
     let now = now_ms();
     let stored = StoredNumber {
         id: ids::ulid(now),
@@ -386,7 +439,8 @@ pub(super) async fn insert(
     };
     sqlx::query(
         "INSERT INTO numbers (id, account_id, trunk_id, phone_number, digits, name, e164_check_enabled, \
-         is_active, mode, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
+         is_active, mode, created_at, updated_at, destination_key) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11)",
     )
     .bind(&stored.id)
     .bind(account)
@@ -398,6 +452,7 @@ pub(super) async fn insert(
     .bind(i64::from(number.is_active))
     .bind(number.mode.map(NumberMode::as_str))
     .bind(now)
+    .bind(&number.destination_key)
     .execute(&mut **change)
     .await?;
     change.touch_number(&stored.id);

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
 use super::change::Change;
-use super::trunks::{AuthType, StoredTrunk, TransportKind, TrunkSettings};
+use super::trunks::{AuthType, StoredTrunk, TransportKind, TrunkFamily, TrunkSettings};
 use super::{Result, Store, corrupt};
 use crate::ids;
 use crate::secrets::Secret;
@@ -334,7 +334,12 @@ pub(super) fn settle_credentials(settings: &mut TrunkSettings, before: Option<&T
         }
     }
     show_first_credential(settings);
-    settings.auth_type = if settings.credentials.is_empty() { AuthType::IpBased } else { AuthType::UserPass };
+    // A trunk of the newer family is proven by its ranges if it has any; its pair is then for outbound calls alone.
+    let goes_by_range = settings.family == TrunkFamily::Trunk && !settings.ip_identifiers.is_empty();
+    settings.auth_type = match settings.credentials.is_empty() || goes_by_range {
+        true => AuthType::IpBased,
+        false => AuthType::UserPass,
+    };
 }
 
 fn show_first_credential(settings: &mut TrunkSettings) {

@@ -22,6 +22,21 @@ macro_rules! words {
             $($(#[$variant_doc])* $variant),+
         }
 
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let text = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
+                text.enum_values(Some(Self::WORDS.iter().copied())).into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+
         impl $name {
             /// The words, in the order of the API's documentation.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
@@ -41,6 +56,17 @@ macro_rules! words {
 
 pub(super) use words;
 
+words!(
+    /// Which API made a trunk. Every family shows every trunk; the rules of its own hold for what it made.
+    TrunkFamily {
+        /// `/sip-trunks/trunks`.
+        SipTrunk = "sip-trunk",
+        /// `/trunk/trunks`.
+        Trunk = "trunk",
+        /// `/v2/accounts/{account_sid}/trunks`.
+        Exotel = "exotel",
+    }
+);
 words!(
     /// How a trunk proves who it is.
     AuthType {
@@ -71,9 +97,36 @@ words!(
     }
 );
 
+/// How much a trunk carries; `None` is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoredLimits {
+    /// Concurrent calls, in and out together.
+    pub total: Option<u32>,
+    /// Concurrent calls from the carrier.
+    pub inbound: Option<u32>,
+    /// Concurrent calls to the carrier.
+    pub outbound: Option<u32>,
+    /// New calls from the carrier in a thousand seconds.
+    pub per_second_milli: Option<u32>,
+}
+
+impl StoredLimits {
+    /// New calls from the carrier per second.
+    pub fn per_second(&self) -> Option<f64> {
+        self.per_second_milli.map(|milli| f64::from(milli) / 1_000.0)
+    }
+
+    /// Bounds new calls from the carrier per second, kept to three decimals.
+    pub fn set_per_second(&mut self, rate: Option<f64>) {
+        self.per_second_milli = rate.map(|rate| ((rate * 1_000.0).round() as u32).max(1));
+    }
+}
+
 /// What a client sets on a trunk, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrunkSettings {
+    /// Which API made it; kept as it was when the trunk was made.
+    pub family: TrunkFamily,
     /// The owner's name for it; unique in the account.
     pub name: String,
     /// The carrier, in the owner's words.
@@ -112,6 +165,12 @@ pub struct TrunkSettings {
     pub qualify_frequency: u32,
     /// Takes calls from the carrier.
     pub inbound_enabled: bool,
+    /// Places calls by the carrier.
+    pub outbound_enabled: bool,
+    /// Who answers a number without an agent of its own.
+    pub default_agent: Option<String>,
+    /// How much it carries.
+    pub limits: StoredLimits,
     /// Put `+` before dialled numbers.
     pub outbound_leading_plus: bool,
     /// Switched on.
@@ -131,6 +190,7 @@ impl TrunkSettings {
     /// A trunk with the defaults of Bolna's documentation, by address, with nothing hanging on it.
     pub fn new(name: impl Into<String>, provider: impl Into<String>) -> Self {
         Self {
+            family: TrunkFamily::SipTrunk,
             name: name.into(),
             provider: provider.into(),
             description: None,
@@ -150,6 +210,9 @@ impl TrunkSettings {
             media_encryption_optimistic: false,
             qualify_frequency: 60,
             inbound_enabled: false,
+            outbound_enabled: true,
+            default_agent: None,
+            limits: StoredLimits::default(),
             outbound_leading_plus: true,
             is_active: true,
             credentials: Vec::new(),
@@ -195,6 +258,13 @@ const SETTINGS: &[&str] = &[
     "external_alias_updated_at",
     "domain_name",
     "nso_code",
+    "outbound_enabled",
+    "default_agent_id",
+    "calls_total",
+    "calls_in",
+    "calls_out",
+    "calls_per_second_milli",
+    "family",
 ];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
@@ -374,6 +444,7 @@ impl Store {
             "DELETE FROM gateways WHERE trunk_id = $1",
             "DELETE FROM ip_identifiers WHERE trunk_id = $1",
             "DELETE FROM trunk_credentials WHERE trunk_id = $1",
+            "DELETE FROM trunk_health WHERE trunk_id = $1",
             "DELETE FROM trunks WHERE id = $1",
         ] {
             sqlx::query(statement).bind(id).execute(&mut *change).await?;
@@ -406,6 +477,7 @@ impl Store {
             .bind(trunk.created_at)
             .bind(trunk.updated_at);
         change.touch_trunk(&trunk.id);
+        agent_exists(change, &trunk.account, trunk.settings.default_agent.as_deref()).await?;
         named(self.bind_settings(inserted, trunk).execute(&mut **change).await)
     }
 
@@ -417,6 +489,9 @@ impl Store {
     ) -> Result<()> {
         let updated = sqlx::query(AssertSqlSafe(UPDATE.as_str())).bind(&trunk.id).bind(trunk.updated_at);
         change.touch_trunk(&trunk.id);
+        if trunk.settings.default_agent != before.default_agent {
+            agent_exists(change, &trunk.account, trunk.settings.default_agent.as_deref()).await?;
+        }
         named(self.bind_settings(updated, trunk).execute(&mut **change).await)?;
         self.write_parts(change, trunk, Some(before)).await?;
         match (before.is_active, trunk.settings.is_active) {
@@ -458,6 +533,13 @@ impl Store {
             .bind(alias.map(|alias| alias.updated_at))
             .bind(&settings.domain_name)
             .bind(&settings.nso_code)
+            .bind(i64::from(settings.outbound_enabled))
+            .bind(&settings.default_agent)
+            .bind(settings.limits.total.map(i64::from))
+            .bind(settings.limits.inbound.map(i64::from))
+            .bind(settings.limits.outbound.map(i64::from))
+            .bind(settings.limits.per_second_milli.map(i64::from))
+            .bind(settings.family.as_str())
     }
 
     pub(super) fn assemble(&self, trunks: &[AnyRow], parts: &PartRows) -> Result<Vec<StoredTrunk>> {
@@ -479,7 +561,12 @@ pub(super) fn trunk_of(row: &AnyRow) -> Result<StoredTrunk> {
     let word = |column: &str| row.try_get::<String, _>(column);
     let switch = |column: &str| row.try_get::<i64, _>(column).map(|value| value != 0);
     let unknown = |column: &str| corrupt(format!("trunks/{id}"), format!("{column} holds an unknown word"));
+    let bound = |column: &str| {
+        let value = row.try_get::<Option<i64>, _>(column);
+        value.map(|value| value.map(|value| u32::try_from(value).unwrap_or(u32::MAX)))
+    };
     let settings = TrunkSettings {
+        family: TrunkFamily::from_word(&word("family")?).ok_or_else(|| unknown("family"))?,
         name: row.try_get("name")?,
         provider: row.try_get("provider")?,
         description: row.try_get("description")?,
@@ -500,6 +587,14 @@ pub(super) fn trunk_of(row: &AnyRow) -> Result<StoredTrunk> {
         media_encryption_optimistic: switch("media_encryption_optimistic")?,
         qualify_frequency: u32::try_from(row.try_get::<i64, _>("qualify_frequency")?).unwrap_or(0),
         inbound_enabled: switch("inbound_enabled")?,
+        outbound_enabled: switch("outbound_enabled")?,
+        default_agent: row.try_get("default_agent_id")?,
+        limits: StoredLimits {
+            total: bound("calls_total")?,
+            inbound: bound("calls_in")?,
+            outbound: bound("calls_out")?,
+            per_second_milli: bound("calls_per_second_milli")?,
+        },
         outbound_leading_plus: switch("outbound_leading_plus")?,
         is_active: switch("is_active")?,
         credentials: Vec::new(),
@@ -526,6 +621,18 @@ fn external_alias(row: &AnyRow) -> Result<Option<ExternalAlias>> {
         created_at: created_at.unwrap_or_default(),
         updated_at: updated_at.unwrap_or_default(),
     }))
+}
+
+/// Whether the agent is one of the account's; nobody is everybody's.
+pub(super) async fn agent_exists(change: &mut Change, account: &str, agent: Option<&str>) -> Result<()> {
+    let Some(agent) = agent else { return Ok(()) };
+    sqlx::query("SELECT id FROM agents WHERE id = $1 AND account_id = $2")
+        .bind(agent)
+        .bind(account)
+        .fetch_optional(&mut **change)
+        .await?
+        .map(drop)
+        .ok_or(StoreError::AgentNotFound)
 }
 
 fn named<T>(written: std::result::Result<T, sqlx::Error>) -> Result<()> {

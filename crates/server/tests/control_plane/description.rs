@@ -33,7 +33,7 @@ impl Operation {
             let name = name.rsplit('/').next().unwrap();
             return self.sample(&self.components["schemas"][name]);
         }
-        for given in [&schema["example"], &schema["default"], &schema["enum"][0]] {
+        for given in [&schema["example"], &schema["examples"][0], &schema["default"], &schema["enum"][0]] {
             if !given.is_null() {
                 return given.clone();
             }

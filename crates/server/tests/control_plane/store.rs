@@ -53,13 +53,7 @@ pub(crate) fn settings(name: &str) -> TrunkSettings {
 }
 
 pub(crate) fn number(phone_number: &str) -> NewNumber {
-    NewNumber {
-        phone_number: phone_number.to_owned(),
-        name: None,
-        e164_check_enabled: false,
-        is_active: true,
-        mode: None,
-    }
+    NewNumber::new(phone_number)
 }
 
 fn of_agent(agent: &str) -> ExecutionFilter {

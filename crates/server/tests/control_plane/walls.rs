@@ -102,7 +102,12 @@ impl Owned {
         server.journal.flush().await;
         let told = server.get("/v1/webhook-deliveries").await;
         let told = told.body["data"][0]["id"].as_str().unwrap().to_owned();
+        let shown = server.get(&format!("/trunk/trunks/{trunk}")).await.body;
+        let part = |list: &str| shown[list][0]["id"].as_str().unwrap().to_owned();
         Self(BTreeMap::from([
+            ("gateway_id", part("gateways")),
+            ("acl_id", part("ip_acls")),
+            ("number_id", number.clone()),
             ("trunk_id", trunk),
             ("phone_number_id", number),
             ("agent_id", agent),

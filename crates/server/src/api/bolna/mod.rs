@@ -9,18 +9,26 @@ mod agent_shape;
 mod agents;
 mod call_body;
 mod calls;
+mod carrier_body;
+mod carrier_parts;
+mod carrier_shapes;
+mod carrier_trunks;
 mod execution_log;
 mod execution_shape;
 mod executions;
 mod inbound;
 mod numbers;
+mod phone_numbers;
 mod shapes;
 mod sub_accounts;
 mod trunk_body;
+mod trunk_facts;
+mod trunk_schemas;
+mod trunk_shapes;
 mod trunks;
+mod user;
 
 use axum::body::Bytes;
-use axum::routing::{delete, get, post};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::fields::Faults;
@@ -35,13 +43,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(executions::routes())
         .merge(inbound::routes())
         .merge(sub_accounts::routes())
-        .route("/sip-trunks/trunks", post(trunks::create).get(trunks::list))
-        .route(
-            "/sip-trunks/trunks/{trunk_id}",
-            get(trunks::show).patch(trunks::change).delete(trunks::delete),
-        )
-        .route("/sip-trunks/trunks/{trunk_id}/numbers", post(numbers::add).get(numbers::list))
-        .route("/sip-trunks/trunks/{trunk_id}/numbers/{phone_number_id}", delete(numbers::remove))
+        .merge(trunks::routes())
+        .merge(numbers::routes())
+        .merge(carrier_trunks::routes())
+        .merge(carrier_parts::routes())
+        .merge(phone_numbers::routes())
+        .merge(user::routes())
 }
 
 /// An execution in the vendor's shape.
@@ -59,6 +66,12 @@ pub(super) fn read_any_body(bytes: &[u8]) {
         trunk_body::change_trunk(&object, &mut settings, &mut faults);
     }
     trunk_body::new_number(&object, &mut faults);
+    if let Some(mut settings) = carrier_body::new_trunk(&object, &mut Faults::default()) {
+        carrier_body::change_trunk(&object, &mut settings, &mut faults);
+    }
+    carrier_body::new_gateway(&object, &mut faults);
+    carrier_body::new_range(&object, &mut faults);
+    carrier_body::new_number(&object, &mut faults);
     agent_body::new_agent(&object, &mut faults);
     inbound::mapping(&object, &mut faults);
     call_body::call(&object, &mut faults);

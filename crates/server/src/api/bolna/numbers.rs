@@ -3,25 +3,36 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::trunks::not_found;
-use super::{shapes, trunk_body};
+use super::trunk_body;
+use super::trunk_schemas::NewSipTrunkNumber;
+use super::trunk_shapes::{self, SipTrunkNumber};
+use super::trunks::{Done, not_found};
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
-use crate::api::error::{ApiError, ApiResult};
+use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::Faults;
-use crate::api::preconditions::IfMatch;
+use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::store::StoreError;
 
-/// `POST /sip-trunks/trunks/{trunk_id}/numbers`
-pub(super) async fn add(
+/// Every endpoint of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(add, list)).routes(routes!(remove))
+}
+
+/// Adds a number to a trunk. A number stands on one active trunk only, with or without its `+`.
+#[utoipa::path(post, path = "/sip-trunks/trunks/{trunk_id}/numbers", tag = "sip-trunks",
+    params(("trunk_id" = String, Path)), request_body = NewSipTrunkNumber,
+    responses((status = 201, body = SipTrunkNumber), Refusals, Missing, BadBody))]
+async fn add(
     State(app): State<App>,
     caller: Caller,
     Path(trunk): Path<String>,
     Body(object): Body,
-) -> ApiResult<(StatusCode, Json<Value>)> {
+) -> ApiResult<Tagged<(StatusCode, Json<SipTrunkNumber>)>> {
     caller.may("trunks:write")?;
     let mut faults = Faults::default();
     let new = trunk_body::new_number(&object, &mut faults);
@@ -32,27 +43,34 @@ pub(super) async fn add(
             |store| async move { store.add_number(&caller.account, &trunk, &new).await.map_err(not_found) },
         )
         .await?;
-    Ok((StatusCode::CREATED, Json(shapes::number(&number))))
+    let answer = (StatusCode::CREATED, Json(trunk_shapes::number(&number)));
+    Ok(Tagged { revision: number.revision, answer })
 }
 
-/// `GET /sip-trunks/trunks/{trunk_id}/numbers`
-pub(super) async fn list(
+/// The numbers of a trunk, oldest first.
+#[utoipa::path(get, path = "/sip-trunks/trunks/{trunk_id}/numbers", tag = "sip-trunks",
+    params(("trunk_id" = String, Path)),
+    responses((status = 200, body = Vec<SipTrunkNumber>), Refusals, Missing))]
+async fn list(
     State(app): State<App>,
     caller: Caller,
     Path(trunk): Path<String>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Vec<SipTrunkNumber>>> {
     caller.may("trunks:read")?;
     let numbers = app.store().numbers_of_trunk(&caller.account, &trunk).await.map_err(not_found)?;
-    Ok(Json(numbers.iter().map(shapes::number).collect()))
+    Ok(Json(numbers.iter().map(trunk_shapes::number).collect()))
 }
 
-/// `DELETE /sip-trunks/trunks/{trunk_id}/numbers/{phone_number_id}`
-pub(super) async fn remove(
+/// Removes a number from its trunk, and from the agent that answered it.
+#[utoipa::path(delete, path = "/sip-trunks/trunks/{trunk_id}/numbers/{phone_number_id}", tag = "sip-trunks",
+    params(("trunk_id" = String, Path), ("phone_number_id" = String, Path), IfMatchHeader),
+    responses((status = 200, body = Done), Refusals, Missing, OutOfDate))]
+async fn remove(
     State(app): State<App>,
     caller: Caller,
     Path((trunk, number)): Path<(String, String)>,
     IfMatch(expected): IfMatch,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     caller.may("trunks:write")?;
     app.change(|store| async move {
         store.trunk(&caller.account, &trunk).await.map_err(not_found)?;
@@ -63,5 +81,5 @@ pub(super) async fn remove(
         })
     })
     .await?;
-    Ok(Json(json!({"message": "Phone number removed successfully"})))
+    Ok(Json(Done { message: "Phone number removed successfully".to_owned() }))
 }

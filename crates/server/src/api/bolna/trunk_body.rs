@@ -9,17 +9,20 @@ use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
 use crate::routing;
 use crate::secrets::Secret;
 use crate::store::{
-    AuthType, MediaEncryption, NewNumber, StoredGateway, StoredIdentifier, TransportKind, TrunkSettings,
+    AuthType, MediaEncryption, NewNumber, StoredGateway, StoredIdentifier, StoredLimits, TransportKind,
+    TrunkSettings,
 };
 
 const GATEWAY: &str = r#"{"gateway_address": "sip.example.com", "port": 5060, "priority": 1}"#;
 const IDENTIFIER: &str = r#"{"ip_address": "203.0.113.0/24"}"#;
 const NUMBER: &str = r#"{"phone_number": "+919876543210"}"#;
 
-/// Most gateways, address ranges and first numbers of a trunk.
-const MOST_GATEWAYS: usize = 32;
-const MOST_IDENTIFIERS: usize = 256;
-const MOST_NUMBERS: usize = 1_000;
+/// Most gateways of a trunk.
+pub(super) const MOST_GATEWAYS: usize = 32;
+/// Most address ranges of a trunk.
+pub(super) const MOST_IDENTIFIERS: usize = 256;
+/// Most numbers that a trunk may be made with.
+pub(super) const MOST_NUMBERS: usize = 1_000;
 
 const BAD: StatusCode = StatusCode::BAD_REQUEST;
 
@@ -46,7 +49,7 @@ pub(super) fn new_trunk(
     lists(&fields, &mut settings, faults);
     credentials(&fields, &mut settings, faults);
     rest(&fields, &mut settings, faults);
-    rules(&settings, known, faults);
+    rules(&settings, known, None, faults);
     let numbers = fields.objects("phone_numbers", NUMBER, MOST_NUMBERS, faults).unwrap_or_default();
     let numbers: Vec<NewNumber> = numbers.iter().filter_map(|fields| number_of(fields, faults)).collect();
     faults.is_empty().then_some((settings, numbers))
@@ -55,6 +58,7 @@ pub(super) fn new_trunk(
 /// Lays a PATCH over a trunk as it stands.
 pub(super) fn change_trunk(object: &Map<String, Value>, settings: &mut TrunkSettings, faults: &mut Faults) {
     let fields = Fields::new(object, "");
+    let before = (settings.gateways.is_empty(), settings.ip_identifiers.is_empty());
     if fields.was_sent("name") {
         required(&fields, "name", "Trunk name is required", 255, faults, &mut settings.name);
     }
@@ -79,7 +83,12 @@ pub(super) fn change_trunk(object: &Map<String, Value>, settings: &mut TrunkSett
     if let Some(is_active) = fields.switch("is_active", faults) {
         settings.is_active = is_active;
     }
-    rules(settings, Some(settings.auth_type), faults);
+    // Other families make trunks without gateways or ranges: a list that was empty and is not sent stays so.
+    let may_lack = MayLack {
+        gateways: before.0 && fields.value("gateways").is_none(),
+        identifiers: before.1 && fields.value("ip_identifiers").is_none(),
+    };
+    rules(settings, Some(settings.auth_type), Some(may_lack), faults);
 }
 
 /// A number to be added.
@@ -87,7 +96,8 @@ pub(super) fn new_number(object: &Map<String, Value>, faults: &mut Faults) -> Op
     number_of(&Fields::new(object, ""), faults)
 }
 
-fn required(
+/// A text that must be there, its absence told in the API's own words.
+pub(super) fn required(
     fields: &Fields<'_>,
     name: &str,
     headline: &str,
@@ -108,7 +118,8 @@ fn required(
 /// Gateways and address ranges: what is sent replaces the whole list.
 fn lists(fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Faults) {
     if let Some(gateways) = fields.objects("gateways", GATEWAY, MOST_GATEWAYS, faults) {
-        settings.gateways = gateways.iter().filter_map(|fields| gateway(fields, faults)).collect();
+        settings.gateways =
+            gateways.iter().filter_map(|fields| gateway(fields, "gateway_address", faults)).collect();
     }
     if let Some(identifiers) = fields.objects("ip_identifiers", IDENTIFIER, MOST_IDENTIFIERS, faults) {
         settings.ip_identifiers =
@@ -153,6 +164,7 @@ fn rest(fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Faults) 
         ("ice_support", &mut settings.ice_support),
         ("media_encryption_optimistic", &mut settings.media_encryption_optimistic),
         ("inbound_enabled", &mut settings.inbound_enabled),
+        ("outbound_enabled", &mut settings.outbound_enabled),
         ("outbound_leading_plus_enabled", &mut settings.outbound_leading_plus),
     ] {
         if let Some(given) = fields.switch(name, faults) {
@@ -170,11 +182,43 @@ fn rest(fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Faults) 
     if let Some(seconds) = fields.integer("qualify_frequency", 0..=86_400, faults) {
         settings.qualify_frequency = u32::try_from(seconds).unwrap_or(0);
     }
+    limits(fields, &mut settings.limits, faults);
+}
+
+/// How much the trunk carries, in both families; null takes a bound away.
+pub(super) fn limits(fields: &Fields<'_>, limits: &mut StoredLimits, faults: &mut Faults) {
+    for (name, bound) in [
+        ("channels", &mut limits.total),
+        ("channels_in", &mut limits.inbound),
+        ("channels_out", &mut limits.outbound),
+    ] {
+        if fields.was_sent(name) {
+            *bound =
+                fields.integer(name, 1..=1_000, faults).and_then(|channels| u32::try_from(channels).ok());
+        }
+    }
+    if fields.was_sent("calls_per_second") {
+        let rate = fields.number("calls_per_second", 0.001..=1_000.0, faults);
+        limits.set_per_second(rate);
+    }
+}
+
+/// Lists that a trunk need not have, for it never had them.
+#[derive(Clone, Copy, Default)]
+struct MayLack {
+    gateways: bool,
+    identifiers: bool,
 }
 
 /// What must hold of the whole, in the documented order.
-fn rules(settings: &TrunkSettings, auth_type: Option<AuthType>, faults: &mut Faults) {
-    if settings.gateways.is_empty() && !faults.touches("gateways") {
+fn rules(
+    settings: &TrunkSettings,
+    auth_type: Option<AuthType>,
+    may_lack: Option<MayLack>,
+    faults: &mut Faults,
+) {
+    let may_lack = may_lack.unwrap_or_default();
+    if settings.gateways.is_empty() && !may_lack.gateways && !faults.touches("gateways") {
         faults.constant(
             BAD,
             "At least one gateway is required",
@@ -200,6 +244,7 @@ fn rules(settings: &TrunkSettings, auth_type: Option<AuthType>, faults: &mut Fau
     }
     if auth_type == Some(AuthType::IpBased)
         && settings.ip_identifiers.is_empty()
+        && !may_lack.identifiers
         && !faults.touches("ip_identifiers")
     {
         faults.constant(
@@ -231,13 +276,14 @@ fn rules(settings: &TrunkSettings, auth_type: Option<AuthType>, faults: &mut Fau
     }
 }
 
-fn gateway(fields: &Fields<'_>, faults: &mut Faults) -> Option<StoredGateway> {
-    let given = fields.text("gateway_address", Text::Line(512), faults);
+/// A gateway, its host under the name that the family gives it.
+pub(super) fn gateway(fields: &Fields<'_>, host: &str, faults: &mut Faults) -> Option<StoredGateway> {
+    let given = fields.text(host, Text::Line(512), faults);
     let port = fields.integer("port", 1..=65_535, faults);
     let priority = fields.integer("priority", 0..=65_535, faults).unwrap_or(1);
-    let location = fields.location("gateway_address");
+    let location = fields.location(host);
     let Some(given) = given.map(str::trim).filter(|text| !text.is_empty()) else {
-        if fields.value("gateway_address").is_none_or(Value::is_string) {
+        if fields.value(host).is_none_or(Value::is_string) {
             faults.push(location, "is missing or empty; give a host name or an IP address");
         }
         return None;
@@ -320,34 +366,28 @@ fn identifier(fields: &Fields<'_>, faults: &mut Faults) -> Option<StoredIdentifi
         }
         return None;
     };
+    range(given, location, faults).map(|_| StoredIdentifier::new(given.trim()))
+}
+
+/// An address or a range, as a network.
+pub(super) fn range(given: &str, location: String, faults: &mut Faults) -> Option<IpNet> {
     let given = given.trim();
-    match routing::network(given) {
-        Some(network) if network.addr() == network.network() => {
-            if let Some(fault) = too_wide(network) {
-                faults.push(location, fault);
-                return None;
-            }
-            Some(StoredIdentifier::new(given))
-        }
-        Some(network) => {
-            faults.push(
-                location,
-                format!(
-                    "{given:?} has host bits set; give {} for the range, or {} for the one address",
-                    network.trunc(),
-                    network.addr()
-                ),
-            );
-            None
-        }
-        None => {
-            faults.push(
-                location,
-                format!("{given:?} is no address and no range; give one such as \"203.0.113.5\" or \"203.0.113.0/24\""),
-            );
-            None
-        }
-    }
+    let fault = match routing::network(given) {
+        Some(network) if network.addr() != network.network() => format!(
+            "{given:?} has host bits set; give {} for the range, or {} for the one address",
+            network.trunc(),
+            network.addr()
+        ),
+        Some(network) => match too_wide(network) {
+            None => return Some(network),
+            Some(fault) => fault,
+        },
+        None => format!(
+            "{given:?} is no address and no range; give one such as \"203.0.113.5\" or \"203.0.113.0/24\""
+        ),
+    };
+    faults.push(location, fault);
+    None
 }
 
 /// A trunk open to the whole Internet is a slip or an attack, never a carrier.
@@ -391,11 +431,10 @@ fn number_of(fields: &Fields<'_>, faults: &mut Faults) -> Option<NewNumber> {
         );
     }
     (faults.len() == before).then(|| NewNumber {
-        phone_number: phone_number.to_owned(),
         name,
         e164_check_enabled,
         is_active,
-        mode: None,
+        ..NewNumber::new(phone_number)
     })
 }
 

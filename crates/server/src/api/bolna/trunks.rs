@@ -3,23 +3,44 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{shapes, trunk_body};
+use super::trunk_body;
+use super::trunk_facts::{AccountFacts, Facts};
+use super::trunk_schemas::{ChangeSipTrunk, NewSipTrunk};
+use super::trunk_shapes::{self, SipTrunk};
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
-use crate::api::error::{ApiError, ApiResult};
+use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::Faults;
-use crate::api::preconditions::{IfMatch, Tagged};
+use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::api::{App, query};
-use crate::store::{StoreError, StoredNumber};
+use crate::store::StoreError;
 
-/// `POST /sip-trunks/trunks`
-pub(super) async fn create(
+/// Every endpoint of this file.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show, change, delete))
+}
+
+/// What was done, in words.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Done {
+    /// The vendor's own text.
+    #[schema(example = "Trunk deleted successfully. 3 phone number(s) removed.")]
+    pub(super) message: String,
+}
+
+/// Makes a trunk, with its gateways, ranges and first numbers: all of it or nothing.
+#[utoipa::path(post, path = "/sip-trunks/trunks", tag = "sip-trunks", request_body = NewSipTrunk,
+    responses((status = 201, body = SipTrunk), Refusals, BadBody))]
+async fn create(
     State(app): State<App>,
     caller: Caller,
     Body(object): Body,
-) -> ApiResult<Tagged<(StatusCode, Json<Value>)>> {
+) -> ApiResult<Tagged<(StatusCode, Json<SipTrunk>)>> {
     caller.may("trunks:write")?;
     let mut faults = Faults::default();
     let new = trunk_body::new_trunk(&object, &mut faults);
@@ -28,49 +49,56 @@ pub(super) async fn create(
     let (trunk, numbers) = app
         .change(|store| async move { Ok(store.create_trunk(&caller.account, settings, &numbers).await?) })
         .await?;
-    Ok(Tagged {
-        revision: trunk.revision,
-        answer: (StatusCode::CREATED, Json(shapes::trunk(&trunk, &numbers))),
-    })
+    let facts = Facts::read(&app, &trunk, numbers).await?;
+    let answer = (StatusCode::CREATED, Json(trunk_shapes::trunk(&trunk, facts)));
+    Ok(Tagged { revision: trunk.revision, answer })
 }
 
-/// `GET /sip-trunks/trunks?is_active=`
-pub(super) async fn list(
+/// The account's trunks, newest first, those of every family.
+#[utoipa::path(get, path = "/sip-trunks/trunks", tag = "sip-trunks",
+    params(("is_active" = Option<String>, Query, description = "`true` or `1`: those switched on; `false` or `0`: the others; absent: all",
+        pattern = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01])?$")),
+    responses((status = 200, body = Vec<SipTrunk>), Refusals))]
+async fn list(
     State(app): State<App>,
     caller: Caller,
     RawQuery(text): RawQuery,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Vec<SipTrunk>>> {
     caller.may("trunks:read")?;
     let is_active = query::switch(text.as_deref(), "is_active")?;
     let trunks = app.store().trunks(&caller.account, is_active).await?;
-    let mut numbers = numbers_by_trunk(app.store().numbers(&caller.account).await?);
-    let list = trunks
-        .iter()
-        .map(|trunk| shapes::trunk(trunk, &numbers.remove(&trunk.id).unwrap_or_default()))
-        .collect::<Vec<_>>();
-    Ok(Json(list.into()))
+    let mut facts = AccountFacts::read(&app, &caller.account).await?;
+    Ok(Json(trunks.iter().map(|trunk| trunk_shapes::trunk(trunk, facts.take(trunk))).collect()))
 }
 
-/// `GET /sip-trunks/trunks/{trunk_id}`
-pub(super) async fn show(
+/// One trunk.
+#[utoipa::path(get, path = "/sip-trunks/trunks/{trunk_id}", tag = "sip-trunks",
+    params(("trunk_id" = String, Path)),
+    responses((status = 200, body = SipTrunk), Refusals, Missing))]
+async fn show(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-) -> ApiResult<Tagged<Json<Value>>> {
+) -> ApiResult<Tagged<Json<SipTrunk>>> {
     caller.may("trunks:read")?;
     let trunk = app.store().trunk(&caller.account, &id).await.map_err(not_found)?;
     let numbers = app.store().numbers_of_trunk(&caller.account, &id).await.map_err(not_found)?;
-    Ok(Tagged { revision: trunk.revision, answer: Json(shapes::trunk(&trunk, &numbers)) })
+    let facts = Facts::read(&app, &trunk, numbers).await?;
+    Ok(Tagged { revision: trunk.revision, answer: Json(trunk_shapes::trunk(&trunk, facts)) })
 }
 
-/// `PATCH /sip-trunks/trunks/{trunk_id}`
-pub(super) async fn change(
+/// Changes what is sent and leaves the rest. `gateways` and `ip_identifiers` replace their lists whole; `provider`
+/// and `auth_type` cannot be changed. The rules of creation hold for the trunk as it is afterwards.
+#[utoipa::path(patch, path = "/sip-trunks/trunks/{trunk_id}", tag = "sip-trunks",
+    params(("trunk_id" = String, Path), IfMatchHeader), request_body = ChangeSipTrunk,
+    responses((status = 200, body = SipTrunk), Refusals, Missing, BadBody, OutOfDate))]
+async fn change(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
     IfMatch(expected): IfMatch,
     Body(object): Body,
-) -> ApiResult<Tagged<Json<Value>>> {
+) -> ApiResult<Tagged<Json<SipTrunk>>> {
     caller.may("trunks:write")?;
     let (trunk, numbers) = app
         .change(|store| async move {
@@ -86,24 +114,28 @@ pub(super) async fn change(
             Ok((trunk, numbers))
         })
         .await?;
-    Ok(Tagged { revision: trunk.revision, answer: Json(shapes::trunk(&trunk, &numbers)) })
+    let facts = Facts::read(&app, &trunk, numbers).await?;
+    Ok(Tagged { revision: trunk.revision, answer: Json(trunk_shapes::trunk(&trunk, facts)) })
 }
 
-/// `DELETE /sip-trunks/trunks/{trunk_id}`
-pub(super) async fn delete(
+/// Deletes a trunk with its gateways and ranges; its numbers are free for other trunks at once, their agents
+/// unmapped. Calls that are up go on.
+#[utoipa::path(delete, path = "/sip-trunks/trunks/{trunk_id}", tag = "sip-trunks",
+    params(("trunk_id" = String, Path), IfMatchHeader),
+    responses((status = 200, body = Done), Refusals, Missing, OutOfDate))]
+async fn delete(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
     IfMatch(expected): IfMatch,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     caller.may("trunks:write")?;
     let removed = app
         .change(|store| async move {
             store.delete_trunk(&caller.account, &id, &expected).await.map_err(not_found)
         })
         .await?;
-    let message = format!("Trunk deleted successfully. {removed} phone number(s) removed.");
-    Ok(Json(json!({"message": message})))
+    Ok(Json(Done { message: format!("Trunk deleted successfully. {removed} phone number(s) removed.") }))
 }
 
 pub(super) fn not_found(error: StoreError) -> ApiError {
@@ -116,12 +148,4 @@ fn name_trunk(error: ApiError) -> ApiError {
         return ApiError::not_found("Trunk not found").at("trunk_id", "no trunk of this account has this id");
     }
     error
-}
-
-fn numbers_by_trunk(numbers: Vec<StoredNumber>) -> std::collections::BTreeMap<String, Vec<StoredNumber>> {
-    let mut by_trunk: std::collections::BTreeMap<String, Vec<StoredNumber>> = Default::default();
-    for number in numbers {
-        by_trunk.entry(number.trunk.clone()).or_default().push(number);
-    }
-    by_trunk
 }

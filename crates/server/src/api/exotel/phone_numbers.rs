@@ -145,7 +145,7 @@ pub(super) async fn add_exotel_number(
         asked.may("trunks:write")?;
         let trunk = asked.trunk()?;
         let (phone_number, mode) = read(&object, false)?;
-        let new = NewNumber { phone_number, name: None, e164_check_enabled: true, is_active: true, mode };
+        let new = NewNumber { e164_check_enabled: true, mode, ..NewNumber::new(phone_number) };
         let number = change(&app, move |store: Store| async move {
             let added = store.add_number(&account, &trunk, &new).await;
             added.map_err(|error| number_taken(error, &trunk))

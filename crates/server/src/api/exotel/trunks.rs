@@ -11,7 +11,9 @@ use super::checks::{Checks, date, is_plain};
 use super::envelope::{BadBody, Constant, Failure, Many, PageMetadata, Refusals, Single};
 use super::names;
 use crate::api::App;
-use crate::store::{AuthType, Expected, MediaEncryption, Store, StoreError, StoredTrunk, TrunkSettings};
+use crate::store::{
+    AuthType, Expected, MediaEncryption, Store, StoreError, StoredTrunk, TrunkFamily, TrunkSettings,
+};
 
 /// What every domain of a trunk ends with.
 const DOMAIN: &str = ".pstn.exotel.com";
@@ -215,6 +217,7 @@ pub(super) fn new_trunk(object: &Map<String, Value>) -> Result<TrunkSettings, Fa
         inbound_enabled: true,
         nso_code: Some(ANY.to_owned()),
         domain_name,
+        family: TrunkFamily::Exotel,
         ..TrunkSettings::new(name.unwrap_or_default(), "exotel")
     })
 }

@@ -1,0 +1,154 @@
+//! What is known of a trunk besides what its owner set: its numbers, its calls, its carrier's health, and whose
+//! ranges overlap its own. Both of Bolna's families show it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tandem_call::RoutingTable;
+use utoipa::ToSchema;
+
+use crate::api::App;
+use crate::routing;
+use crate::store::{Result, StoredNumber, StoredTrunk, TrunkHealth};
+
+/// Outbound calls that must fail one after another before a trunk is called degraded.
+const DEGRADED_FROM: u32 = 3;
+
+/// Trunks looked at for one range: a carrier's ranges may be shared by thousands of accounts.
+const MOST_OVERLAPPING: usize = 256;
+
+/// What calls tell of a trunk's carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HealthWord {
+    /// No call was answered yet.
+    WaitingForCarrier,
+    /// Calls are answered.
+    Healthy,
+    /// The last three outbound calls, or more, failed.
+    Degraded,
+    /// The trunk is switched off.
+    Disabled,
+}
+
+/// A range that another trunk calls from too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Conflict {
+    /// The range, as this trunk has it.
+    #[schema(example = "203.0.113.0/24")]
+    ip_address: String,
+    /// Whose it is besides, and what follows.
+    message: String,
+}
+
+/// What is known of one trunk.
+pub(super) struct Facts {
+    /// Its numbers.
+    pub(super) numbers: Vec<StoredNumber>,
+    /// What its calls tell of the carrier.
+    pub(super) health: HealthWord,
+    /// Calls that are up on this node.
+    pub(super) active_calls: usize,
+    /// Ranges that other trunks call from too.
+    pub(super) conflicts: Vec<Conflict>,
+}
+
+/// What is known of all trunks of an account.
+pub(super) struct AccountFacts {
+    numbers: BTreeMap<String, Vec<StoredNumber>>,
+    health: BTreeMap<String, TrunkHealth>,
+    calls: BTreeMap<String, usize>,
+    table: std::sync::Arc<RoutingTable>,
+}
+
+impl AccountFacts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn read(app: &App, account: &str) -> Result<Self> {
+        let mut numbers: BTreeMap<String, Vec<StoredNumber>> = BTreeMap::new();
+        for number in app.store().numbers(account).await? {
+            numbers.entry(number.trunk.clone()).or_default().push(number);
+        }
+        Ok(Self {
+            numbers,
+            health: app.store().health_of_trunks(account).await?,
+            calls: app.journal().live_by_trunk(account),
+            table: app.table(),
+        })
+    }
+
+    /// Those of one trunk.
+    pub(super) fn take(&mut self, trunk: &StoredTrunk) -> Facts {
+        let health = self.health.remove(&trunk.id).unwrap_or_default();
+        Facts {
+            numbers: self.numbers.remove(&trunk.id).unwrap_or_default(),
+            health: word(trunk, health),
+            active_calls: self.calls.get(&trunk.id).copied().unwrap_or(0),
+            conflicts: conflicts(&self.table, trunk),
+        }
+    }
+}
+
+impl Facts {
+    /// Reads those of one trunk, whose numbers are at hand.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn read(app: &App, trunk: &StoredTrunk, numbers: Vec<StoredNumber>) -> Result<Self> {
+        let health = app.store().health_of_trunk(&trunk.account, &trunk.id).await?;
+        let calls = app.journal().live_by_trunk(&trunk.account);
+        Ok(Self {
+            numbers,
+            health: word(trunk, health),
+            active_calls: calls.get(&trunk.id).copied().unwrap_or(0),
+            conflicts: conflicts(&app.table(), trunk),
+        })
+    }
+}
+
+fn word(trunk: &StoredTrunk, health: TrunkHealth) -> HealthWord {
+    if !trunk.settings.is_active {
+        HealthWord::Disabled
+    } else if health.outbound_failures >= DEGRADED_FROM {
+        HealthWord::Degraded
+    } else if health.answered_at.is_some() {
+        HealthWord::Healthy
+    } else {
+        HealthWord::WaitingForCarrier
+    }
+}
+
+/// The trunk's ranges that hold, or lie in, a range of another trunk. Nothing of another account is named.
+fn conflicts(table: &RoutingTable, trunk: &StoredTrunk) -> Vec<Conflict> {
+    let mut conflicts = Vec::new();
+    for identifier in &trunk.settings.ip_identifiers {
+        let Some(range) = routing::network(&identifier.ip_address) else { continue };
+        let mut own = None;
+        let mut has_foreign = false;
+        for other in table.trunks_overlapping(&range, MOST_OVERLAPPING) {
+            if other.id.as_str() == trunk.id {
+                continue;
+            }
+            if other.account.as_str() == trunk.account {
+                own.get_or_insert(other);
+            } else {
+                has_foreign = true;
+            }
+        }
+        let whose = match (own, has_foreign) {
+            (None, false) => continue,
+            (Some(own), false) => format!("your trunk {:?} calls from there too", own.name),
+            (None, true) => "a trunk of another account calls from there too".to_owned(),
+            (Some(own), true) => {
+                format!("your trunk {:?} and a trunk of another account call from there too", own.name)
+            }
+        };
+        conflicts.push(Conflict {
+            ip_address: identifier.ip_address.clone(),
+            message: format!("{whose}; calls are told apart by the number dialled"),
+        });
+    }
+    conflicts
+}
