@@ -14,7 +14,16 @@ pub(crate) fn workspace() -> PathBuf {
 /// What `cargo metadata` says of the workspace and everything it is built from.
 pub(crate) fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        // What other platforms would need has not been downloaded by the build.
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            "host-tuple",
+        ])
         .current_dir(workspace())
         .output()
         .expect("cargo runs");
