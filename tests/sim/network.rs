@@ -86,16 +86,25 @@ fn a_restarted_sender_is_heard_again() {
     assert!(blocks > 1400, "{blocks} blocks");
 }
 
-/// A caller whose media stops is ended after the media timeout, and the record says why.
+/// A caller whose media stops, reports and all, is ended after the media timeout, and the record says why.
 #[test]
 fn silence_of_the_media_ends_the_call() {
-    let report =
-        run(quiet().call(plain().with(vec![after_answer(1000, Act::Mute), after_answer(90_000, Act::Bye)])));
+    let mut caller = plain().with(vec![after_answer(1000, Act::Mute), after_answer(90_000, Act::Bye)]);
+    caller.reports = false;
+    let report = run(quiet().call(caller));
     let call = &report.calls[0];
     assert_eq!(call.outcome.ending, Some(Ending::Tandem));
     let record = call.record.as_ref().expect("a record");
     assert_eq!(record.hangup_reason, Some(HangupReason::InactivityTimeout));
     assert_ne!(record.status, CallStatus::InProgress);
+}
+
+/// A caller that sends no audio and goes on sending reports is there, and is left alone.
+#[test]
+fn a_silent_caller_that_reports_is_kept() {
+    let caller = plain().with(vec![after_answer(1000, Act::Mute), after_answer(90_000, Act::Bye)]);
+    let report = run(quiet().call(caller));
+    assert_eq!(report.calls[0].outcome.ending, Some(Ending::Caller));
 }
 
 /// A caller that never says a word is ended too.
