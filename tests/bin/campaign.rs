@@ -128,8 +128,10 @@ fn main() -> ExitCode {
             println!("  {:>9}  {words}", seen(&mark));
         }
     }
-    if let Some(least) = totals.failing.iter().min().and_then(|seed| shrink(&Plan::from_seed(*seed), None)) {
+    if !totals.failing.is_empty() {
         println!("failing     {:?}", &totals.failing[..totals.failing.len().min(40)]);
+    }
+    if let Some(least) = totals.failing.iter().min().and_then(|seed| shrink(&Plan::from_seed(*seed), None)) {
         println!("the least that shows the first of them, after {} runs:\n{}", least.runs, least.report);
         println!("{:#?}", least.plan);
         return ExitCode::FAILURE;

@@ -16,6 +16,9 @@ use crate::world::{Report, World};
 /// Runs spent on one plan.
 const RUNS_MAX: u32 = 600;
 
+/// RTP packets simulated for one plan: what bounds the time where calls are long.
+const PACKETS_MAX: u64 = 3_000_000;
+
 /// What is left of a plan.
 #[derive(Debug)]
 pub struct Shrunk {
@@ -31,17 +34,19 @@ pub struct Shrunk {
 pub fn shrink(plan: &Plan, planted: Option<Planted>) -> Option<Shrunk> {
     let report = World::new(plan.clone(), planted).run();
     let invariant = report.violations.first()?.invariant;
+    let mut packets = report.packets;
     let mut best = Shrunk { plan: plan.clone(), report, runs: 1 };
     loop {
         let mut is_smaller = false;
         let mut left = candidates(&best.plan);
         let mut index = 0;
         while index < left.len() {
-            if best.runs >= RUNS_MAX {
+            if best.runs >= RUNS_MAX || packets >= PACKETS_MAX {
                 return Some(best);
             }
             best.runs += 1;
             let report = World::new(left[index].clone(), planted).run();
+            packets += report.packets;
             if report.violations.iter().any(|violation| violation.invariant == invariant) {
                 (best.plan, best.report) = (left.swap_remove(index), report);
                 is_smaller = true;

@@ -83,9 +83,12 @@ impl Engine {
             }
             Input::StreamOpened { flow } => self.node.endpoint.handle_stream_opened(now, flow),
             Input::StreamData { flow, payload } => {
-                // A message is drawn when it is whole, in however many pieces it came.
-                for message in self.node.endpoint.handle_stream(now, flow, &payload) {
+                // A message is drawn when it is whole, in however many pieces it came, and done with before the next.
+                let mut read = &payload[..];
+                while let Some(message) = self.node.endpoint.handle_stream(now, flow, read) {
+                    read = &[];
                     self.draw(&message, Heading::In, Some(flow.remote), now);
+                    self.settle(now);
                 }
             }
             Input::StreamClosed { flow } => self.node.endpoint.handle_flow_closed(now, flow),

@@ -78,6 +78,8 @@ pub struct Egress {
     /// When each block of the agent's voice left, the last ones.
     places: VecDeque<(u32, Instant)>,
     interrupted: bool,
+    /// How often an agent that echoes was asked to pause: so often its echo leaves something out.
+    echo_pauses: u32,
     /// Packets were left out for a hold or a key at some time, so marks cannot be held against them.
     pub was_held: bool,
     floor: Option<u32>,
@@ -113,6 +115,7 @@ impl Egress {
             recent: BTreeMap::new(),
             places: VecDeque::new(),
             interrupted: false,
+            echo_pauses: 0,
             was_held: false,
             floor: None,
             silence_wanted_since: None,
@@ -146,6 +149,11 @@ impl Egress {
         // Echoes of the caller are flushed like all else.
         self.last_place.remove(&self.caller);
         self.silence_wanted_since = Some(now);
+    }
+
+    /// The agent, which echoes, was told to pause: what the caller says until it may go on never comes back.
+    pub fn echo_paused(&mut self) {
+        self.echo_pauses += 1;
     }
 
     /// The agent speaks again.
@@ -348,6 +356,8 @@ impl Egress {
                     format!("block {} of {:#x} after {last}", heard.place, heard.voice),
                 );
             }
+        } else if !is_agent && self.echo_pauses > 0 {
+            self.echo_pauses -= 1;
         } else if is_agent || agreed.clean {
             findings.note(
                 "audio-gap",

@@ -110,7 +110,7 @@ impl SipChecks {
                 let deadline = answered.schedule.until;
                 let was_closed_in_time =
                     dialog.ended_at.is_some_and(|at| at <= deadline + Duration::from_millis(100));
-                if !answered.acked && !was_closed_in_time && now > deadline + Duration::from_millis(100) {
+                if answered.acked_at.is_none() && !was_closed_in_time && now > deadline + Duration::from_millis(100) {
                     findings.note(
                         "unacked-without-bye",
                         now,
@@ -165,7 +165,7 @@ impl SipChecks {
         if let Some(dialog) = self.dialogs.get_mut(&dialog_key)
             && let Some(answered) = dialog.invites.get_mut(&cseq)
         {
-            answered.acked = true;
+            answered.acked_at.get_or_insert(now);
             dialog.acked_at.get_or_insert(now);
             let answer = sdp::sections(&text.body);
             // RFC 3264 6.1: an answer may number its formats its own way, and is to be sent them so.
@@ -408,17 +408,17 @@ impl SipChecks {
                 continue;
             }
             for (cseq, answered) in &mut dialog.invites {
-                if answered.acked {
+                if answered.acked_at.is_some() {
                     continue;
                 }
                 if let Some(due) = answered.schedule.overdue(now) {
                     let detail = format!("200 to INVITE {cseq} was due again after {due:?}");
                     findings.note("retransmission-missing", now, call_id, detail);
-                    answered.acked = true;
+                    answered.acked_at = Some(now);
                 } else if now > answered.schedule.first_at + GIVE_UP + Duration::from_millis(100) {
                     let detail = format!("INVITE {cseq} was not acknowledged and no BYE followed");
                     findings.note("unacked-without-bye", now, call_id, detail);
-                    answered.acked = true;
+                    answered.acked_at = Some(now);
                 }
             }
         }

@@ -6,7 +6,7 @@ use tandem_agent::FrameKind;
 use tandem_call::CallId;
 
 use super::{Event, Piece, World};
-use crate::agent::plan::{AgentPlan, Turn};
+use crate::agent::plan::{AgentPlan, Mode, Turn};
 use crate::agent::scripted::{AgentDeed, ScriptedAgent};
 use crate::agent::wire::{self, Said};
 use crate::check::agent::Expected;
@@ -27,6 +27,9 @@ impl World {
         let said = wire::hear(speech, kind, &bytes);
         if !matches!(said, Said::Coded { .. } | Said::Linear(_)) {
             self.trace.note(self.now, &slot.call_id, format!("to agent: {}", brief(&said)));
+        }
+        if said == Said::Xoff && agent.plan.mode == Mode::Echo {
+            slot.egress.echo_paused();
         }
         let call_plan = &self.plan.calls[slot.caller];
         let law = self.callers[slot.caller].caller.law();

@@ -89,25 +89,29 @@ impl Endpoint {
         }
     }
 
-    /// Takes what was read from a connection, and returns the messages it completed, for whoever keeps a ladder.
+    /// Takes what was read from a connection as far as its first whole message, and returns that message, for whoever
+    /// keeps a ladder. Until it returns `None`, more may be whole: call it again with no bytes, after the events of
+    /// the message before have been dealt with. A CANCEL read together with its INVITE finds nothing to cancel
+    /// before that INVITE was accepted.
+    ///
     /// Bytes of a connection that is not known are dropped.
-    pub fn handle_stream(&mut self, now: Instant, flow: Flow, bytes: &[u8]) -> Vec<Bytes> {
-        let mut messages = Vec::new();
-        let Some(stream) = self.streams.open.get_mut(&flow) else { return messages };
+    #[must_use = "more may have been read than one message"]
+    pub fn handle_stream(&mut self, now: Instant, flow: Flow, bytes: &[u8]) -> Option<Bytes> {
+        let stream = self.streams.open.get_mut(&flow)?;
         stream.framer.push(bytes);
         let key = TimerKey::Stream(flow);
         self.timers.arm(key, Reason::StreamIdle, now + self.config.limits.stream_idle);
         loop {
-            // A message may have closed the connection it came over.
-            let Some(stream) = self.streams.open.get_mut(&flow) else { return messages };
+            // A ping that could not be answered may have closed the connection it came over.
+            let stream = self.streams.open.get_mut(&flow)?;
             match stream.framer.next() {
                 Ok(Some(StreamItem::Message(message))) => {
                     stream.has_spoken = true;
                     stream.is_waiting = false;
                     self.timers.disarm(key, Reason::StreamFirstMessage);
                     self.timers.disarm(key, Reason::StreamMessage);
-                    messages.push(message.clone());
-                    self.receive(now, flow, message);
+                    self.receive(now, flow, message.clone());
+                    return Some(message);
                 }
                 Ok(Some(StreamItem::KeepAlivePing)) => self.answer_ping(flow),
                 Ok(Some(StreamItem::KeepAlivePong)) => {}
@@ -117,7 +121,7 @@ impl Endpoint {
                     let fault = error.fault();
                     let unreadable = error.into_refusable();
                     self.refuse_and_close(flow, Malformed { flow, fault, unreadable });
-                    return messages;
+                    return None;
                 }
             }
         }
@@ -130,7 +134,7 @@ impl Endpoint {
             stream.is_waiting = true;
             self.timers.arm(key, Reason::StreamMessage, now + patience);
         }
-        messages
+        None
     }
 
     /// Takes the news that a connection is gone. RFC 3261 18.4: transactions that wait on it hear of it;

@@ -160,8 +160,8 @@ fn one_seed(seed: u64) {
             1 => {
                 solo.endpoint.handle_stream_opened(solo.now, stream);
                 let cut = dice.roll(bytes.len());
-                solo.endpoint.handle_stream(solo.now, stream, &bytes[..cut]);
-                solo.endpoint.handle_stream(solo.now, stream, &bytes[cut..]);
+                solo.read(stream, &bytes[..cut]);
+                solo.read(stream, &bytes[cut..]);
             }
             2 => solo.endpoint.handle_flow_closed(solo.now, stream),
             _ => solo.endpoint.handle_datagram(solo.now, udp(peer()), bytes.into()),

@@ -282,6 +282,14 @@ impl Solo {
         }
     }
 
+    /// What a connection brought, to its last whole message.
+    pub(crate) fn read(&mut self, flow: Flow, mut bytes: &[u8]) {
+        while self.endpoint.handle_stream(self.now, flow, bytes).is_some() {
+            bytes = &[];
+            self.drain();
+        }
+    }
+
     pub(crate) fn drain(&mut self) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
             let text = String::from_utf8_lossy(&transmit.payload).into_owned();

@@ -17,7 +17,7 @@ fn open(solo: &mut Solo, connection: u64) -> Flow {
 }
 
 fn feed(solo: &mut Solo, flow: Flow, text: &str) {
-    solo.endpoint.handle_stream(solo.now, flow, text.as_bytes());
+    solo.read(flow, text.as_bytes());
     solo.drain();
 }
 

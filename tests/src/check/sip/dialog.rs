@@ -40,7 +40,7 @@ pub struct Dialog {
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) schedule: Schedule,
-    pub(super) acked: bool,
+    pub(super) acked_at: Option<Instant>,
 }
 
 impl Dialog {
@@ -98,13 +98,14 @@ impl Dialog {
         let answered = self
             .invites
             .entry(cseq)
-            .or_insert_with(|| Answered { schedule: Schedule::new(now), acked: false });
+            .or_insert_with(|| Answered { schedule: Schedule::new(now), acked_at: None });
         if is_first {
             return;
         }
         let was_asked = served.is_some_and(|served| served.last_arrival == now);
         let after = now.saturating_duration_since(answered.schedule.first_at);
-        if answered.acked {
+        // A repeat that was due at the very moment of the ACK may have gone before it was read.
+        if answered.acked_at.is_some_and(|acked_at| acked_at < now) {
             if !was_asked {
                 findings.note(
                     "retransmission-timing",

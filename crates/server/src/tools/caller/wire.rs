@@ -99,7 +99,12 @@ impl Wire {
     pub(super) fn hand_over(&self, endpoint: &mut Endpoint, now: Instant, payload: Bytes) {
         match self.socket {
             Socket::Udp(_) => endpoint.handle_datagram(now, self.flow, payload),
-            Socket::Tcp(_) => drop(endpoint.handle_stream(now, self.flow, &payload)),
+            Socket::Tcp(_) => {
+                let mut read = &payload[..];
+                while endpoint.handle_stream(now, self.flow, read).is_some() {
+                    read = &[];
+                }
+            }
         }
     }
 }
