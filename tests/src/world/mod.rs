@@ -55,6 +55,9 @@ const FIRST_PORT: u16 = 20_000;
 /// media timeout, an agent's drain, and the longest call.
 const PATIENCE: Duration = Duration::from_secs(500);
 
+/// Steps at one moment, after which time is said not to move.
+const STANDING_MAX: u32 = 100_000;
+
 /// Something that happens.
 #[derive(Debug)]
 enum Event {
@@ -294,8 +297,15 @@ impl World {
         self.feed(Input::Routing(table));
         let limit = self.start + self.plan.heal_at + PATIENCE;
         let mut steps = 0_u64;
+        let mut standing = 0_u32;
         while let Some(((at, _), event)) = self.queue.pop_first() {
             if at > limit || self.broken {
+                break;
+            }
+            standing = if at > self.now { 0 } else { standing + 1 };
+            if standing > STANDING_MAX {
+                let detail = format!("{standing} steps and time does not move: {event:?}");
+                self.findings.note("panic", at, "", detail);
                 break;
             }
             self.now = at;
