@@ -401,9 +401,10 @@ impl Caller {
     }
 
     fn speak(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
-        let (Some(speaker), Some(to)) = (&mut self.speaker, self.rtp_to) else { return };
+        let Some(speaker) = &mut self.speaker else { return };
+        // Its clock runs on where a garbled answer did not say where to.
         while speaker.next_at <= now {
-            if let Some(payload) = speaker.packet(&self.alphabet) {
+            if let (Some(payload), Some(to)) = (speaker.packet(&self.alphabet), self.rtp_to) {
                 deeds.push(Deed::Rtp { from: self.rtp_from, to, payload });
             }
         }

@@ -1,7 +1,7 @@
 //! Session timers as seen from outside: who is to refresh, whether it happens in time, and what follows if it does not
 //! (RFC 4028 7.2, 9, 10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Findings;
@@ -20,8 +20,6 @@ const TOLERANCE: Duration = Duration::from_millis(100);
 struct Timer {
     since: Instant,
     interval: Duration,
-    /// The request that was answered: its CSeq, and whether it was Tandem's.
-    by: (u32, bool),
     is_ours: bool,
     is_refreshing: bool,
 }
@@ -31,6 +29,8 @@ struct Timer {
 pub struct Timers {
     sessions: BTreeMap<String, Timer>,
     ended: BTreeMap<String, Timer>,
+    /// Requests that were answered: Call-ID, CSeq, and whether it was Tandem's.
+    answered: BTreeSet<(String, u32, bool)>,
 }
 
 impl Timers {
@@ -95,15 +95,15 @@ impl Timers {
 
     fn set(&mut self, now: Instant, text: &SipText, ours: &str) {
         let by = (text.cseq().0, ours == "uac");
-        // An answer that is said again begins no new interval.
-        if self.sessions.get(text.call_id()).is_some_and(|before| before.by == by) {
+        // An answer that is said again begins no new interval, nor takes back what a later one agreed.
+        if !self.answered.insert((text.call_id().to_owned(), by.0, by.1)) {
             return;
         }
         let Some((interval, refresher)) = session_expires(text) else {
             self.sessions.remove(text.call_id());
             return;
         };
-        let timer = Timer { since: now, interval, by, is_ours: refresher == ours, is_refreshing: false };
+        let timer = Timer { since: now, interval, is_ours: refresher == ours, is_refreshing: false };
         self.sessions.insert(text.call_id().to_owned(), timer);
     }
 

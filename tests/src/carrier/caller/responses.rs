@@ -134,6 +134,12 @@ impl Caller {
             self.remote_target.clone_from(contact);
         }
         self.outcome.answered_at = Some(now);
+        if self.is_over() {
+            // Its BYE from before the answer came to nothing, and it has long left: RFC 3261 13.2.2.4 has it say BYE anew.
+            self.acknowledge(now, received, deeds);
+            self.request(now, "BYE", vec![], vec![], Purpose::Request, deeds);
+            return;
+        }
         self.plan_refresh(now, received);
         if let Some(section) = sdp::audio(&received.body) {
             self.rtp_to = section.rtp();
