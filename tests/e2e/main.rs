@@ -10,6 +10,7 @@ mod phone;
 mod starting;
 mod stopping;
 mod strangers;
+mod tls;
 mod transport;
 mod trunks;
 

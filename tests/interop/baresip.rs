@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 use tandem_server::tools::{measure, wav};
+use tandem_tests::certificates::Authority;
 use tandem_tests::product::{Product, free_port, ip_trunk, userpass_trunk};
 
 use crate::echo_agent::EchoAgent;
@@ -20,6 +21,12 @@ struct Heard {
 
 /// Calls the product's number for `seconds`, playing `played`, with this account line's parameters.
 fn call(product: &Product, seconds: u32, played: &[i16], account: &str, transport: &str) -> Heard {
+    let place = format!("{}{transport}", product.sip);
+    call_at(&place, seconds, played, account, "")
+}
+
+/// The same at this place, `host:port` with parameters, with more lines in the telephone's configuration.
+fn call_at(place: &str, seconds: u32, played: &[i16], account: &str, more: &str) -> Heard {
     let folder = tempfile::tempdir().expect("a folder");
     let source = folder.path().join("played.wav");
     wav::write(&source, played).expect("written");
@@ -30,7 +37,7 @@ fn call(product: &Product, seconds: u32, played: &[i16], account: &str, transpor
          ausrc_srate 8000\nauplay_srate 8000\nausrc_format s16\nauplay_format s16\n\
          rtp_ports {rtp}-{rtp_last}\nrtp_stats yes\nmodule_path /usr/lib/baresip/modules\n\
          module g711.so\nmodule aufile.so\nmodule uuid.so\nmodule sndfile.so\nsnd_path {folder}\n\
-         module_tmp account.so\nmodule_app menu.so\n",
+         module_tmp account.so\nmodule_app menu.so\n{more}",
         source = source.display(),
         rtp = 12_000 + port % 2_000 * 2,
         rtp_last = 12_100 + port % 2_000 * 2,
@@ -38,12 +45,17 @@ fn call(product: &Product, seconds: u32, played: &[i16], account: &str, transpor
     );
     fs::write(folder.path().join("config"), configuration).expect("written");
     fs::write(folder.path().join("contacts"), "").expect("written");
-    let line = format!("<sip:+919800000002@{}{transport}>;regint=0;{account}\n", product.sip);
+    let line = format!("<sip:+919800000002@{place}>;regint=0;{account}\n");
     fs::write(folder.path().join("accounts"), line).expect("written");
     let output = Command::new("timeout")
         .args([&(seconds + 10).to_string(), "baresip", "-f"])
         .arg(folder.path())
-        .args(["-t", &seconds.to_string(), "-e", &format!("/dial sip:{DID}@{}", product.sip)])
+        .args([
+            "-t",
+            &seconds.to_string(),
+            "-e",
+            &format!("/dial sip:{DID}@{}", place.split(';').next().unwrap_or(place)),
+        ])
         .stdin(Stdio::null())
         .output()
         .expect("baresip runs; tests/run installs it");
@@ -103,4 +115,26 @@ fn the_telephone_proves_itself_and_calls_over_tcp() {
     let heard = call(&product, 6, &played, account, ";transport=tcp");
     let common = played.len().min(heard.samples.len()).saturating_sub(16_000);
     assert_the_echo_is_what_was_played(tandem_media::Law::Mulaw, &played[..common], &heard);
+}
+
+/// The telephone verifies our certificate, and the call's signalling is encrypted.
+#[test]
+fn the_telephone_calls_over_tls() {
+    let agent = EchoAgent::start("asterisk", &[]);
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let authority = Authority::new("Telephones' authority");
+    let trusted = authority.write(folder.path(), "ca");
+    let files = authority.issue(folder.path(), "sip", &["127.0.0.1", "localhost"]);
+    let product = Product::start_with(&files.table(port, ""));
+    let websocket = json!({"url": agent.url(), "dialect": "asterisk"});
+    let ids = product.provision(DID, &ip_trunk("carrier", "127.0.0.1/32"), &websocket);
+    let played = measure::melody(20_000);
+    let place = format!("127.0.0.1:{port};transport=tls");
+    let more = format!("sip_cafile {}\nsip_verify_server yes\n", trusted.display());
+    let heard = call_at(&place, 6, &played, "audio_codecs=PCMU/8000/1", &more);
+    let common = played.len().min(heard.samples.len()).saturating_sub(16_000);
+    assert_the_echo_is_what_was_played(tandem_media::Law::Mulaw, &played[..common], &heard);
+    let record = product.ended_calls(&ids.agent_id, 1).pop().expect("one call");
+    assert_eq!(record["status"], "completed", "{record}");
+    assert!(product.metric("tandem_sip_connections_accepted_total", "") >= 1.0);
 }

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod audio;
 pub mod carrier;
+pub mod certificates;
 pub mod check;
 pub mod dice;
 pub mod link;

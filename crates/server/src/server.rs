@@ -28,6 +28,7 @@ use crate::{
         holder::{BindError, Protocol},
         post::Poster,
         tcp::{Connections, TcpLimits, TcpListeners, TcpShared},
+        tls::{SipTls, TlsFault},
         udp::UdpListeners,
         ws_connect::{DialTimes, Dialler, verifying_tls},
     },
@@ -56,14 +57,13 @@ pub enum StartError {
     /// A listener cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// TLS listeners are configured, and this version serves none.
-    #[error(
-        "sip.tls.listen names {0}, but SIP over TLS is not served by this version; \
-         remove it and let carriers use UDP or TCP"
-    )]
-    Tls(SocketAddr),
+    /// SIP over TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// No SIP listener is configured.
-    #[error("neither sip.udp nor sip.tcp names an address, so no carrier could reach this server")]
+    #[error(
+        "neither sip.udp nor sip.tcp nor sip.tls.listen names an address, so no carrier could reach this server"
+    )]
     NoListener,
     /// The store cannot be opened.
     #[error(transparent)]
@@ -114,6 +114,8 @@ pub struct RunningServer {
     pub sip_udp: Vec<SocketAddr>,
     /// Where it takes SIP over TCP; free ports are filled in.
     pub sip_tcp: Vec<SocketAddr>,
+    /// Where it takes SIP over TLS; free ports are filled in.
+    pub sip_tls: Vec<SocketAddr>,
     /// Where its API is.
     pub api: SocketAddr,
     /// The key that was made because there was none; shown this once.
@@ -137,10 +139,7 @@ impl Server {
     /// # Errors
     /// [`StartError`], whose text names the remedy.
     pub async fn start(config: Config, secrets: Secrets) -> Result<RunningServer, StartError> {
-        if let Some(address) = config.sip.tls.listen.first() {
-            return Err(StartError::Tls(*address));
-        }
-        if config.sip.udp.is_empty() && config.sip.tcp.is_empty() {
+        if config.sip.udp.is_empty() && config.sip.tcp.is_empty() && config.sip.tls.listen.is_empty() {
             return Err(StartError::NoListener);
         }
         let environment_key = secrets.api_key.as_deref().map(App::key_hash);
@@ -152,6 +151,8 @@ impl Server {
         // Ports first: they are what is most often in the way, and nothing has to be undone for them.
         let udp = UdpListeners::bind(&config.sip.udp)?;
         let tcp = TcpListeners::bind(&config.sip.tcp)?;
+        let over_tls = TcpListeners::bind(&config.sip.tls.listen)?;
+        let tls = SipTls::load(&config.sip.tls)?;
         let http = listen_http(config.api.listen).await?;
         let metrics = Metrics::install()?;
         let (dialler, poster) = (dialler(&config)?, poster(&config)?);
@@ -180,13 +181,14 @@ impl Server {
         let (tables_in, tables) = mpsc::channel(TABLE_QUEUE);
         let (commands_in, commands) = mpsc::channel(COMMAND_QUEUE);
         let (network_in, network) = mpsc::channel(NETWORK_QUEUE);
-        let shared = TcpShared::new(tcp_limits(&config), network_in.clone());
+        let shared = TcpShared::new(tcp_limits(&config), network_in.clone(), tls.connector().clone());
         let ladders = Arc::new(Ladders::default());
         let seed = u64::from_le_bytes(random());
         let engine = Engine::new(engine_config(&config), seed, clock::now(), clock::unix_ms());
         let sources = (udp.counters(), shared.counters(), media.counters(), media.ports());
         let sip_udp = udp.addresses();
         let sip_tcp = tcp.addresses();
+        let sip_tls = over_tls.addresses();
         let mut receivers = udp.receive(&network_in);
         let (signalling, signalling_task) = signalling::start(Parts {
             engine,
@@ -214,7 +216,11 @@ impl Server {
 
         let routing = RoutingPublisher::start(store.clone(), tables_in);
         routing.refresh().await?;
-        receivers.extend(tcp.accept(&shared));
+        receivers.extend(tcp.accept(&shared, None));
+        if let Some(acceptor) = tls.acceptor() {
+            receivers.extend(over_tls.accept(&shared, Some(acceptor)));
+        }
+        receivers.push(tokio::spawn(tls.keep_fresh()));
         receivers.push(upkeep::start(store.clone(), &config.limits));
         receivers.push(tokio::spawn(Dialling::new(store.clone(), node, NotYet).run()));
         let attempts = webhooks::SendLimits::new(config.limits.webhook_attempts);
@@ -244,6 +250,7 @@ impl Server {
         Ok(RunningServer {
             sip_udp,
             sip_tcp,
+            sip_tls,
             api,
             created_key,
             store,

@@ -140,6 +140,7 @@ fn collect(sources: &Sources) {
     level("tandem_sip_connections", &tcp.open);
     total("tandem_sip_connections_accepted_total", &tcp.accepted);
     total("tandem_sip_connections_failed_total", &tcp.failed);
+    total("tandem_sip_tls_handshakes_failed_total", &tcp.handshakes_failed);
     let closed = [
         ("too_many", &tcp.refused_total),
         ("too_many_of_address", &tcp.refused_address),

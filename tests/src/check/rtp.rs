@@ -339,7 +339,8 @@ impl Egress {
             }
         }
         let last = self.last_place.get(&heard.voice).copied();
-        if !is_agent && !heard.exact && heard.unread_before > 0 && last.is_some_and(|last| heard.place < last) {
+        if !is_agent && !heard.exact && heard.unread_before > 0 && last.is_some_and(|last| heard.place < last)
+        {
             // Concealment fades and mixes what it heard: once in many million times that reads as a block nobody spoke.
             return;
         }

@@ -110,7 +110,10 @@ impl SipChecks {
                 let deadline = answered.schedule.until;
                 let was_closed_in_time =
                     dialog.ended_at.is_some_and(|at| at <= deadline + Duration::from_millis(100));
-                if answered.acked_at.is_none() && !was_closed_in_time && now > deadline + Duration::from_millis(100) {
+                if answered.acked_at.is_none()
+                    && !was_closed_in_time
+                    && now > deadline + Duration::from_millis(100)
+                {
                     findings.note(
                         "unacked-without-bye",
                         now,

@@ -7,26 +7,37 @@ use super::Finding;
 use crate::config::Config;
 use crate::net::holder::{BindError, Protocol};
 use crate::net::listen::is_dispensable;
-use crate::net::{tcp, udp};
+use crate::net::{tcp, tls::SipTls, udp};
 
 /// Opens each listener for an instant.
 pub(super) fn listeners(config: &Config, findings: &mut Vec<Finding>) {
     let sip = &config.sip;
-    if let Some(address) = sip.tls.listen.first() {
-        findings.push(Finding::fault(
-            "SIP over TLS",
-            format!("sip.tls.listen names {address}, and this version does not serve SIP over TLS"),
-            "empty sip.tls.listen and let carriers use UDP or TCP",
-        ));
+    if sip.tls != crate::config::Tls::default() {
+        const SUBJECT: &str = "SIP over TLS";
+        findings.push(match SipTls::load(&sip.tls) {
+            Ok(_) => Finding::good(SUBJECT, "its certificates can be used"),
+            Err(fault) => Finding::fault(
+                SUBJECT,
+                fault.to_string(),
+                "give PEM files that this user may read and that belong together",
+            ),
+        });
     }
     let wanted = sip
         .udp
         .iter()
         .map(|address| ("SIP", "sip.udp", Protocol::Udp, *address))
         .chain(sip.tcp.iter().map(|address| ("SIP", "sip.tcp", Protocol::Tcp, *address)))
+        .chain(
+            sip.tls.listen.iter().map(|address| ("SIP over TLS", "sip.tls.listen", Protocol::Tcp, *address)),
+        )
         .chain([("the API", "api.listen", Protocol::Tcp, config.api.listen)]);
     for (purpose, key, protocol, address) in wanted {
-        let all = if protocol == Protocol::Udp { &sip.udp } else { &sip.tcp };
+        let all = match key {
+            "sip.udp" => &sip.udp,
+            "sip.tls.listen" => &sip.tls.listen,
+            _ => &sip.tcp,
+        };
         findings.push(listener(purpose, key, protocol, address, all));
     }
     if !config.api.listen.ip().is_loopback() {
@@ -170,7 +181,7 @@ fn used_udp_ports(range: &RangeInclusive<u16>) -> Vec<u16> {
 /// What carriers will be told to send to.
 pub(super) fn public_address(config: &Config, findings: &mut Vec<Finding>) {
     const SUBJECT: &str = "public address";
-    let addresses = config.sip.udp.iter().chain(&config.sip.tcp);
+    let addresses = config.sip.udp.iter().chain(&config.sip.tcp).chain(&config.sip.tls.listen);
     if addresses.clone().count() > 0 && addresses.clone().all(|address| address.ip().is_loopback()) {
         findings.push(Finding::warning(
             SUBJECT,

@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Transport: udp, tcp or tls.
     #[arg(long, default_value = "udp")]
     pub transport: String,
+    /// PEM file of an authority to trust over TLS, beside those the machine trusts.
+    #[arg(long, value_name = "PEM")]
+    pub ca: Option<PathBuf>,
     /// Offer SRTP.
     #[arg(long)]
     pub srtp: bool,
@@ -87,8 +90,8 @@ fn plan(arguments: &Arguments) -> anyhow::Result<CallPlan> {
     let transport = match arguments.transport.as_str() {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
-        "tls" => bail!("--transport tls: the test caller speaks udp and tcp so far"),
-        other => bail!("--transport {other}: udp or tcp is needed"),
+        "tls" => Transport::Tls,
+        other => bail!("--transport {other}: udp, tcp or tls is needed"),
     };
     let play = match &arguments.play {
         Some(path) => wav::read(path)?,
@@ -108,6 +111,7 @@ fn plan(arguments: &Arguments) -> anyhow::Result<CallPlan> {
         uri: arguments.uri.clone(),
         from: arguments.from.clone(),
         transport,
+        authority: arguments.ca.clone(),
         credentials: arguments.user.clone().zip(arguments.password.clone()),
         laws: vec![Law::Mulaw, Law::Alaw],
         play: play.into(),

@@ -216,6 +216,7 @@ async fn print_call_of_agent(mut agent: TestAgent) -> Option<TestAgent> {
 async fn place_call(sip: SocketAddr, played: Arc<[i16]>) -> anyhow::Result<Outcome> {
     say("\ncaller", format_args!("{CALLER} calls {DID}\n"));
     let plan = CallPlan {
+        authority: None,
         uri: format!("sip:{DID}@{sip}"),
         from: Some(format!("sip:{CALLER}@127.0.0.1")),
         transport: Transport::Udp,

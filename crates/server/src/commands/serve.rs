@@ -77,6 +77,9 @@ fn announce(server: &RunningServer) {
     for address in &server.sip_tcp {
         tracing::info!(%address, "taking SIP over TCP");
     }
+    for address in &server.sip_tls {
+        tracing::info!(%address, "taking SIP over TLS");
+    }
     tracing::info!(address = %server.api, "the API listens");
     if let Some(key) = &server.created_key {
         // To standard output, not into a log that is kept: it cannot be shown a second time.

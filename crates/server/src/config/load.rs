@@ -471,6 +471,7 @@ mod tests {
             ("[api]\nauth_failure_status = 500", &["api.auth_failure_status", "500", "403 or 401"]),
             ("[api]\npublic_url = \"voice.example\"", &["api.public_url", "https://"]),
             ("[sip.tls]\nlisten = [\"0.0.0.0:5061\"]", &["sip.tls.certificate", "PEM"]),
+            ("[sip.tls]\ncertificate = \"a.pem\"", &["sip.tls.private_key", "go together"]),
             ("[sip]\nudp = []\ntcp = []", &["sip.udp", "no listener"]),
             ("[media]\nports = \"5000-5100\"", &["media.ports", "5060", "sip.udp"]),
             ("[sip]\nudp = [\"0.0.0.0:5060\"", &["tandem.toml", "is not TOML"]),

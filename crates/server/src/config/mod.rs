@@ -81,6 +81,8 @@ pub struct Tls {
     pub private_key: Option<PathBuf>,
     /// PEM certificates that client certificates must chain to; without it no client certificate is asked for.
     pub client_ca: Option<PathBuf>,
+    /// PEM certificates that gateways' certificates may chain to, beside those the machine trusts.
+    pub gateway_ca: Option<PathBuf>,
 }
 
 /// `[media]`

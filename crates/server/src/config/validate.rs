@@ -70,6 +70,11 @@ fn sip(config: &Config, faults: &mut Vec<(&'static str, String)>) {
     for (key, file) in files {
         if file.is_none() && !sip.tls.listen.is_empty() {
             faults.push((key, "is missing; sip.tls.listen needs it: give the path of a PEM file".to_owned()));
+        } else if file.is_none() && files.iter().any(|(_, file)| file.is_some()) {
+            faults.push((
+                key,
+                "is missing; a certificate and its key go together: give both or neither".to_owned(),
+            ));
         }
     }
 }

@@ -8,5 +8,6 @@ pub mod local_address;
 pub mod post;
 pub mod resolve;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 pub mod ws_connect;

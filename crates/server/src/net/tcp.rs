@@ -1,9 +1,10 @@
-//! SIP over TCP: listeners, outbound connections and their reuse (RFC 3261 section 18).
+//! SIP over TCP and TLS: listeners, outbound connections and their reuse (RFC 3261 section 18).
 //!
 //! Every connection is one task that reads and writes; bytes go to signalling as they come, framing is the
 //! core's. Bounded: connections in all and from one address, bytes waiting to be written, the time a new
 //! connection may take until it has deserved an answer, idle time, and the time a write may take. A
-//! connection over a bound is closed and counted. Refuses to look into the bytes.
+//! connection over a bound is closed and counted. The time for a
+//! TLS handshake is bounded too. Refuses to look into the bytes.
 
 mod bounds;
 mod connection;
@@ -17,12 +18,21 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tandem_sip::{Flow, Transport};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
+    task::{AbortHandle, JoinHandle},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
 
-use self::connection::{Parts, WRITE_QUEUE, serve};
+use self::{
+    bounds::Place,
+    connection::{Parts, Stream, WRITE_QUEUE, serve},
+};
 pub use self::{
     bounds::{TcpCounters, TcpLimits, TcpShared},
-    connection::{Connection, Connections, Outgoing},
+    connection::{Connection, Connections, Outgoing, Peer},
 };
 use super::{
     holder::{self, BindError},
@@ -66,15 +76,15 @@ impl TcpListeners {
         self.listeners.iter().map(|(bound, _)| *bound).collect()
     }
 
-    /// Starts one accepting task per listener.
+    /// Starts one accepting task per listener; with `tls` every connection begins with a handshake.
     #[must_use]
-    pub fn accept(self, shared: &Arc<TcpShared>) -> Vec<JoinHandle<()>> {
-        let accept = |(_, listener)| tokio::spawn(accept(listener, Arc::clone(shared)));
+    pub fn accept(self, shared: &Arc<TcpShared>, tls: Option<&TlsAcceptor>) -> Vec<JoinHandle<()>> {
+        let accept = |(_, listener)| tokio::spawn(accept(listener, Arc::clone(shared), tls.cloned()));
         self.listeners.into_iter().map(accept).collect()
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<TcpShared>) {
+async fn accept(listener: TcpListener, shared: Arc<TcpShared>, tls: Option<TlsAcceptor>) {
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -89,30 +99,53 @@ async fn accept(listener: TcpListener, shared: Arc<TcpShared>) {
             continue;
         };
         shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        let Ok(local) = stream.local_addr() else {
-            continue;
-        };
-        let id = shared.next.fetch_add(1, Ordering::Relaxed);
-        let flow = Flow { transport: Transport::Tcp, local, remote, connection: id };
-        let (queue, inbox) = mpsc::channel(WRITE_QUEUE);
-        let parts = Parts::default();
-        let (start, started) = tokio::sync::oneshot::channel::<()>();
-        let task = {
-            let parts = parts.clone();
-            tokio::spawn(async move {
-                // Signalling hears of the connection before it hears its first byte.
-                if started.await.is_ok() {
-                    serve(&place.shared, stream, flow, inbox, &parts).await;
-                    let _ = place.shared.inputs.send(NetInput::StreamClosed { flow }).await;
-                }
-            })
-        };
-        let connection = parts.connection(queue, task.abort_handle());
-        if shared.inputs.send(NetInput::StreamOpened { flow, connection: Some(connection) }).await.is_err() {
-            return;
-        }
-        let _ = start.send(());
+        let (start, started) = oneshot::channel::<AbortHandle>();
+        let tls = tls.clone();
+        let task = tokio::spawn(async move {
+            if let Ok(own) = started.await {
+                welcome(place, stream, remote, tls, own).await;
+            }
+        });
+        let _ = start.send(task.abort_handle());
     }
+}
+
+/// Serves a connection that a peer opened, after its handshake where it is TLS. Signalling hears of it before it hears
+/// its first byte.
+async fn welcome(
+    place: Place,
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    own: AbortHandle,
+) {
+    let shared = &place.shared;
+    let Ok(local) = stream.local_addr() else { return };
+    // Messages are small and someone waits for each.
+    let _ = stream.set_nodelay(true);
+    let id = shared.next.fetch_add(1, Ordering::Relaxed);
+    let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
+    let flow = Flow { transport, local, remote, connection: id };
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => match timeout(shared.limits.patience, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Stream::Accepted(Box::new(stream)),
+            failed => {
+                shared.counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+                let error = failed.err().map_or_else(|| "refused".to_owned(), |late| late.to_string());
+                tracing::debug!(%remote, error, "a TLS handshake failed");
+                return;
+            }
+        },
+    };
+    let (queue, inbox) = mpsc::channel(WRITE_QUEUE);
+    let parts = Parts::default();
+    let connection = parts.connection(queue, own);
+    if shared.inputs.send(NetInput::StreamOpened { flow, connection: Some(connection) }).await.is_err() {
+        return;
+    }
+    serve(shared, stream, flow, inbox, &parts).await;
+    let _ = shared.inputs.send(NetInput::StreamClosed { flow }).await;
 }
 
 /// Binds a socket as listeners need it.
@@ -131,10 +164,15 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<Socket> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+    use tokio::io::AsyncWriteExt;
+    use tokio_rustls::TlsConnector;
 
     use super::*;
-    use crate::signalling::NetInput;
+    use crate::{config::Tls, net::tls::SipTls};
+
+    fn connector() -> TlsConnector {
+        SipTls::load(&Tls::default()).unwrap().connector().clone()
+    }
 
     struct Net {
         address: SocketAddr,
@@ -144,10 +182,10 @@ mod tests {
 
     fn net(limits: TcpLimits) -> Net {
         let (sender, inputs) = mpsc::channel(16);
-        let shared = TcpShared::new(limits, sender);
+        let shared = TcpShared::new(limits, sender, connector());
         let listeners = TcpListeners::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = listeners.addresses()[0];
-        let _tasks = listeners.accept(&shared);
+        let _tasks = listeners.accept(&shared, None);
         Net { address, shared, inputs }
     }
 

@@ -11,7 +11,10 @@ use tandem_sip::{Target, Transmit, TransmitId, Transport};
 use super::Signalling;
 use crate::{
     clock,
-    net::{resolve, tcp::Outgoing},
+    net::{
+        resolve,
+        tcp::{Outgoing, Peer},
+    },
 };
 
 /// Names looked up at once.
@@ -34,6 +37,7 @@ impl Signalling {
         let Resolved { transport, name, addresses, waiting } = resolved;
         self.lookups -= 1;
         let first = addresses.first().copied();
+        let host = name.0.clone();
         if !addresses.is_empty() {
             if self.names.len() >= LOOKUP_KEPT.1 {
                 self.names.clear();
@@ -41,7 +45,7 @@ impl Signalling {
             self.names.insert(name, (clock::now() + LOOKUP_KEPT.0, addresses));
         }
         match first {
-            Some(remote) => self.send_to(transport, None, remote, waiting),
+            Some(remote) => self.send_to(transport, None, (remote, Some(&host)), waiting),
             None => self.transmit_failed(waiting.id),
         }
     }
@@ -55,8 +59,12 @@ impl Signalling {
                     self.transmit_failed(id);
                 }
             }
-            Target::Flow(flow) => self.send_to(flow.transport, Some(flow.local), flow.remote, outgoing),
-            Target::Address { transport, local, remote } => self.send_to(transport, local, remote, outgoing),
+            Target::Flow(flow) => {
+                self.send_to(flow.transport, Some(flow.local), (flow.remote, None), outgoing);
+            }
+            Target::Address { transport, local, remote } => {
+                self.send_to(transport, local, (remote, None), outgoing);
+            }
             Target::Name { transport, host, port } => {
                 let port = port.unwrap_or_else(|| transport.default_port());
                 self.send_to_name(transport, (host, port), outgoing);
@@ -65,19 +73,24 @@ impl Signalling {
         }
     }
 
+    /// `name` is the one that led to the address: over TLS the peer has to prove that it bears it.
     fn send_to(
         &mut self,
         transport: Transport,
         local: Option<SocketAddr>,
-        remote: SocketAddr,
+        (remote, name): (SocketAddr, Option<&str>),
         outgoing: Outgoing,
     ) {
         let id = outgoing.id;
         let sent = match transport {
             Transport::Udp => self.parts.udp.send(local, remote, &outgoing.payload).is_ok(),
-            Transport::Tcp => self.parts.connections.send_to(remote, outgoing).is_ok(),
-            // No TLS connection is ever opened; one that a peer opened is addressed by its flow.
-            Transport::Tls => false,
+            Transport::Tcp => {
+                self.parts.connections.send_to(Peer { transport, remote, name: None }, outgoing).is_ok()
+            }
+            Transport::Tls => {
+                let peer = Peer { transport, remote, name: name.map(str::to_owned) };
+                self.parts.connections.send_to(peer, outgoing).is_ok()
+            }
         };
         if !sent {
             self.transmit_failed(id);
@@ -89,7 +102,7 @@ impl Signalling {
             && *until > clock::now()
             && let Some(remote) = addresses.first().copied()
         {
-            self.send_to(transport, None, remote, outgoing);
+            self.send_to(transport, None, (remote, Some(&name.0)), outgoing);
             return;
         }
         if self.lookups >= LOOKUPS {

@@ -57,7 +57,7 @@ fn pop_of(config: &Config) -> Pop {
     let sip = &config.sip;
     let transports =
         [("udp", !sip.udp.is_empty()), ("tcp", !sip.tcp.is_empty()), ("tls", !sip.tls.listen.is_empty())];
-    let listeners = sip.udp.iter().chain(&sip.tcp);
+    let listeners = sip.udp.iter().chain(&sip.tcp).chain(&sip.tls.listen);
     let mut ips: Vec<String> = Vec::new();
     let bound = listeners.clone().map(std::net::SocketAddr::ip).filter(|address| !address.is_unspecified());
     for address in sip.public_address.into_iter().chain(config.media.public_address).chain(bound) {

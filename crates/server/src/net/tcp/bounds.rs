@@ -13,6 +13,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
 
 use crate::signalling::NetInput;
 
@@ -48,29 +49,38 @@ pub struct TcpCounters {
     pub idle: AtomicU64,
     /// Closed because the peer did not read what it was sent.
     pub stalled: AtomicU64,
+    /// TLS handshakes of peers that failed or took too long.
+    pub handshakes_failed: AtomicU64,
     /// Outbound connections that failed.
     pub failed: AtomicU64,
 }
 
 /// What all connection tasks share.
-#[derive(Debug)]
 pub struct TcpShared {
     pub(super) limits: TcpLimits,
     pub(super) inputs: mpsc::Sender<NetInput>,
     pub(super) counters: Arc<TcpCounters>,
     pub(super) next: AtomicU64,
+    pub(super) tls: TlsConnector,
     by_address: Mutex<BTreeMap<IpAddr, usize>>,
 }
 
+impl std::fmt::Debug for TcpShared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TcpShared").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
 impl TcpShared {
-    /// Shared state that reports to `inputs`.
+    /// Shared state that reports to `inputs`; connections that we open over TLS are verified by `tls`.
     #[must_use]
-    pub fn new(limits: TcpLimits, inputs: mpsc::Sender<NetInput>) -> Arc<Self> {
+    pub fn new(limits: TcpLimits, inputs: mpsc::Sender<NetInput>, tls: TlsConnector) -> Arc<Self> {
         Arc::new(Self {
             limits,
             inputs,
             counters: Arc::default(),
             next: AtomicU64::new(1),
+            tls,
             by_address: Mutex::default(),
         })
     }

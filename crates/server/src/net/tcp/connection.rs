@@ -14,14 +14,16 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use rustls::pki_types::ServerName;
 use tandem_sip::{Flow, TransmitId, Transport};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
+    net::TcpStream,
     sync::{Notify, mpsc},
     task::AbortHandle,
     time::timeout,
 };
+use tokio_rustls::{TlsConnector, client, server};
 
 use super::bounds::{Place, TcpCounters, TcpShared};
 use crate::signalling::NetInput;
@@ -57,21 +59,39 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Connections {
     shared: Arc<TcpShared>,
-    open: BTreeMap<u64, (SocketAddr, Connection)>,
-    by_remote: BTreeMap<SocketAddr, u64>,
+    open: BTreeMap<u64, (Peer, Connection)>,
+    by_peer: BTreeMap<Peer, u64>,
+}
+
+/// Whom a connection leads to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Peer {
+    /// TCP or TLS.
+    pub transport: Transport,
+    /// Where it is.
+    pub remote: SocketAddr,
+    /// The name its certificate was verified against; none for an address, and for who came to us. Who has proved to
+    /// be one name is not asked to stand for another at the same address (RFC 5922 7.5).
+    pub name: Option<String>,
+}
+
+impl Peer {
+    const fn of(flow: Flow) -> Self {
+        Self { transport: flow.transport, remote: flow.remote, name: None }
+    }
 }
 
 impl Connections {
     /// No connection yet.
     #[must_use]
     pub fn new(shared: Arc<TcpShared>) -> Self {
-        Self { shared, open: BTreeMap::new(), by_remote: BTreeMap::new() }
+        Self { shared, open: BTreeMap::new(), by_peer: BTreeMap::new() }
     }
 
     /// Takes over signalling's end of an accepted connection.
     pub fn opened(&mut self, flow: Flow, connection: Connection) {
-        self.by_remote.insert(flow.remote, flow.connection);
-        self.open.insert(flow.connection, (flow.remote, connection));
+        self.by_peer.insert(Peer::of(flow), flow.connection);
+        self.open.insert(flow.connection, (Peer::of(flow), connection));
     }
 
     /// Forgets a connection.
@@ -90,13 +110,12 @@ impl Connections {
         }
     }
 
-    /// Sends to an address: on an open connection to it if there is one (RFC 3261 section 18.1.1), else on a
-    /// new one.
+    /// Sends to a peer: on an open connection to it if there is one (RFC 3261 section 18.1.1), else on a new one.
     ///
     /// # Errors
     /// The message, unsent, when a bound is reached.
-    pub fn send_to(&mut self, remote: SocketAddr, outgoing: Outgoing) -> Result<(), Outgoing> {
-        if let Some((_, connection)) = self.by_remote.get(&remote).and_then(|id| self.open.get(id)) {
+    pub fn send_to(&mut self, peer: Peer, outgoing: Outgoing) -> Result<(), Outgoing> {
+        if let Some((_, connection)) = self.leading_to(&peer).and_then(|id| self.open.get(&id)) {
             return connection.send(outgoing, &self.shared.counters);
         }
         let Some(place) = self.shared.admit(None) else {
@@ -105,12 +124,22 @@ impl Connections {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let (queue, inbox) = mpsc::channel(WRITE_QUEUE);
         let parts = Parts::default();
-        let task = tokio::spawn(dial(place, id, remote, inbox, parts.clone()));
+        let task = tokio::spawn(dial(place, id, peer.clone(), inbox, parts.clone()));
         let connection = parts.connection(queue, task.abort_handle());
         let sent = connection.send(outgoing, &self.shared.counters);
-        self.by_remote.insert(remote, id);
-        self.open.insert(id, (remote, connection));
+        self.by_peer.insert(peer.clone(), id);
+        self.open.insert(id, (peer, connection));
         sent
+    }
+
+    /// An open connection to a peer. Where no name is asked for, one that was verified for any name at that address
+    /// will do: a dialog goes on by addresses.
+    fn leading_to(&self, peer: &Peer) -> Option<u64> {
+        if peer.name.is_some() {
+            return self.by_peer.get(peer).copied();
+        }
+        let (known, id) = self.by_peer.range(peer.clone()..).next()?;
+        (known.transport == peer.transport && known.remote == peer.remote).then_some(*id)
     }
 
     /// Closes a connection once what waits on it has been written.
@@ -125,14 +154,14 @@ impl Connections {
             connection.abort.abort();
         }
         self.open.clear();
-        self.by_remote.clear();
+        self.by_peer.clear();
     }
 
     fn forget(&mut self, id: u64) {
-        if let Some((remote, _)) = self.open.remove(&id)
-            && self.by_remote.get(&remote) == Some(&id)
+        if let Some((peer, _)) = self.open.remove(&id)
+            && self.by_peer.get(&peer) == Some(&id)
         {
-            self.by_remote.remove(&remote);
+            self.by_peer.remove(&peer);
         }
     }
 }
@@ -179,14 +208,15 @@ impl Parts {
 
 /// Opens an outbound connection and serves it. The flow's connection number is given; its local address is
 /// known once the connection stands.
-async fn dial(place: Place, id: u64, remote: SocketAddr, mut inbox: mpsc::Receiver<Outgoing>, parts: Parts) {
+async fn dial(place: Place, id: u64, peer: Peer, mut inbox: mpsc::Receiver<Outgoing>, parts: Parts) {
     let shared = Arc::clone(&place.shared);
-    let connected = timeout(shared.limits.patience, TcpStream::connect(remote)).await;
+    let Peer { transport, remote, .. } = peer;
+    let connected = timeout(shared.limits.patience, connect(&shared.tls, &peer)).await;
     let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let wildcard: SocketAddr =
         if remote.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
-    let mut flow = Flow { transport: Transport::Tcp, local: wildcard, remote, connection: id };
-    match connected.and_then(|stream| stream.local_addr().map(|local| (stream, local))) {
+    let mut flow = Flow { transport, local: wildcard, remote, connection: id };
+    match connected {
         Ok((stream, local)) => {
             flow.local = local;
             if shared.inputs.send(NetInput::StreamOpened { flow, connection: None }).await.is_err() {
@@ -196,7 +226,7 @@ async fn dial(place: Place, id: u64, remote: SocketAddr, mut inbox: mpsc::Receiv
         }
         Err(error) => {
             shared.counters.failed.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%remote, %error, "an outbound connection failed");
+            tracing::warn!(%remote, name = peer.name, %error, "a connection to a gateway failed");
             inbox.close();
             while let Some(outgoing) = inbox.recv().await {
                 let _ = shared.inputs.send(NetInput::TransmitFailed { id: outgoing.id }).await;
@@ -206,16 +236,55 @@ async fn dial(place: Place, id: u64, remote: SocketAddr, mut inbox: mpsc::Receiv
     let _ = shared.inputs.send(NetInput::StreamClosed { flow }).await;
 }
 
+async fn connect(tls: &TlsConnector, peer: &Peer) -> io::Result<(Stream, SocketAddr)> {
+    let stream = TcpStream::connect(peer.remote).await?;
+    let local = stream.local_addr()?;
+    // Messages are small and someone waits for each.
+    let _ = stream.set_nodelay(true);
+    if peer.transport != Transport::Tls {
+        return Ok((Stream::Plain(stream), local));
+    }
+    let name = match &peer.name {
+        Some(name) => ServerName::try_from(name.clone()).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is no server's name"))
+        })?,
+        None => ServerName::IpAddress(peer.remote.ip().into()),
+    };
+    let stream = tls.connect(name, stream).await?;
+    Ok((Stream::Opened(Box::new(stream)), local))
+}
+
+/// A connection that stands.
+pub(super) enum Stream {
+    /// Without TLS.
+    Plain(TcpStream),
+    /// With TLS, opened by the peer.
+    Accepted(Box<server::TlsStream<TcpStream>>),
+    /// With TLS, opened by us.
+    Opened(Box<client::TlsStream<TcpStream>>),
+}
+
 pub(super) async fn serve(
     shared: &TcpShared,
-    stream: TcpStream,
+    stream: Stream,
     flow: Flow,
     inbox: mpsc::Receiver<Outgoing>,
     parts: &Parts,
 ) {
-    // Messages are small and someone waits for each.
-    let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
+    match stream {
+        Stream::Plain(stream) => exchange(shared, stream.into_split(), flow, inbox, parts).await,
+        Stream::Accepted(stream) => exchange(shared, split(stream), flow, inbox, parts).await,
+        Stream::Opened(stream) => exchange(shared, split(stream), flow, inbox, parts).await,
+    }
+}
+
+async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    shared: &TcpShared,
+    (reader, writer): (R, W),
+    flow: Flow,
+    inbox: mpsc::Receiver<Outgoing>,
+    parts: &Parts,
+) {
     tokio::select! {
         () = read(shared, reader, flow, parts) => {}
         () = write(shared, writer, inbox, parts) => {}
@@ -223,7 +292,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn read(shared: &TcpShared, mut reader: OwnedReadHalf, flow: Flow, parts: &Parts) {
+async fn read<R: AsyncRead + Unpin>(shared: &TcpShared, mut reader: R, flow: Flow, parts: &Parts) {
     let opened = tokio::time::Instant::now();
     let mut buffer = BytesMut::new();
     loop {
@@ -263,9 +332,9 @@ async fn read(shared: &TcpShared, mut reader: OwnedReadHalf, flow: Flow, parts: 
     }
 }
 
-async fn write(
+async fn write<W: AsyncWrite + Unpin>(
     shared: &TcpShared,
-    mut writer: OwnedWriteHalf,
+    mut writer: W,
     mut inbox: mpsc::Receiver<Outgoing>,
     parts: &Parts,
 ) {

@@ -6,6 +6,7 @@ mod media;
 mod wire;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use tandem_sip::{EndedBy, Endpoint, EndpointConfig, Event, OutgoingInvite, Sessi
 use tandem_sip::{SessionId, Transport};
 use tokio::sync::mpsc;
 
+use crate::{config::Tls, net::tls::SipTls};
 pub use ladder::{Rung, Way};
 use media::CallerMedia;
 use wire::Wire;
@@ -36,6 +38,8 @@ pub struct CallPlan {
     pub from: Option<String>,
     /// The transport of the signalling.
     pub transport: Transport,
+    /// PEM file of an authority to trust over TLS, beside those the machine trusts.
+    pub authority: Option<PathBuf>,
     /// User name and password, should the called side ask for them.
     pub credentials: Option<(String, String)>,
     /// Laws to offer, in order of preference.
@@ -82,8 +86,10 @@ pub struct Outcome {
 /// When the address cannot be read, resolved or connected to, or a socket fails. A call that is
 /// refused is an [`Outcome`], not an error.
 pub async fn place(plan: CallPlan, notices: mpsc::Sender<Notice>) -> anyhow::Result<Outcome> {
-    let remote = resolve(&plan.uri).await?;
-    let wire = Wire::open(plan.transport, remote)
+    let (host, remote) = resolve(&plan.uri, plan.transport).await?;
+    let tls = Tls { gateway_ca: plan.authority.clone(), ..Tls::default() };
+    let tls = SipTls::load(&tls).context("--ca")?;
+    let wire = Wire::open(plan.transport, remote, &host, tls.connector())
         .await
         .with_context(|| format!("no {} connection to {remote}", plan.transport.via_name()))?;
     let mut seed = [0; 32];
@@ -109,22 +115,25 @@ pub async fn place(plan: CallPlan, notices: mpsc::Sender<Notice>) -> anyhow::Res
     caller.run(now).await
 }
 
-/// The socket address of a SIP URI: its literal address, or what its name resolves to.
-async fn resolve(text: &str) -> anyhow::Result<SocketAddr> {
+/// The host of a SIP URI and its socket address: the literal one, or what the name resolves to.
+async fn resolve(text: &str, transport: Transport) -> anyhow::Result<(String, SocketAddr)> {
     const EXAMPLE: &str = "a SIP URI is needed, such as sip:+918047111111@192.0.2.1:5060";
     let uri = Uri::parse(text.as_bytes()).with_context(|| format!("{text}: {EXAMPLE}"))?;
     if !uri.is_sip() {
         bail!("{text}: {EXAMPLE}");
     }
-    let port = uri.port().unwrap_or(5_060);
+    let port = uri.port().unwrap_or(transport.default_port());
     if let Some(address) = uri.ip() {
-        return Ok(SocketAddr::new(address, port));
+        return Ok((address.to_string(), SocketAddr::new(address, port)));
     }
     let host = String::from_utf8_lossy(uri.host()).into_owned();
     let mut addresses = tokio::net::lookup_host((host.as_str(), port))
         .await
         .with_context(|| format!("{host} does not resolve"))?;
-    addresses.next().with_context(|| format!("{host} has no address"))
+    let first = addresses.next();
+    drop(addresses);
+    let first = first.with_context(|| format!("{host} has no address"))?;
+    Ok((host, first))
 }
 
 /// One call in progress.

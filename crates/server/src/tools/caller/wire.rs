@@ -1,14 +1,16 @@
-//! The caller's signalling connection: a UDP socket or one TCP connection.
+//! The caller's signalling connection: a UDP socket or one connection over TCP or TLS.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use rustls::pki_types::ServerName;
 use tandem_sip::Endpoint;
 use tandem_sip::{Flow, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// The largest message that is read in one piece.
 const READ_BYTES: usize = 65_535;
@@ -17,6 +19,7 @@ const READ_BYTES: usize = 65_535;
 enum Socket {
     Udp(UdpSocket),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// One open way to the called side.
@@ -28,7 +31,13 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) async fn open(transport: Transport, remote: SocketAddr) -> io::Result<Self> {
+    /// Over TLS the called side has to prove that it bears the name `host`.
+    pub(super) async fn open(
+        transport: Transport,
+        remote: SocketAddr,
+        host: &str,
+        tls: &TlsConnector,
+    ) -> io::Result<Self> {
         let any: SocketAddr = if remote.is_ipv4() {
             ([0, 0, 0, 0], 0).into()
         } else {
@@ -48,8 +57,11 @@ impl Wire {
                 (Socket::Tcp(stream), local, 1)
             }
             Transport::Tls => {
-                let reason = "the test caller speaks udp and tcp; --transport tls is not there yet";
-                return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+                let stream = TcpStream::connect(remote).await?;
+                stream.set_nodelay(true)?;
+                let local = stream.local_addr()?;
+                let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+                (Socket::Tls(Box::new(tls.connect(name, stream).await?)), local, 1)
             }
         };
         let flow = Flow { transport, local, remote, connection };
@@ -62,7 +74,7 @@ impl Wire {
 
     /// Tells the endpoint of the connection, where there is one.
     pub(super) fn announce(&self, endpoint: &mut Endpoint, now: Instant) {
-        if matches!(self.socket, Socket::Tcp(_)) {
+        if self.flow.transport.is_reliable() {
             endpoint.handle_stream_opened(now, self.flow);
         }
     }
@@ -75,6 +87,10 @@ impl Wire {
                 sent => sent.map(drop),
             },
             Socket::Tcp(stream) => stream.write_all(payload).await,
+            Socket::Tls(stream) => {
+                stream.write_all(payload).await?;
+                stream.flush().await
+            }
         }
     }
 
@@ -83,9 +99,10 @@ impl Wire {
         let received = match &mut self.socket {
             Socket::Udp(socket) => socket.recv(&mut self.buffer).await,
             Socket::Tcp(stream) => stream.read(&mut self.buffer).await,
+            Socket::Tls(stream) => stream.read(&mut self.buffer).await,
         };
         match received {
-            Ok(0) if matches!(self.socket, Socket::Tcp(_)) => {
+            Ok(0) if self.flow.transport.is_reliable() => {
                 Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the called side"))
             }
             Ok(length) => Ok(Bytes::copy_from_slice(&self.buffer[..length])),
@@ -99,7 +116,7 @@ impl Wire {
     pub(super) fn hand_over(&self, endpoint: &mut Endpoint, now: Instant, payload: Bytes) {
         match self.socket {
             Socket::Udp(_) => endpoint.handle_datagram(now, self.flow, payload),
-            Socket::Tcp(_) => {
+            Socket::Tcp(_) | Socket::Tls(_) => {
                 let mut read = &payload[..];
                 while endpoint.handle_stream(now, self.flow, read).is_some() {
                     read = &[];
