@@ -31,8 +31,9 @@ pub enum Refused {
     TooOften,
 }
 
-/// How often in a row a peer may call an answer stale.
-const MAX_ROUNDS: u32 = 4;
+/// Answers in a row that one realm gets: the first, and one with a fresh nonce when that was stale. Who calls the fresh one
+/// stale too goes round in circles.
+const MAX_ROUNDS: u32 = 2;
 
 /// Realms that may ask for one request: a server, and the proxies before it.
 const MAX_REALMS: usize = 4;

@@ -2,7 +2,7 @@
 //!
 //! RFC 3261 8.1, 9.1, 12.1.2, 12.2.1, 13.2, 22; RFC 6026 7.2.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -32,6 +32,9 @@ pub struct OutgoingInvite {
     pub from: Bytes,
     /// The value of To.
     pub to: Bytes,
+    /// The Call-ID; a new one without it. An INVITE tried at another place keeps its own: RFC 3263 4.3 has it differ in
+    /// the branch alone (and in the tag here, so that nobody takes it for the first one's merged twin).
+    pub call_id: Option<Bytes>,
     /// Route values, for an outbound proxy (RFC 3261 8.1.1.1).
     pub routes: Vec<Bytes>,
     /// Where it is sent.
@@ -114,6 +117,19 @@ impl Endpoint {
         Ok(id)
     }
 
+    /// Our address as a peer is to see it in Via and Contact, when messages to it leave from `local`.
+    pub fn advertised(&self, local: SocketAddr, remote: IpAddr) -> SocketAddr {
+        compose::advertised(&self.config, local, Some(remote))
+    }
+
+    /// Whether our INVITE has had any response: a peer that says not even 100 may not be there.
+    pub fn is_heard(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|session| match &session.stage {
+            Stage::Calling(calling) => self.is_proceeding(calling.transaction),
+            Stage::Inviting(_) | Stage::Confirmed | Stage::Acknowledging(_) | Stage::Over => true,
+        })
+    }
+
     fn write_invite(
         &mut self,
         outgoing: &OutgoingInvite,
@@ -133,7 +149,7 @@ impl Endpoint {
         builder = builder
             .header(HeaderName::From, from)
             .header(HeaderName::To, &outgoing.to)
-            .header(HeaderName::CallId, self.ids.call_id())
+            .header(HeaderName::CallId, outgoing.call_id.clone().unwrap_or_else(|| self.ids.call_id()))
             .header(HeaderName::CSeq, "1 INVITE")
             .header(HeaderName::Contact, contact)
             .header(HeaderName::Allow, compose::ALLOW)

@@ -12,6 +12,7 @@ pub(crate) fn call() -> OutgoingInvite {
         uri: "sip:far@192.0.2.1:5060".into(),
         from: "\"Tandem\" <sip:tandem@example.com>".into(),
         to: "<sip:far@example.com>".into(),
+        call_id: None,
         routes: Vec::new(),
         target: Target::Flow(udp(peer())),
         local: us(),

@@ -105,6 +105,7 @@ impl Pair {
             uri: "sip:b@192.0.2.2:5060".into(),
             from: "<sip:a@example.com>".into(),
             to: "<sip:b@example.com>".into(),
+            call_id: None,
             routes: Vec::new(),
             target: Target::Flow(flow(A)),
             local: address(A),

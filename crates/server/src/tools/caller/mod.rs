@@ -190,6 +190,7 @@ impl Caller {
             uri: self.plan.uri.clone().into(),
             from: format!("<{from}>").into(),
             to: format!("<{}>", self.plan.uri).into(),
+            call_id: None,
             routes: Vec::new(),
             target: Target::Flow(flow),
             local: flow.local,
