@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tandem_agent::{FrameKind, StreamFacts};
 use tandem_call::bridge::{
-    AgentPlan, Bridge, BridgeCommand, BridgeLimits, BridgePlan, BridgeTransmit, OnClose,
+    AgentDial, AgentPlan, Bridge, BridgeCommand, BridgeLimits, BridgePlan, BridgeTransmit, OnClose,
 };
 use tandem_call::{AccountId, CallId};
 use tandem_media::{LatchPolicy, Law, MediaParameters};
@@ -45,6 +45,7 @@ impl Talk {
                 dialect: dialect::config(name),
                 facts: StreamFacts { call: dialect::CALL, ..StreamFacts::default() },
                 on_close: OnClose::Drain,
+                dial: AgentDial::WithThePort,
             },
             limits: BridgeLimits::default(),
         };

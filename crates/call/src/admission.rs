@@ -91,8 +91,9 @@ pub struct Permit {
 struct TrunkUse {
     inbound: u32,
     outbound: u32,
-    /// `None` until the trunk's rate was first asked for.
-    rate: Option<Bucket>,
+    /// `None` until the trunk's rate was first asked for in that direction: neither side's calls use up the other's.
+    rate_in: Option<Bucket>,
+    rate_out: Option<Bucket>,
 }
 
 /// Why there is no room.
@@ -254,8 +255,7 @@ impl Admission {
             return fresh.check_counts(trunk, side).and_then(|()| fresh.take_rate(trunk, side, now));
         };
         entry.check_counts(trunk, side)?;
-        TrunkUse { inbound: entry.inbound, outbound: entry.outbound, rate: entry.rate }
-            .take_rate(trunk, side, now)
+        entry.copied().take_rate(trunk, side, now)
     }
 
     /// Gives a call's place back.
@@ -331,12 +331,17 @@ impl Admission {
 const REST: Duration = Duration::from_secs(60);
 
 impl TrunkUse {
+    fn copied(&self) -> Self {
+        Self { ..*self }
+    }
+
     fn empty() -> Self {
-        Self { inbound: 0, outbound: 0, rate: None }
+        Self { inbound: 0, outbound: 0, rate_in: None, rate_out: None }
     }
 
     fn is_idle(&self, now: Instant) -> bool {
-        let is_rested = self.rate.is_none_or(|bucket| now.saturating_duration_since(bucket.updated) > REST);
+        let mut buckets = [self.rate_in, self.rate_out].into_iter().flatten();
+        let is_rested = buckets.all(|bucket| now.saturating_duration_since(bucket.updated) > REST);
         self.inbound == 0 && self.outbound == 0 && is_rested
     }
 
@@ -367,13 +372,15 @@ impl TrunkUse {
     }
 
     fn take_rate(&mut self, trunk: &Trunk, side: Side, now: Instant) -> Result<(), NoRoom> {
-        let Some(rate) =
-            trunk.limits.calls_per_second.filter(|rate| rate.is_finite() && side == Side::Inbound)
-        else {
+        let Some(rate) = trunk.limits.calls_per_second.filter(|rate| rate.is_finite()) else {
             return Ok(());
         };
         let burst = rate.max(1.0);
-        let bucket = self.rate.get_or_insert_with(|| Bucket::full(burst, now));
+        let bucket = match side {
+            Side::Inbound => &mut self.rate_in,
+            Side::Outbound => &mut self.rate_out,
+        };
+        let bucket = bucket.get_or_insert_with(|| Bucket::full(burst, now));
         bucket.refill(rate, burst, now);
         if bucket.take() {
             return Ok(());

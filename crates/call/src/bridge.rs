@@ -27,8 +27,8 @@ use tandem_media::{FRAME_BYTES_MAX, Law};
 
 pub use histogram::DelayHistogram;
 pub use plan::{
-    AgentHangUpCause, AgentPlan, AgentSocketEnd, AgentWish, BridgeCommand, BridgeEvent, BridgeLimits,
-    BridgePlan, BridgeStatistics, BridgeTransmit, OnClose,
+    AgentDial, AgentHangUpCause, AgentPlan, AgentSocketEnd, AgentWish, BridgeCommand, BridgeEvent,
+    BridgeLimits, BridgePlan, BridgeStatistics, BridgeTransmit, OnClose,
 };
 
 use caller::{Caller, Tick};

@@ -26,6 +26,13 @@ pub struct EngineConfig {
     /// How long an agent may take to accept its WebSocket while the caller hears ringing. Default 10 s: serverless
     /// agents start cold, and callers wait longer for people.
     pub agent_timeout: Duration,
+    /// How long a callee's telephone may ring. Default 60 s: ten rings and more; voicemail answers before that.
+    pub ringing_timeout: Duration,
+    /// How long a gateway may be silent, without so much as a 100, before the next one is tried. Default 6 s: a lost INVITE
+    /// is repeated after 0.5, 1.5 and 3.5 s (RFC 3261 section 17.1.1.2), and callers do not wait for timer B's 32 s.
+    pub gateway_timeout: Duration,
+    /// How long the shell may take to find a gateway's address. Default 6 s: longer than its own bound on a look-up.
+    pub way_timeout: Duration,
     /// What a caller is told when its agent cannot be had: 480 or 503. Default 480: 503 lets a carrier turn away from
     /// the whole node (RFC 3261 section 21.5.4) because one tenant's agent is down.
     pub agent_failure_status: AgentFailureStatus,
@@ -69,6 +76,9 @@ impl Default for EngineConfig {
             realm: "tandem".to_owned(),
             bridge_timeout: Duration::from_secs(3),
             agent_timeout: Duration::from_secs(10),
+            ringing_timeout: Duration::from_secs(60),
+            gateway_timeout: Duration::from_secs(6),
+            way_timeout: Duration::from_secs(6),
             agent_failure_status: AgentFailureStatus::TemporarilyUnavailable,
             max_duration: Some(Duration::from_secs(4 * 3600)),
             media_timeout: Some(Duration::from_secs(30)),

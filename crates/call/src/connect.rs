@@ -12,13 +12,13 @@ use tandem_sip::{Incoming, NotAccepted, Refusal};
 
 use crate::admission::{NoRoom, Side};
 use crate::agent_rules::CallerIdentity;
-use crate::bridge::{AgentPlan, BridgePlan};
+use crate::bridge::{AgentDial, BridgePlan};
 use crate::engine::Engine;
-use crate::facts::CallFacts;
+use crate::facts::{self, CallFacts};
 use crate::ids::CallId;
-use crate::inbound::{Inbound, Parts};
 use crate::incident::Incidents;
 use crate::ladder::Heading;
+use crate::live::{LiveCall, Parts};
 use crate::media_summary::MediaSummary;
 use crate::negotiation::Negotiation;
 use crate::output::Output;
@@ -26,7 +26,6 @@ use crate::reach;
 use crate::record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
 use crate::route::Route;
 use crate::table::Trunk;
-use crate::template;
 use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
 
 impl Engine {
@@ -92,7 +91,7 @@ impl Engine {
             record,
             verdict,
         };
-        let call = Inbound::new(parts, now, &mut self.node);
+        let call = LiveCall::new(parts, now, &mut self.node);
         self.register(call, session, sip_call_id);
         self.draw(&first, Heading::In, Some(source), now);
     }
@@ -143,6 +142,8 @@ impl Engine {
             hangup_reason: Some(reason),
             sip_status: Some(verdict.status),
             q850: Some(reason.q850()),
+            sip_reason: None,
+            gateways: Vec::new(),
             error_message: Some("the account's balance is used up; the call was refused".to_owned()),
             sip_call_id: wire_text(incoming.request().call_id()),
             media: MediaSummary::default(),
@@ -166,11 +167,7 @@ impl Engine {
         let mut allowed: Vec<(IpAddr, u8)> = vec![reach::host(source)];
         allowed.extend(told.map(reach::host));
         allowed.extend(route.trunk.sources.iter().map(|range| (range.addr(), range.prefix_len())));
-        let parameters = socket
-            .parameters
-            .iter()
-            .map(|(name, value)| (name.clone(), template::expand_text(value, facts)))
-            .collect();
+        let stream = facts.stream(facts::parameters(socket, facts), route);
         BridgePlan {
             call,
             account: route.trunk.account.clone(),
@@ -178,19 +175,7 @@ impl Engine {
             peer: told.unwrap_or(source),
             latch: LatchPolicy { symmetric: route.trunk.rtp_symmetric, allowed },
             media_timeout: config.media_timeout,
-            agent: AgentPlan {
-                url: template::expand_url(&socket.url, facts),
-                headers: socket
-                    .headers
-                    .iter()
-                    .map(|(name, value)| (name.clone(), template::expand_header(value, facts)))
-                    .collect(),
-                subprotocol: socket.subprotocol.clone(),
-                fallback_url: socket.fallback_url.as_ref().map(|url| template::expand_url(url, facts)),
-                dialect: socket.dialect.clone(),
-                facts: facts.stream(parameters, route),
-                on_close: socket.on_close,
-            },
+            agent: facts::agent_plan(socket, facts, stream, AgentDial::WithThePort),
             limits: config.bridge,
         }
     }
@@ -215,6 +200,8 @@ impl Engine {
             hangup_reason: None,
             sip_status: None,
             q850: None,
+            sip_reason: None,
+            gateways: Vec::new(),
             error_message: None,
             sip_call_id: facts.sip_call_id.clone(),
             media: MediaSummary::default(),

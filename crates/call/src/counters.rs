@@ -13,6 +13,14 @@ pub struct Counters {
     pub calls: u64,
     /// Calls answered.
     pub answered: u64,
+    /// Calls that were begun to be placed.
+    pub placed: u64,
+    /// Calls to be placed that there was no room for: they wait elsewhere.
+    pub not_placed: u64,
+    /// INVITEs sent to gateways.
+    pub invites: u64,
+    /// INVITEs given up for the next gateway.
+    pub failovers: u64,
     /// Requests of strangers beyond their allowance: met with silence.
     pub silenced: u64,
     /// Repeats of an INVITE that was refused before: refused again, without another verdict.

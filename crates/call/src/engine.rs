@@ -21,9 +21,9 @@ use crate::config::EngineConfig;
 use crate::counters::{Census, Counters};
 use crate::doorkeeper::Doorkeeper;
 use crate::ids::{CallId, TrunkId};
-use crate::inbound::{Awaiting, Happening, Inbound};
 use crate::input::{Command, Input};
 use crate::ladder::{Glimpse, Heading, MAX_LINE_BYTES, Rung, short_text};
+use crate::live::{Awaiting, Happening, LiveCall};
 use crate::node::Node;
 use crate::output::Output;
 use crate::record::CallRecord;
@@ -35,8 +35,7 @@ pub struct Engine {
     pub(crate) node: Node,
     pub(crate) authenticator: Authenticator,
     pub(crate) doorkeeper: Doorkeeper,
-    calls: BTreeMap<CallId, Inbound>,
-    sessions: BTreeMap<SessionId, CallId>,
+    calls: BTreeMap<CallId, LiveCall>,
     sip_call_ids: BTreeMap<Bytes, CallId>,
     drain_until: Option<Instant>,
 }
@@ -54,6 +53,7 @@ impl Engine {
             table: Arc::new(RoutingTable::default()),
             counters: Counters::default(),
             outputs: VecDeque::new(),
+            sessions: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             start: now,
             start_unix_ms: unix_ms,
@@ -65,7 +65,6 @@ impl Engine {
             doorkeeper: Doorkeeper::new(0),
             node,
             calls: BTreeMap::new(),
-            sessions: BTreeMap::new(),
             sip_call_ids: BTreeMap::new(),
             drain_until: None,
         };
@@ -100,6 +99,9 @@ impl Engine {
                 let table = &self.node.table;
                 self.node.admission.forget_callers(|agent| table.bounds_callers(agent));
             }
+            Input::Place(dial) => self.place(*dial, now),
+            Input::WayFound { call, ways } => self.step(call, Happening::WayFound { ways }, now),
+            Input::WayFailed { call, why } => self.step(call, Happening::WayFailed { why }, now),
             Input::BridgeOpened { call, rtp } => self.step(call, Happening::BridgeOpened { rtp }, now),
             Input::BridgeFailed { call, cause } => self.step(call, Happening::BridgeFailed { cause }, now),
             Input::AgentConnected { call } => self.step(call, Happening::AgentConnected, now),
@@ -151,7 +153,7 @@ impl Engine {
         Census {
             calls: self.calls.len(),
             admitted: self.node.admission.calls() as usize,
-            sessions: self.sessions.len(),
+            sessions: self.node.sessions.len(),
             sip_call_ids: self.sip_call_ids.len(),
             deadlines: self.node.deadlines.len(),
             outputs: self.node.outputs.len(),
@@ -171,7 +173,7 @@ impl Engine {
 
     /// The records of all calls that are not over yet, by their identifiers' order.
     pub fn live_calls(&self) -> impl Iterator<Item = &CallRecord> {
-        self.calls.values().filter(|call| call.awaits != Awaiting::LastMessage).map(Inbound::record)
+        self.calls.values().filter(|call| call.awaits != Awaiting::LastMessage).map(LiveCall::record)
     }
 
     /// Concurrent calls of a trunk, inbound and outbound.
@@ -180,10 +182,22 @@ impl Engine {
     }
 
     /// Files a call under all its names.
-    pub(crate) fn register(&mut self, call: Inbound, session: SessionId, sip_call_id: Bytes) {
-        self.sessions.insert(session, call.id);
+    pub(crate) fn register(&mut self, call: LiveCall, session: SessionId, sip_call_id: Bytes) {
+        self.node.sessions.insert(session, call.id);
         self.sip_call_ids.insert(sip_call_id, call.id);
         self.calls.insert(call.id, call);
+    }
+
+    /// Files a call that has no session yet.
+    pub(crate) fn hold(&mut self, call: LiveCall) {
+        let (id, sip_call_id) = (call.id, call.sip_call_id.clone());
+        self.sip_call_ids.insert(sip_call_id, id);
+        self.calls.insert(id, call);
+        self.forget_if_over(id);
+    }
+
+    pub(crate) fn knows(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call)
     }
 
     /// Draws a message into the ladder of the call it belongs to. Only its own peers are drawn: whoever else knows its
@@ -253,8 +267,8 @@ impl Engine {
             Event::Offer { session, kind: _, offer } => (session, Happening::Offer { offer }),
             Event::Info { session, content_type, body } => (session, Happening::Info { content_type, body }),
             Event::Ended { session, by, reason } => {
-                let call = self.sessions.remove(&session);
-                let happening = Happening::SessionEnded { by, reason };
+                let call = self.node.sessions.remove(&session);
+                let happening = Happening::SessionEnded { session, by, reason };
                 return call.map_or((), |call| self.step(call, happening, now));
             }
             // Changes are answered at once, provisional responses carry no description, and sessions are refreshed by
@@ -262,10 +276,14 @@ impl Engine {
             Event::OfferWithdrawn { .. }
             | Event::ProvisionalAcknowledged { .. }
             | Event::Refreshed { .. } => return,
-            // This engine sends no INVITE and no other request of its own.
-            Event::Progress { .. }
-            | Event::Answered { .. }
-            | Event::OfferAnswered { .. }
+            Event::Progress { session, status, body } => {
+                (session, Happening::Progress { session, status, body })
+            }
+            Event::Answered { session, status, body, response: _ } => {
+                (session, Happening::Answered { session, status, body })
+            }
+            // This engine changes no session by itself and sends no request outside of calls.
+            Event::OfferAnswered { .. }
             | Event::OfferRefused { .. }
             | Event::Response { .. }
             | Event::NoResponse { .. } => {
@@ -273,7 +291,7 @@ impl Engine {
                 return;
             }
         };
-        match self.sessions.get(&session).copied() {
+        match self.node.sessions.get(&session).copied() {
             Some(call) => self.step(call, happening, now),
             None => self.node.counters.late_inputs += 1,
         }
@@ -285,7 +303,11 @@ impl Engine {
             return;
         };
         call.handle(happening, now, &mut self.node);
-        if call.is_over() {
+        self.forget_if_over(id);
+    }
+
+    fn forget_if_over(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get(&id).filter(|call| call.is_over()) {
             let sip_call_id = call.sip_call_id.clone();
             self.calls.remove(&id);
             // The Call-ID may have been used again by a later call.
@@ -307,8 +329,10 @@ impl Engine {
 
     fn reason_of(&self, call: CallId) -> &'static str {
         match self.calls.get(&call).map(|call| call.awaits) {
+            Some(Awaiting::Way) => "give up waiting for a gateway's address",
+            Some(Awaiting::Answer) => "give up waiting for a gateway, or for the callee",
             Some(Awaiting::Bridge) => "give up waiting for a media port",
-            Some(Awaiting::Agent) => "give up waiting for the agent",
+            Some(Awaiting::Agent | Awaiting::Listener) => "give up waiting for the agent",
             Some(Awaiting::Ack) => "give up waiting for the ACK",
             Some(Awaiting::End) => "end the call that lasts too long",
             Some(Awaiting::BridgeClose) => "give up waiting for the bridge's end",

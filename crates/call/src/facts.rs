@@ -5,9 +5,11 @@
 use tandem_agent::StreamFacts;
 use tandem_sip::Request;
 
+use crate::bridge::{AgentDial, AgentPlan};
 use crate::ids::CallId;
 use crate::route::Route;
-use crate::template::Facts;
+use crate::table::AgentSocket;
+use crate::template::{self, Facts};
 use crate::verdict::wire_text;
 
 /// `X-` headers of an INVITE told to the agent.
@@ -61,6 +63,32 @@ impl CallFacts {
             parameters,
             headers,
         }
+    }
+}
+
+/// The agent's own parameters, filled in.
+pub(crate) fn parameters(socket: &AgentSocket, facts: &impl Facts) -> Vec<(String, String)> {
+    let filled = |(name, value): &(String, String)| (name.clone(), template::expand_text(value, facts));
+    socket.parameters.iter().map(filled).collect()
+}
+
+/// Where the agent is and how it is spoken to, every template filled in.
+pub(crate) fn agent_plan(
+    socket: &AgentSocket,
+    facts: &impl Facts,
+    stream: StreamFacts,
+    dial: AgentDial,
+) -> AgentPlan {
+    let filled = |(name, value): &(String, String)| (name.clone(), template::expand_header(value, facts));
+    AgentPlan {
+        url: template::expand_url(&socket.url, facts),
+        headers: socket.headers.iter().map(filled).collect(),
+        subprotocol: socket.subprotocol.clone(),
+        fallback_url: socket.fallback_url.as_ref().map(|url| template::expand_url(url, facts)),
+        dialect: socket.dialect.clone(),
+        facts: stream,
+        on_close: socket.on_close,
+        dial,
     }
 }
 

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use tandem_sip::{Flow, TransmitId};
 
 use crate::bridge::{BridgeEvent, BridgeStatistics};
+use crate::gateways::Way;
 use crate::ids::CallId;
+use crate::placing::Dial;
 use crate::table::RoutingTable;
 
 /// One thing that happened.
@@ -50,6 +52,22 @@ pub enum Input {
     Timeout,
     /// What is configured, whole. Calls under way keep what they began with.
     Routing(Arc<RoutingTable>),
+    /// Place this call.
+    Place(Box<Dial>),
+    /// A gateway has these addresses, the first to be tried first, in answer to [`crate::Output::FindWay`].
+    WayFound {
+        /// The call.
+        call: CallId,
+        /// The addresses, with ours on the way to each.
+        ways: Vec<Way>,
+    },
+    /// A gateway has no address that can be reached.
+    WayFailed {
+        /// The call.
+        call: CallId,
+        /// Why, in words; they go into the call's record.
+        why: String,
+    },
     /// A media port is bound, in answer to [`crate::Output::OpenBridge`]. The shell goes on to dial the agent.
     BridgeOpened {
         /// The call.

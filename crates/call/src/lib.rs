@@ -3,8 +3,9 @@
 //! The brain of the node, and a core: no clock, no socket, no task, no randomness of its own. Read [`input`] and
 //! [`output`] first: everything that enters and everything that leaves. [`engine`] is the one owner of all calls.
 
+mod addressing;
 pub mod admission;
-pub mod agent_rules;
+mod agent_rules;
 pub mod bridge;
 pub mod cause;
 pub mod config;
@@ -16,17 +17,20 @@ mod dry_run;
 mod dtmf_info;
 pub mod engine;
 mod facts;
+pub mod failover;
+mod gateways;
 pub mod ids;
-mod inbound;
 mod incident;
 pub mod input;
 mod invite;
 pub mod ladder;
+mod live;
 mod media_summary;
 mod near_miss;
 mod negotiation;
 mod node;
 pub mod output;
+mod placing;
 mod reach;
 pub mod record;
 pub mod route;
@@ -34,18 +38,20 @@ pub mod table;
 pub mod template;
 pub mod verdict;
 
-pub use admission::AdmissionLimits;
+pub use admission::{AdmissionLimits, NoRoom};
 pub use agent_rules::{AgentRules, CallerIdentity, CallingHours};
 pub use config::{AgentFailureStatus, EngineConfig};
 pub use counters::{Census, Counters};
 pub use dry_run::DryRun;
 pub use engine::Engine;
+pub use gateways::{GatewayAttempt, Way};
 pub use ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
 pub use incident::{Incident, IncidentKind, Incidents};
 pub use input::{AgentFailure, BridgeFailure, Command, HangUpCommand, Input};
 pub use ladder::Rung;
 pub use media_summary::{DelaySummary, MediaSummary};
 pub use output::Output;
+pub use placing::{Dial, is_free_header};
 pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
 pub use table::{
     Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth,

@@ -1,4 +1,4 @@
-//! One inbound call, from its admission to its record: the caller's SIP leg and the agent's leg under one roof.
+//! One call, from its admission to its record: the carrier's SIP leg and the agent's leg under one roof. A call that comes in:
 //!
 //! ```text
 //!  admitted ─► AwaitingBridge ──port bound──► AwaitingAgent ──connected, 200──► AwaitingAck ──ACK──► AwaitingEnd
@@ -8,6 +8,8 @@
 //!                      AwaitingBridgeClose ──closed: the record──► AwaitingLastMessage ──► gone
 //! ```
 //!
+//! A call that we place has its own way to the answer (`outbound` draws it) and from there on the same life.
+//!
 //! What it refuses to do: parse SIP or SDP, hold timers of SIP, touch audio. Each state is named for what it awaits, and
 //! each has one deadline. Every input is answered in every state: the matches below have no catch-all arm.
 //! RFC 3261 sections 13.3 and 15, RFC 3264, RFC 3326, RFC 4028, RFC 5407.
@@ -15,16 +17,19 @@
 mod change;
 mod end;
 mod ending;
+mod outbound;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tandem_sip::{EndedBy, SessionId};
 
+pub(crate) use self::outbound::Outgoing;
 use crate::admission::Permit;
 use crate::bridge::{AgentWish, BridgeCommand, BridgeEvent, BridgeStatistics};
+use crate::gateways::Way;
 use crate::ids::CallId;
 use crate::incident::IncidentKind;
 use crate::input::{AgentFailure, BridgeFailure, HangUpCommand};
@@ -45,12 +50,18 @@ const SESSION_END: Duration = Duration::from_secs(40);
 /// What a call awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Awaiting {
+    /// The address of a gateway.
+    Way,
     /// A media port.
     Bridge,
+    /// The callee's answer to our INVITE.
+    Answer,
     /// The agent's WebSocket; the caller hears ringing.
     Agent,
     /// The caller's ACK to our 200.
     Ack,
+    /// The agent's WebSocket; the callee has answered.
+    Listener,
     /// The end: the call is up.
     End,
     /// The end of the bridge; signalling is over or on its way out.
@@ -62,9 +73,12 @@ pub(crate) enum Awaiting {
 impl Awaiting {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::Way => "way",
             Self::Bridge => "bridge",
+            Self::Answer => "answer",
             Self::Agent => "agent",
             Self::Ack => "ack",
+            Self::Listener => "listener",
             Self::End => "end",
             Self::BridgeClose => "bridge close",
             Self::LastMessage => "last message",
@@ -75,6 +89,10 @@ impl Awaiting {
 /// What happens to a call.
 #[derive(Debug)]
 pub(crate) enum Happening {
+    WayFound { ways: Vec<Way> },
+    WayFailed { why: String },
+    Progress { session: SessionId, status: u16, body: Option<Bytes> },
+    Answered { session: SessionId, status: u16, body: Option<Bytes> },
     BridgeOpened { rtp: SocketAddr },
     BridgeFailed { cause: BridgeFailure },
     AgentConnected,
@@ -84,7 +102,7 @@ pub(crate) enum Happening {
     Acknowledged { body: Option<Bytes> },
     Offer { offer: Option<Bytes> },
     Info { content_type: Option<Bytes>, body: Bytes },
-    SessionEnded { by: EndedBy, reason: Option<Bytes> },
+    SessionEnded { session: SessionId, by: EndedBy, reason: Option<Bytes> },
     HangUp { as_what: HangUpCommand },
     SendDtmf { digits: String, duration_ms: u16 },
     DrainEnded,
@@ -94,6 +112,8 @@ pub(crate) enum Happening {
 /// Whether a bridge exists that must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BridgeLife {
+    /// Not yet asked for.
+    Unasked,
     Asked,
     Open,
     Gone,
@@ -101,7 +121,7 @@ enum BridgeLife {
 
 /// One call.
 #[derive(Debug)]
-pub(crate) struct Inbound {
+pub(crate) struct LiveCall {
     pub(crate) id: CallId,
     pub(crate) sip_call_id: Bytes,
     pub(crate) awaits: Awaiting,
@@ -119,6 +139,8 @@ pub(crate) struct Inbound {
     verdict: Option<Box<Verdict>>,
     ladder: Ladder,
     deadline: Option<Instant>,
+    /// What a call has that we place; none that came to us has it.
+    outgoing: Option<Box<Outgoing>>,
 }
 
 /// What a call is made of.
@@ -135,7 +157,18 @@ pub(crate) struct Parts {
     pub(crate) verdict: Box<Verdict>,
 }
 
-impl Inbound {
+/// What a call that we place is made of.
+pub(crate) struct PlacedParts {
+    pub(crate) sip_call_id: Bytes,
+    pub(crate) trunk: Arc<Trunk>,
+    pub(crate) max_duration: Option<Duration>,
+    pub(crate) permit: Permit,
+    pub(crate) negotiation: Negotiation,
+    pub(crate) record: CallRecord,
+    pub(crate) outgoing: Outgoing,
+}
+
+impl LiveCall {
     /// A call whose bridge is being asked for.
     pub(crate) fn new(parts: Parts, now: Instant, node: &mut Node) -> Self {
         let mut call = Self {
@@ -153,9 +186,34 @@ impl Inbound {
             verdict: Some(parts.verdict),
             ladder: Ladder::default(),
             deadline: None,
+            outgoing: None,
         };
         call.enter(Awaiting::Bridge, now, node);
         call.progress(node);
+        call
+    }
+
+    /// A call that is being placed: its first gateway is looked for.
+    pub(crate) fn placed(parts: PlacedParts, now: Instant, node: &mut Node) -> Self {
+        let mut call = Self {
+            id: parts.record.id,
+            sip_call_id: parts.sip_call_id,
+            awaits: Awaiting::Way,
+            trunk: parts.trunk,
+            max_duration: parts.max_duration,
+            peer: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+            session: None,
+            permit: Some(parts.permit),
+            negotiation: parts.negotiation,
+            bridge: BridgeLife::Unasked,
+            record: parts.record,
+            verdict: None,
+            ladder: Ladder::default(),
+            deadline: None,
+            outgoing: Some(Box::new(parts.outgoing)),
+        };
+        call.progress(node);
+        call.next_gateway(now, node);
         call
     }
 
@@ -193,7 +251,17 @@ impl Inbound {
             Happening::Acknowledged { body } => self.acknowledged(body, now, node),
             Happening::Offer { offer } => self.change_offered(offer, now, node),
             Happening::Info { content_type, body } => self.info(content_type.as_ref(), &body, node),
-            Happening::SessionEnded { by, reason } => self.session_ended(by, reason, now, node),
+            Happening::SessionEnded { session, by, reason } => {
+                self.session_ended(session, by, reason, now, node);
+            }
+            Happening::WayFound { ways } => self.way_found(ways, now, node),
+            Happening::WayFailed { why } => self.way_failed(&why, now, node),
+            Happening::Progress { session, status, body } => {
+                self.progressed(session, status, body, now, node);
+            }
+            Happening::Answered { session, status, body } => {
+                self.callee_answered(session, status, body, now, node);
+            }
             Happening::HangUp { as_what } => self.end_if_live(ending::commanded(as_what), now, node),
             Happening::SendDtmf { digits, duration_ms } => self.send_dtmf(digits, duration_ms, node),
             Happening::DrainEnded => self.end_if_live(ending::drained(), now, node),
@@ -204,6 +272,7 @@ impl Inbound {
     /// The port is bound: the caller hears ringing while the shell dials the agent.
     fn bridge_opened(&mut self, rtp: SocketAddr, now: Instant, node: &mut Node) {
         match self.awaits {
+            Awaiting::Bridge if self.outgoing.is_some() => self.port_bound(rtp, now, node),
             Awaiting::Bridge => {
                 self.bridge = BridgeLife::Open;
                 self.negotiation.bind(rtp);
@@ -219,7 +288,13 @@ impl Inbound {
             }
             // It was asked to close before it opened, and will report that.
             Awaiting::BridgeClose => node.counters.late_inputs += 1,
-            Awaiting::Agent | Awaiting::Ack | Awaiting::End | Awaiting::LastMessage => {
+            Awaiting::Way
+            | Awaiting::Answer
+            | Awaiting::Agent
+            | Awaiting::Ack
+            | Awaiting::Listener
+            | Awaiting::End
+            | Awaiting::LastMessage => {
                 node.counters.unexpected_inputs += 1;
             }
         }
@@ -233,7 +308,13 @@ impl Inbound {
                 self.end(ending::media_failed(CallStatus::Failed, cause.to_string()), now, node);
             }
             Awaiting::BridgeClose => self.finish(now, node),
-            Awaiting::Agent | Awaiting::Ack | Awaiting::End | Awaiting::LastMessage => {
+            Awaiting::Way
+            | Awaiting::Answer
+            | Awaiting::Agent
+            | Awaiting::Ack
+            | Awaiting::Listener
+            | Awaiting::End
+            | Awaiting::LastMessage => {
                 node.counters.unexpected_inputs += 1;
             }
         }
@@ -246,10 +327,17 @@ impl Inbound {
                 self.note(Check::AgentConnection, StepOutcome::Passed, "", "the agent's WebSocket is up");
                 self.answer(now, node);
             }
-            Awaiting::BridgeClose => node.counters.late_inputs += 1,
-            Awaiting::Bridge | Awaiting::Ack | Awaiting::End | Awaiting::LastMessage => {
-                node.counters.unexpected_inputs += 1
+            Awaiting::Listener => {
+                self.enter(Awaiting::End, now, node);
+                node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Start });
             }
+            Awaiting::BridgeClose => node.counters.late_inputs += 1,
+            Awaiting::Way
+            | Awaiting::Bridge
+            | Awaiting::Answer
+            | Awaiting::Ack
+            | Awaiting::End
+            | Awaiting::LastMessage => node.counters.unexpected_inputs += 1,
         }
     }
 
@@ -277,7 +365,7 @@ impl Inbound {
 
     fn agent_refused(&mut self, cause: &AgentFailure, now: Instant, node: &mut Node) {
         match self.awaits {
-            Awaiting::Agent => {
+            Awaiting::Agent | Awaiting::Listener => {
                 let code = match cause {
                     AgentFailure::BadUrl(_)
                     | AgentFailure::Forbidden(_)
@@ -290,9 +378,12 @@ impl Inbound {
                 self.agent_failed(code, cause.to_string(), now, node);
             }
             Awaiting::BridgeClose => node.counters.late_inputs += 1,
-            Awaiting::Bridge | Awaiting::Ack | Awaiting::End | Awaiting::LastMessage => {
-                node.counters.unexpected_inputs += 1
-            }
+            Awaiting::Way
+            | Awaiting::Bridge
+            | Awaiting::Answer
+            | Awaiting::Ack
+            | Awaiting::End
+            | Awaiting::LastMessage => node.counters.unexpected_inputs += 1,
         }
     }
 
@@ -337,7 +428,7 @@ impl Inbound {
         node.counters.unsupported_wishes += 1;
         match self.awaits {
             // Before the ACK the bridge keeps the word for the agent's stream.
-            Awaiting::Agent | Awaiting::Ack | Awaiting::End => {
+            Awaiting::Agent | Awaiting::Ack | Awaiting::Listener | Awaiting::End => {
                 let kind = match wish {
                     AgentWish::Transfer => IncidentKind::TransferRefused,
                     AgentWish::Hold | AgentWish::Unhold => IncidentKind::HoldRefused,
@@ -346,7 +437,7 @@ impl Inbound {
                 node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Refuse { wish } });
             }
             Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
-            Awaiting::Bridge => node.counters.unexpected_inputs += 1,
+            Awaiting::Way | Awaiting::Bridge | Awaiting::Answer => node.counters.unexpected_inputs += 1,
         }
     }
 
@@ -362,9 +453,12 @@ impl Inbound {
                 self.end(ending::media_silent(waited), now, node);
             }
             Awaiting::End
+            | Awaiting::Way
             | Awaiting::Bridge
+            | Awaiting::Answer
             | Awaiting::Agent
             | Awaiting::Ack
+            | Awaiting::Listener
             | Awaiting::BridgeClose
             | Awaiting::LastMessage => node.counters.late_inputs += 1,
         }
@@ -377,7 +471,13 @@ impl Inbound {
                 self.finish(now, node);
             }
             // It went by itself: a fault of the media path, which ends this call alone.
-            Awaiting::Bridge | Awaiting::Agent | Awaiting::Ack | Awaiting::End => {
+            Awaiting::Way
+            | Awaiting::Bridge
+            | Awaiting::Answer
+            | Awaiting::Agent
+            | Awaiting::Ack
+            | Awaiting::Listener
+            | Awaiting::End => {
                 self.bridge = BridgeLife::Gone;
                 self.count_media(statistics);
                 let error = "the media path failed".to_owned();
@@ -401,14 +501,16 @@ impl Inbound {
                 self.progress(node);
             }
             // The ACK to a re-INVITE that asked for our offer.
-            Awaiting::End if self.negotiation.awaits_answer() => {
+            Awaiting::Listener | Awaiting::End if self.negotiation.awaits_answer() => {
                 if !self.take_answer(body, node) {
                     self.end(ending::no_answer_in_ack(), now, node);
                 }
             }
-            Awaiting::End => {}
+            Awaiting::Listener | Awaiting::End => {}
             Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
-            Awaiting::Bridge | Awaiting::Agent => node.counters.unexpected_inputs += 1,
+            Awaiting::Way | Awaiting::Bridge | Awaiting::Answer | Awaiting::Agent => {
+                node.counters.unexpected_inputs += 1
+            }
         }
     }
 
@@ -430,8 +532,11 @@ impl Inbound {
         self.awaits = awaits;
         let config = &node.config;
         let wait = match awaits {
+            Awaiting::Way => Some(config.way_timeout),
             Awaiting::Bridge => Some(config.bridge_timeout),
-            Awaiting::Agent => Some(config.agent_timeout),
+            // Set by who sends the INVITE: it depends on what is heard.
+            Awaiting::Answer => None,
+            Awaiting::Agent | Awaiting::Listener => Some(config.agent_timeout),
             // The endpoint bounds it: 64*T1 without ACK end the session (RFC 3261 section 13.3.1.4).
             Awaiting::Ack => None,
             Awaiting::End => [self.max_duration, config.max_duration].into_iter().flatten().min(),

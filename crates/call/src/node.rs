@@ -2,13 +2,13 @@
 //!
 //! Handed to each call's step by `&mut`, so that a call can act without knowing of its neighbours.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
-use tandem_sip::Endpoint;
+use tandem_sip::{Endpoint, SessionId};
 use uuid::{Builder, Uuid};
 
 use crate::admission::Admission;
@@ -28,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) table: Arc<RoutingTable>,
     pub(crate) counters: Counters,
     pub(crate) outputs: VecDeque<Output>,
+    /// Which call each session of the endpoint belongs to.
+    pub(crate) sessions: BTreeMap<SessionId, CallId>,
     pub(crate) deadlines: BTreeSet<(Instant, CallId)>,
     pub(crate) random: ChaCha12Rng,
     pub(crate) start: Instant,
@@ -65,6 +67,11 @@ impl Node {
             CallerIdentity::Known(key) => self.table.answered(agent, key),
             CallerIdentity::Anonymous => 0,
         }
+    }
+
+    /// A Call-ID: 128 random bits, no host (RFC 3261 section 8.1.1.4).
+    pub(crate) fn new_sip_call_id(&mut self) -> String {
+        format!("{:016x}{:016x}", self.random.next_u64(), self.random.next_u64())
     }
 
     /// A number for the `o=` line: below 2^62, for some peers read it signed.

@@ -2,12 +2,14 @@
 //!
 //! For each call they come in this order: `OpenBridge`, any number of `Bridge` and `Progress`, `CloseBridge` (exactly once
 //! if the bridge was opened), `Record` (exactly once for each call), `Ladder` (exactly once, after the last SIP message).
+//! A call that we place begins with `FindWay`, which may come again; one that there is no room for has `NotPlaced` and nothing else.
 //! A call refused because its account cannot pay for it has a `Record` and nothing else. Each INVITE gets exactly one `Verdict`, those silenced by a limit excepted, which are counted.
 
 use std::sync::Arc;
 
-use tandem_sip::Transmit;
+use tandem_sip::{Transmit, Transport};
 
+use crate::admission::NoRoom;
 use crate::bridge::{BridgeCommand, BridgePlan};
 use crate::ids::{AccountId, CallId};
 use crate::ladder::Rung;
@@ -19,13 +21,37 @@ use crate::verdict::Verdict;
 pub enum Output {
     /// Send a SIP message, or close a connection.
     Transmit(Transmit),
-    /// Bind a media port, make a bridge of the plan, answer with `BridgeOpened` or `BridgeFailed`; then dial the agent and
-    /// answer with `AgentConnected` or `AgentRefused`.
+    /// Bind a media port, make a bridge of the plan, answer with `BridgeOpened` or `BridgeFailed`; then dial the agent, if
+    /// its plan says so, and answer with `AgentConnected` or `AgentRefused`.
     OpenBridge {
         /// The call.
         call: CallId,
         /// All the bridge needs to know.
         plan: Box<BridgePlan>,
+    },
+    /// Dial the agent of the call's plan, which waited for this ([`crate::bridge::AgentDial::WhenTold`]); answer with
+    /// `AgentConnected` or `AgentRefused`.
+    DialAgent {
+        /// The call.
+        call: CallId,
+    },
+    /// Find the addresses of a gateway, and ours on the way to each; answer with `WayFound` or `WayFailed`.
+    FindWay {
+        /// The call.
+        call: CallId,
+        /// The transport it is to be spoken to by.
+        transport: Transport,
+        /// A host name or an address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A call was not placed, for a bound is reached: it may be ordered again later. Nothing more comes of it now.
+    NotPlaced {
+        /// The call.
+        call: CallId,
+        /// Which bound, and when it is worth trying again.
+        no_room: NoRoom,
     },
     /// Tell the call's bridge something.
     Bridge {

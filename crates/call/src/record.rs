@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::gateways::GatewayAttempt;
 use crate::ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
 use crate::incident::Incidents;
 use crate::media_summary::MediaSummary;
@@ -313,6 +314,12 @@ pub struct CallRecord {
     pub sip_status: Option<u16>,
     /// The Q.850 cause: the peer's own if its BYE or CANCEL carried one, else ours.
     pub q850: Option<u8>,
+    /// The Reason header that told the cause, as it came (RFC 3326).
+    #[serde(default)]
+    pub sip_reason: Option<String>,
+    /// The gateways that an outbound call was tried at, in order; the last is the one that took or ended it.
+    #[serde(default)]
+    pub gateways: Vec<GatewayAttempt>,
     /// What went wrong, in words meant for the tenant.
     pub error_message: Option<String>,
     /// The Call-ID of the carrier's leg.

@@ -106,7 +106,7 @@ pub struct TrunkLimits {
     pub calls_in: Option<u32>,
     /// Concurrent outbound calls.
     pub calls_out: Option<u32>,
-    /// New calls per second, inbound; a burst of one second's worth passes.
+    /// New calls per second, in each direction by itself; a burst of one second's worth passes.
     pub calls_per_second: Option<f64>,
 }
 

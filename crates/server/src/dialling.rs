@@ -1,26 +1,32 @@
 //! Outbound calls: taken off the queue when their time has come, looked at once more, placed, settled.
 //!
 //! One task per node. What it may place and when is decided here and in [`hours`]; whose turn it is, so that no two
-//! nodes take one call, is the store's affair. How a call is placed is [`PlaceCall`]'s: until the SIP side of it is
-//! built, [`NotYet`] stands there, and every call ends as `failed` with a text that says so.
+//! nodes take one call, is the store's affair. How a call is placed is [`PlaceCall`]'s ([`sip`]); a call that there is no
+//! room for on its trunk goes back into the queue ([`slots`]), where it outlives a restart and can be stopped.
 
 pub mod hours;
+pub mod sip;
+mod slots;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_call::{CallRecord, CallStatus, HangupBy, HangupReason, dialled};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::slots::Slots;
 use crate::agent_rules::agent_rules;
+use crate::journal::Journal;
 use crate::store::{CallOrder, Store, StoreError, StoredAgent, StoredExecution, StoredNumber, now_ms};
 
 /// Calls taken off the queue at once.
 const BATCH: u32 = 64;
 
-/// Calls being placed at once on this node; the rest waits in the queue, where other nodes find it.
-const UNDER_WAY: usize = 1_024;
+/// Calls being placed or up at once on this node, at some kilobytes each; the rest waits in the queue, where other nodes
+/// find it. Above the default of `limits.calls`, so that it is that limit which is met and told.
+const UNDER_WAY: usize = 16_384;
 
 /// How often the queue is looked at for calls that other nodes queued or that came due meanwhile.
 const GLANCE: Duration = Duration::from_secs(1);
@@ -41,25 +47,26 @@ pub struct DueCall {
     pub number: StoredNumber,
 }
 
-/// Places calls.
-pub trait PlaceCall: Send + Sync + 'static {
-    /// Places a call and returns its record once it is over, in a final status.
-    fn place(&self, call: DueCall) -> impl Future<Output = CallRecord> + Send;
+/// What came of placing a call.
+#[derive(Clone, Debug)]
+pub enum Placed {
+    /// It is over: its record, in a final status.
+    Over(Box<CallRecord>),
+    /// There is no room for it now.
+    NoRoom {
+        /// Which bound is reached, in words meant for the tenant.
+        why: String,
+        /// When it is worth trying again, where that is known.
+        retry_after: Option<Duration>,
+    },
+    /// The node stops; its next start closes what is left.
+    Left,
 }
 
-/// Places nothing: every call fails with a text that says why.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NotYet;
-
-impl PlaceCall for NotYet {
-    async fn place(&self, call: DueCall) -> CallRecord {
-        failed(
-            call.record,
-            HangupReason::TemporaryFailure,
-            "outbound calls over SIP are not available in this version: the call was accepted and resolved to its \
-             trunk, and not placed",
-        )
-    }
+/// Places calls.
+pub trait PlaceCall: Send + Sync + 'static {
+    /// Places a call and returns once it is over, or at once when there is no room for it.
+    fn place(&self, call: DueCall) -> impl Future<Output = Placed> + Send;
 }
 
 /// The task that works off the queue.
@@ -67,6 +74,9 @@ pub struct Dialling<P> {
     store: Store,
     node: String,
     placer: Arc<P>,
+    /// Told of every change, where there is one.
+    journal: Option<Journal>,
+    slots: Slots,
 }
 
 /// What is to be done with a call whose time has come.
@@ -79,17 +89,24 @@ enum Next {
 impl<P: PlaceCall> Dialling<P> {
     /// Works off the queue of `store` as `node`.
     pub fn new(store: Store, node: impl Into<String>, placer: P) -> Self {
-        Self { store, node: node.into(), placer: Arc::new(placer) }
+        Self { store, node: node.into(), placer: Arc::new(placer), journal: None, slots: Slots::default() }
     }
 
-    /// Works for ever; dropped, it takes nothing more, and what it had taken is closed at the node's next start.
-    pub async fn run(self) {
+    /// The same, with every change of a call told to the journal's webhooks.
+    #[must_use]
+    pub fn telling(self, journal: Journal) -> Self {
+        Self { journal: Some(journal), ..self }
+    }
+
+    /// Works until `stop` says so; then it takes nothing more, and waits for what it has taken.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let this = Arc::new(self);
         let mut under_way = JoinSet::new();
-        loop {
+        while !*stop.borrow() {
             while under_way.try_join_next().is_some() {}
             let free = UNDER_WAY.saturating_sub(under_way.len());
             let most = BATCH.min(u32::try_from(free).unwrap_or(BATCH));
-            let taken = match self.take(most, now_ms()).await {
+            let taken = match this.take(most, now_ms()).await {
                 Ok(taken) => taken,
                 Err(error) => {
                     metrics::counter!("tandem_call_queue_failures_total").increment(1);
@@ -99,17 +116,20 @@ impl<P: PlaceCall> Dialling<P> {
             };
             let has_more = most > 0 && taken.len() == most as usize;
             for call in taken {
-                let (store, placer) = (self.store.clone(), Arc::clone(&self.placer));
-                under_way.spawn(async move { handle(&store, &*placer, call, now_ms()).await });
+                let this = Arc::clone(&this);
+                under_way.spawn(async move { this.handle(call, now_ms()).await });
             }
             metrics::gauge!("tandem_calls_being_placed").set(under_way.len() as f64);
             if !has_more {
                 tokio::select! {
-                    () = self.store.queued().notified() => {}
+                    () = this.store.queued().notified() => {}
                     () = tokio::time::sleep(GLANCE) => {}
+                    // An error means that nobody is left who could stop it: then it is stopped.
+                    _ = stop.wait_for(|stop| *stop) => {}
                 }
             }
         }
+        while under_way.join_next().await.is_some() {}
     }
 
     /// Takes every call that is due at `now` and sees it through. Returns how many there were.
@@ -124,7 +144,7 @@ impl<P: PlaceCall> Dialling<P> {
                 return Ok(count);
             }
             for call in taken {
-                handle(&self.store, &*self.placer, call, now).await;
+                self.handle(call, now).await;
                 count += 1;
             }
         }
@@ -133,59 +153,83 @@ impl<P: PlaceCall> Dialling<P> {
     async fn take(&self, most: u32, now: i64) -> Result<Vec<StoredExecution>, StoreError> {
         if most == 0 { Ok(Vec::new()) } else { self.store.take_due(&self.node, now, most).await }
     }
-}
 
-async fn handle<P: PlaceCall>(store: &Store, placer: &P, call: StoredExecution, now: i64) {
-    let (id, order) = (call.record.id, call.order.clone().unwrap_or_default());
-    let next = match look(store, call, now).await {
-        Ok(next) => next,
-        Err((record, error)) => {
-            tracing::warn!(%error, call = %id, "a due call could not be looked up");
-            Next::End(failed(
-                record,
-                HangupReason::TemporaryFailure,
-                "the store could not be asked about the call",
-            ))
-        }
-    };
-    let ended = match next {
-        Next::Place(due) => {
-            let mut order = order.clone();
-            order
-                .note(now_ms(), format!("placed from {} by the trunk {}", due.record.from, due.record.trunk));
-            let record = placer.place(*due).await;
-            return settle(store, record, order).await;
-        }
-        Next::PutOff { record, until, why } => {
-            if let Err(error) = store.put_off(record, order, until, &why).await {
-                tracing::error!(%error, call = %id, "a call could not be put off; the node's next start closes it");
+    async fn handle(&self, call: StoredExecution, now: i64) {
+        let (id, order) = (call.record.id, call.order.clone().unwrap_or_default());
+        let next = match look(&self.store, call, now).await {
+            Ok(next) => next,
+            Err((record, error)) => {
+                tracing::warn!(%error, call = %id, "a due call could not be looked up");
+                let why = "the store could not be asked about the call";
+                Next::End(failed(record, HangupReason::TemporaryFailure, why))
             }
-            return;
-        }
-        Next::End(record) => record,
-    };
-    settle(store, ended, order).await;
-}
-
-/// Writes the end of a call, again if the database refuses it for a while.
-async fn settle(store: &Store, record: CallRecord, order: CallOrder) {
-    debug_assert!(record.status.is_final(), "a placed call is over when it is settled");
-    let mut pause = Duration::from_millis(100);
-    for attempt in 1..=ATTEMPTS {
-        match store.settle_call(record.clone(), order.clone()).await {
-            Ok(()) => {
-                metrics::counter!("tandem_calls_placed_total", "status" => record.status.as_str())
-                    .increment(1);
-                return;
+        };
+        match next {
+            Next::Place(due) => self.place(*due, now).await,
+            Next::PutOff { record, until, why } => {
+                if let Err(error) = self.store.put_off(record.clone(), order, until, &why).await {
+                    tracing::error!(%error, call = %id, "a call could not be put off; the node's next start closes it");
+                    return;
+                }
+                self.tell(CallRecord { status: CallStatus::Rescheduled, ..record });
             }
-            Err(error) => {
-                tracing::error!(%error, attempt, call = %record.id, "the end of a call could not be written");
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
+            Next::End(record) => self.settle(record, order).await,
         }
     }
-    metrics::counter!("tandem_call_queue_failures_total").increment(1);
+
+    async fn place(&self, due: DueCall, now: i64) {
+        let (record, mut order) = (due.record.clone(), due.order.clone());
+        let is_new = order.waiting_since.is_none();
+        if is_new && let Some(turn) = self.slots.turn_behind_others(record.trunk.as_str(), now) {
+            return self.wait(record, order, turn, "others wait for the trunk before it").await;
+        }
+        order.note(now_ms(), format!("placed from {} by the trunk {}", record.from, record.trunk));
+        match self.placer.place(due).await {
+            Placed::Over(record) => self.settle(*record, order).await,
+            Placed::NoRoom { why, retry_after } => {
+                let turn = self.slots.next_turn(record.trunk.as_str(), now_ms(), retry_after);
+                order.events.pop();
+                self.wait(record, order, turn, &why).await;
+            }
+            Placed::Left => {}
+        }
+    }
+
+    /// Puts a call back that there is no room for.
+    async fn wait(&self, record: CallRecord, order: CallOrder, until: i64, why: &str) {
+        metrics::counter!("tandem_calls_without_room_total").increment(1);
+        let id = record.id;
+        if let Err(error) = self.store.wait_for_room(record, order, until, why).await {
+            tracing::error!(%error, call = %id, "a call could not be put back; the node's next start closes it");
+        }
+    }
+
+    fn tell(&self, record: CallRecord) {
+        if let Some(journal) = &self.journal {
+            journal.tell(record);
+        }
+    }
+
+    /// Writes the end of a call, again if the database refuses it for a while.
+    async fn settle(&self, record: CallRecord, order: CallOrder) {
+        debug_assert!(record.status.is_final(), "a placed call is over when it is settled");
+        let mut pause = Duration::from_millis(100);
+        for attempt in 1..=ATTEMPTS {
+            match self.store.settle_call(record.clone(), order.clone()).await {
+                Ok(()) => {
+                    metrics::counter!("tandem_calls_placed_total", "status" => record.status.as_str())
+                        .increment(1);
+                    return self.tell(record);
+                }
+                Err(error) => {
+                    tracing::error!(%error, attempt, call = %record.id, "the end of a call could not be written");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+            }
+        }
+        metrics::counter!("tandem_call_queue_failures_total").increment(1);
+    }
 }
 
 /// Looks at a call whose time has come: may it be placed, from which number, now or later?

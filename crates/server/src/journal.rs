@@ -89,13 +89,20 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put_record(&self, record: CallRecord) {
+    fn tell(&self, record: CallRecord) {
         let mut waiting = self.waiting();
         if waiting.told.len() < VERDICTS {
-            waiting.told.push_back(record.clone());
+            waiting.told.push_back(record);
         } else {
             metrics::counter!("tandem_webhooks_left_out_total").increment(1);
         }
+        drop(waiting);
+        self.news.notify_one();
+    }
+
+    fn put_record(&self, record: CallRecord) {
+        self.tell(record.clone());
+        let mut waiting = self.waiting();
         match waiting.records.get_mut(&record.id) {
             // A late word about a call that is over is no news.
             Some(known) if known.status.is_final() && !record.status.is_final() => {}
@@ -179,6 +186,18 @@ impl Journal {
         metrics::gauge!("tandem_calls").set(self.live.len() as f64);
         metrics::counter!("tandem_calls_ended_total", "status" => record.status.as_str()).increment(1);
         self.shared.put_record(record);
+    }
+
+    /// A call is over whose end another writes: whoever placed it, for it may come again.
+    pub fn let_go(&self, record: &CallRecord) {
+        self.live.remove(&record.id);
+        metrics::gauge!("tandem_calls").set(self.live.len() as f64);
+        metrics::counter!("tandem_calls_ended_total", "status" => record.status.as_str()).increment(1);
+    }
+
+    /// A call changed and another has written it: webhooks are told, and nothing is stored. Does not wait.
+    pub fn tell(&self, record: CallRecord) {
+        self.shared.tell(record);
     }
 
     /// An INVITE was decided. Does not wait.

@@ -10,7 +10,7 @@ use tandem_call::{Engine, EngineConfig};
 use tandem_sip::auth::Algorithm;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::Instant,
 };
@@ -19,7 +19,7 @@ use crate::{
     api::{self, App, DEFAULT_ACCOUNT, Phase, Readiness},
     clock,
     config::{AgentNetworks, Config, DigestAlgorithm},
-    dialling::{Dialling, NotYet},
+    dialling::{Dialling, sip::OverSip},
     journal::Journal,
     ladders::Ladders,
     media::{Media, Ports},
@@ -127,6 +127,8 @@ pub struct RunningServer {
     signalling: SignallingHandle,
     journal: Journal,
     readiness: Readiness,
+    stop_dialling: watch::Sender<bool>,
+    dialling_task: JoinHandle<()>,
     stop_api: oneshot::Sender<()>,
     api_task: JoinHandle<io::Result<()>>,
     signalling_task: JoinHandle<()>,
@@ -201,6 +203,7 @@ impl Server {
             journal: journal.clone(),
             ladders: Arc::clone(&ladders),
             tables,
+            tcp_addresses: sip_tcp.clone(),
             commands,
             media_address: config.media_address(),
             seed: u64::from_le_bytes(random()),
@@ -222,7 +225,10 @@ impl Server {
         }
         receivers.push(tokio::spawn(tls.keep_fresh()));
         receivers.push(upkeep::start(store.clone(), &config.limits));
-        receivers.push(tokio::spawn(Dialling::new(store.clone(), node, NotYet).run()));
+        let over_sip = OverSip::new(signalling.clone(), journal.clone());
+        let (stop_dialling, stopped) = watch::channel(false);
+        let dialling = Dialling::new(store.clone(), node, over_sip).telling(journal.clone());
+        let dialling_task = tokio::spawn(dialling.run(stopped));
         let attempts = webhooks::SendLimits::new(config.limits.webhook_attempts);
         receivers.push(webhooks::start(store.clone(), poster, attempts));
 
@@ -258,6 +264,8 @@ impl Server {
             signalling,
             journal,
             readiness,
+            stop_dialling,
+            dialling_task,
             stop_api,
             api_task,
             signalling_task,
@@ -277,6 +285,7 @@ impl RunningServer {
     /// `within`. Returns how many had to be ended.
     pub async fn drain(&self, within: Duration) -> usize {
         self.readiness.set(Phase::Draining);
+        self.stop_dialling.send_replace(true);
         let until = Instant::now() + within;
         if self.signalling.drain(until.into_std()).await.is_err() {
             return 0;
@@ -299,8 +308,14 @@ impl RunningServer {
         for receiver in &self.receivers {
             receiver.abort();
         }
+        self.stop_dialling.send_replace(true);
         self.signalling.stop().await;
         let _ = self.signalling_task.await;
+        let mut dialling_task = self.dialling_task;
+        if tokio::time::timeout(FAREWELL, &mut dialling_task).await.is_err() {
+            tracing::warn!("the ends of placed calls could not be written; the next start writes them");
+            dialling_task.abort();
+        }
         self.journal.flush().await;
         // The receiver is gone only if the API has ended already.
         let _ = self.stop_api.send(());
@@ -389,6 +404,8 @@ fn engine_config(config: &Config) -> EngineConfig {
     engine.authenticator.algorithms =
         config.security.digest_algorithms.iter().map(|algorithm| digest_algorithm(*algorithm)).collect();
     engine.max_duration = Some(Duration::from_secs(limits.call_seconds));
+    engine.ringing_timeout = Duration::from_secs(limits.ringing_seconds);
+    engine.gateway_timeout = Duration::from_millis(limits.gateway_ms);
     engine.media_timeout = Some(Duration::from_secs(limits.media_timeout_seconds));
     // A little longer than the dial itself, whose own words about a failure say more.
     engine.agent_timeout = Duration::from_millis(limits.agent_connect_ms) * 2 + Duration::from_secs(1);

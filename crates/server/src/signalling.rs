@@ -10,6 +10,7 @@
 mod handle;
 mod media_path;
 mod sending;
+mod ways;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,10 +21,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tandem_call::{CallId, Command, Engine, HangUpCommand, Input, Output};
+use tandem_call::{CallId, CallRecord, Command, Engine, HangUpCommand, Input, NoRoom, Output};
 use tandem_sip::{Flow, TransmitId};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep_until},
 };
@@ -31,6 +32,7 @@ use tokio::{
 use crate::{
     api::CallCommand,
     clock,
+    dialling::Placed,
     journal::Journal,
     ladders::Ladders,
     media::{Media, MediaEvent},
@@ -49,6 +51,7 @@ use self::{
     handle::Control,
     media_path::{Call, Dialled},
     sending::Resolved,
+    ways::{Gateways, LookedUp},
 };
 
 /// Messages from the network that may wait.
@@ -121,6 +124,8 @@ pub struct Parts {
     pub ladders: Arc<Ladders>,
     /// New routing tables.
     pub tables: mpsc::Receiver<TableUpdate>,
+    /// Where SIP over TCP is taken: what gateways that we dial are told to call back.
+    pub tcp_addresses: Vec<SocketAddr>,
     /// What the API wants done.
     pub commands: mpsc::Receiver<CallCommand>,
     /// The address written into SDP, if it is not the local one.
@@ -134,6 +139,10 @@ struct Signalling {
     control: mpsc::Receiver<Control>,
     dialled: (mpsc::Sender<Dialled>, mpsc::Receiver<Dialled>),
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
+    looked_up: (mpsc::Sender<LookedUp>, mpsc::Receiver<LookedUp>),
+    gateways: Gateways,
+    /// Calls that another placed, who waits for their end.
+    placing: BTreeMap<CallId, oneshot::Sender<Placed>>,
     calls: BTreeMap<CallId, Call>,
     names: BTreeMap<(String, u16), (Instant, Vec<SocketAddr>)>,
     lookups: usize,
@@ -159,6 +168,9 @@ pub fn start(parts: Parts) -> (SignallingHandle, JoinHandle<()>) {
         control,
         dialled: mpsc::channel(RESULT_QUEUE),
         resolved: mpsc::channel(RESULT_QUEUE),
+        looked_up: mpsc::channel(RESULT_QUEUE),
+        gateways: Gateways::default(),
+        placing: BTreeMap::new(),
         calls: BTreeMap::new(),
         names: BTreeMap::new(),
         lookups: 0,
@@ -196,6 +208,7 @@ impl Signalling {
                 Some(event) = self.parts.media_events.recv() => self.media(event),
                 Some(dialled) = self.dialled.1.recv() => self.dialled(dialled),
                 Some(resolved) = self.resolved.1.recv() => self.resolved(resolved),
+                Some(looked_up) = self.looked_up.1.recv() => self.name_looked_up(looked_up),
                 taken = self.parts.network.recv_many(&mut batch, NETWORK_BATCH) => {
                     if taken == 0 {
                         break;
@@ -261,6 +274,11 @@ impl Signalling {
                 self.gauges.is_draining.store(true, Ordering::Relaxed);
                 self.engine(Input::Drain { until });
             }
+            Control::Place { dial, done } => {
+                self.heed_journal();
+                self.placing.insert(dial.call, done);
+                self.engine(Input::Place(dial));
+            }
             Control::Stop => self.is_stopped = true,
         }
     }
@@ -299,6 +317,38 @@ impl Signalling {
         self.is_working = false;
     }
 
+    /// A call is over. Its record goes to who placed it, for it may come again, or into the journal.
+    fn ended(&mut self, record: CallRecord) {
+        if let Some(ended) = self.calls.remove(&record.id) {
+            let _entered = ended.span.enter();
+            tracing::info!(
+                status = record.status.as_str(),
+                duration_ms = record.duration_ms(),
+                sip_status = record.sip_status,
+                "call ended"
+            );
+        }
+        telemetry::measure_call(&record);
+        self.gauges.records.fetch_add(1, Ordering::Relaxed);
+        self.gauges.calls.store(self.calls.len(), Ordering::Relaxed);
+        let Some(placer) = self.placing.remove(&record.id) else {
+            return self.parts.journal.record(record);
+        };
+        self.parts.journal.let_go(&record);
+        if let Err(Placed::Over(record)) = placer.send(Placed::Over(Box::new(record))) {
+            // Nobody waits for it any more: the process is about to stop.
+            self.parts.journal.record(*record);
+        }
+    }
+
+    fn not_placed(&mut self, call: CallId, no_room: NoRoom) {
+        if let Some(placer) = self.placing.remove(&call) {
+            let NoRoom { detail: why, retry_after, .. } = no_room;
+            // Who has gone will find the call in the store.
+            let _ = placer.send(Placed::NoRoom { why, retry_after });
+        }
+    }
+
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Transmit(transmit) => self.transmit(transmit),
@@ -306,21 +356,10 @@ impl Signalling {
             Output::Bridge { call, command } => self.parts.media.command(call, command),
             Output::CloseBridge { call } => self.close(call),
             Output::Progress(record) => self.parts.journal.progress(*record),
-            Output::Record(record) => {
-                if let Some(ended) = self.calls.remove(&record.id) {
-                    let _entered = ended.span.enter();
-                    tracing::info!(
-                        status = record.status.as_str(),
-                        duration_ms = record.duration_ms(),
-                        sip_status = record.sip_status,
-                        "call ended"
-                    );
-                }
-                telemetry::measure_call(&record);
-                self.gauges.records.fetch_add(1, Ordering::Relaxed);
-                self.gauges.calls.store(self.calls.len(), Ordering::Relaxed);
-                self.parts.journal.record(*record);
-            }
+            Output::DialAgent { call } => self.dial(call),
+            Output::FindWay { call, transport, host, port } => self.find_way(call, transport, &host, port),
+            Output::NotPlaced { call, no_room } => self.not_placed(call, no_room),
+            Output::Record(record) => self.ended(*record),
             Output::Verdict(verdict) => {
                 self.gauges.verdicts.fetch_add(1, Ordering::Relaxed);
                 self.parts.journal.verdict(*verdict);

@@ -57,6 +57,8 @@ impl World {
                 self.ledger.judged(verdict);
             }
             Output::Ladder { .. } => {}
+            // Nobody orders a call in this world.
+            Output::DialAgent { .. } | Output::FindWay { .. } | Output::NotPlaced { .. } => {}
         }
     }
 

@@ -51,6 +51,18 @@ pub struct AgentPlan {
     pub facts: StreamFacts,
     /// What the agent's close means.
     pub on_close: OnClose,
+    /// When it is dialled.
+    pub dial: AgentDial,
+}
+
+/// When a call's agent is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AgentDial {
+    /// As soon as the media port is bound: the caller hears ringing meanwhile.
+    #[default]
+    WithThePort,
+    /// When the engine says so ([`crate::Output::DialAgent`]): the callee has answered.
+    WhenTold,
 }
 
 /// What it means when an agent closes its socket: the call ends, at once or when all it said was heard.

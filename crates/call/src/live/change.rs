@@ -8,13 +8,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use tandem_sip::SessionId;
 
-use super::{Awaiting, Inbound};
+use super::{Awaiting, LiveCall};
 use crate::bridge::BridgeCommand;
 use crate::dtmf_info;
 use crate::node::Node;
 use crate::output::Output;
 
-impl Inbound {
+impl LiveCall {
     /// Re-INVITE or UPDATE: hold, resume, another address, another codec; an offer of ours if none came.
     pub(super) fn change_offered(&mut self, offer: Option<Bytes>, now: Instant, node: &mut Node) {
         let Some(session) = self.session else {
@@ -28,7 +28,7 @@ impl Inbound {
                 node.counters.refused_changes += 1;
                 let _ = node.endpoint.refuse_offer(now, session, 491);
             }
-            Awaiting::Ack | Awaiting::End => {
+            Awaiting::Ack | Awaiting::Listener | Awaiting::End => {
                 let answer = match offer {
                     None => Ok(self.negotiation.offer()),
                     Some(offer) => self.negotiation.answer_change(&offer),
@@ -44,7 +44,7 @@ impl Inbound {
             }
             // RFC 3311 section 5.2: an offer while the INVITE's own stands unanswered is refused with 500. The endpoint does
             // that by itself, so this is a second fence.
-            Awaiting::Bridge | Awaiting::Agent => {
+            Awaiting::Way | Awaiting::Bridge | Awaiting::Answer | Awaiting::Agent => {
                 node.counters.refused_changes += 1;
                 let _ = node.endpoint.refuse_offer(now, session, 500);
             }
@@ -78,9 +78,12 @@ impl Inbound {
                     command: BridgeCommand::Digit { digit, duration_ms },
                 });
             }
-            Awaiting::Bridge
+            Awaiting::Way
+            | Awaiting::Bridge
+            | Awaiting::Answer
             | Awaiting::Agent
             | Awaiting::Ack
+            | Awaiting::Listener
             | Awaiting::BridgeClose
             | Awaiting::LastMessage => node.counters.late_inputs += 1,
         }
@@ -92,9 +95,12 @@ impl Inbound {
                 let command = BridgeCommand::SendDtmf { digits, duration_ms };
                 node.emit(Output::Bridge { call: self.id, command });
             }
-            Awaiting::Bridge
+            Awaiting::Way
+            | Awaiting::Bridge
+            | Awaiting::Answer
             | Awaiting::Agent
             | Awaiting::Ack
+            | Awaiting::Listener
             | Awaiting::BridgeClose
             | Awaiting::LastMessage => node.counters.late_inputs += 1,
         }

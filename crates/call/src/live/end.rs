@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tandem_sip::{EndedBy, Refusal};
+use tandem_sip::{EndedBy, Refusal, SessionId};
 
 use super::ending::{self, Ending};
-use super::{Awaiting, BridgeLife, Inbound, LAST_MESSAGES};
+use super::{Awaiting, BridgeLife, LAST_MESSAGES, LiveCall};
 use crate::bridge::{BridgeCommand, BridgeStatistics};
 use crate::input::AgentFailure;
 use crate::ladder::Rung;
@@ -19,19 +19,30 @@ use crate::media_summary::MediaSummary;
 use crate::node::Node;
 use crate::output::Output;
 use crate::record::CallStatus;
-use crate::verdict::{Check, StepOutcome, VerdictCode};
+use crate::verdict::{Check, StepOutcome, VerdictCode, wire_text};
 
-impl Inbound {
+impl LiveCall {
     pub(super) fn session_ended(
         &mut self,
+        session: SessionId,
         by: EndedBy,
         reason: Option<Bytes>,
         now: Instant,
         node: &mut Node,
     ) {
+        // An INVITE that was given up for the next gateway ends when it pleases.
+        if self.session != Some(session) {
+            return;
+        }
         self.session = None;
         match self.awaits {
-            Awaiting::Bridge | Awaiting::Agent | Awaiting::Ack | Awaiting::End => {
+            Awaiting::Answer => self.attempt_ended(&by, now, node),
+            Awaiting::Way
+            | Awaiting::Bridge
+            | Awaiting::Agent
+            | Awaiting::Ack
+            | Awaiting::Listener
+            | Awaiting::End => {
                 let told = reason.as_deref().and_then(ending::q850_of);
                 let mut ending = ending::caller_ended(&by, self.record.answered_unix_ms.is_some());
                 // A carrier that says why it ended a call knows more than that it did.
@@ -41,6 +52,7 @@ impl Inbound {
                 self.end(ending, now, node);
                 if told.is_some() {
                     self.record.q850 = told;
+                    self.record.sip_reason = reason.as_deref().map(wire_text);
                 }
                 if self.awaits == Awaiting::LastMessage {
                     debug_assert!(self.bridge == BridgeLife::Gone, "a record waits for its bridge");
@@ -58,7 +70,9 @@ impl Inbound {
                 self.note(Check::Media, StepOutcome::Failed, "", error.as_str());
                 self.end(ending::media_failed(CallStatus::Failed, error), now, node);
             }
-            Awaiting::Agent => {
+            Awaiting::Way => self.way_failed("its name was not resolved in time", now, node),
+            Awaiting::Answer => self.answer_overdue(now, node),
+            Awaiting::Agent | Awaiting::Listener => {
                 let cause = AgentFailure::Timeout.to_string();
                 self.agent_failed(VerdictCode::AgentTimeout, cause, now, node);
             }
@@ -81,7 +95,13 @@ impl Inbound {
 
     pub(super) fn end_if_live(&mut self, ending: Ending, now: Instant, node: &mut Node) {
         match self.awaits {
-            Awaiting::Bridge | Awaiting::Agent | Awaiting::Ack | Awaiting::End => {
+            Awaiting::Way
+            | Awaiting::Bridge
+            | Awaiting::Answer
+            | Awaiting::Agent
+            | Awaiting::Ack
+            | Awaiting::Listener
+            | Awaiting::End => {
                 self.end(ending, now, node);
             }
             Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
@@ -91,6 +111,7 @@ impl Inbound {
     /// Ends the call from a live state: the caller is told if it does not know, the bridge is closed, the place is free.
     pub(super) fn end(&mut self, ending: Ending, now: Instant, node: &mut Node) {
         debug_assert!(self.record.ended_unix_ms.is_none(), "a call ends once");
+        let ending = if self.outgoing.is_some() { ending.of_outbound() } else { ending };
         let was_answered = self.record.answered_unix_ms.is_some();
         self.say_goodbye(&ending, was_answered, now, node);
         self.record.ended_unix_ms = Some(node.unix_ms(now));
@@ -100,7 +121,9 @@ impl Inbound {
         if self.record.error_message.is_none() {
             self.record.error_message = ending.error;
         }
-        if !was_answered {
+        self.cut_attempt(now, node);
+        // The status of a call that we placed is the carrier's own, if it came to that.
+        if !was_answered && self.outgoing.is_none() {
             self.record.sip_status = Some(ending.refusal);
             self.settle_verdict(ending.code, ending.refusal, now, node);
         }
@@ -124,10 +147,10 @@ impl Inbound {
         }
     }
 
-    /// BYE to an answered call, a refusal to one that is not; nothing to a caller who has gone.
+    /// BYE to an answered call, CANCEL or a refusal to one that is not; nothing to a peer who has gone.
     fn say_goodbye(&mut self, ending: &Ending, was_answered: bool, now: Instant, node: &mut Node) {
         let Some(session) = self.session else { return };
-        let told = if was_answered {
+        let told = if was_answered || self.outgoing.is_some() {
             let reason = format!("Q.850;cause={};text=\"{}\"", ending.reason.q850(), ending.reason.as_str());
             node.endpoint.hangup(now, session, Some(Bytes::from(reason)))
         } else {
@@ -146,7 +169,7 @@ impl Inbound {
     /// Asks for the bridge's end. Returns whether its close is still to be reported.
     fn close_bridge(&mut self, node: &mut Node) -> bool {
         match self.bridge {
-            BridgeLife::Gone => return false,
+            BridgeLife::Unasked | BridgeLife::Gone => return false,
             BridgeLife::Open => {
                 node.emit(Output::Bridge { call: self.id, command: BridgeCommand::HangUp });
             }

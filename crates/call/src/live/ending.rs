@@ -44,6 +44,47 @@ impl Ending {
         self.error = Some(error.into());
         self
     }
+
+    /// The same for a call that we placed: the agent is the caller there, and the far end is called.
+    pub(super) fn of_outbound(mut self) -> Self {
+        self.by = match self.by {
+            HangupBy::Caller => HangupBy::Callee,
+            HangupBy::Callee => HangupBy::Caller,
+            other => other,
+        };
+        self.error = self.error.map(|error| error.replace("the caller", "the callee"));
+        self
+    }
+}
+
+/// A carrier refused the call that we placed. `by` is told as of an inbound call, like all of these.
+pub(super) fn by_refusal(
+    status: CallStatus,
+    by: HangupBy,
+    reason: HangupReason,
+    code: VerdictCode,
+    error: String,
+) -> Ending {
+    Ending::new(status, by, reason, code).because(error)
+}
+
+/// The callee's telephone rang for so long.
+pub(super) fn unanswered(seconds: u64) -> Ending {
+    let (by, reason) = (HangupBy::Caller, HangupReason::Unanswered);
+    Ending::new(CallStatus::NoAnswer, by, reason, VerdictCode::CallerLost)
+        .because(format!("nobody answered within {seconds} s"))
+}
+
+/// No gateway could be had.
+pub(super) fn unreachable(error: String) -> Ending {
+    let (by, reason) = (HangupBy::Carrier, HangupReason::NetworkError);
+    Ending::new(CallStatus::Failed, by, reason, VerdictCode::CallerLost).because(error)
+}
+
+/// What came with the callee's 200 is no answer to our offer.
+pub(super) fn unusable_answer(error: String) -> Ending {
+    let (by, reason) = (HangupBy::Carrier, HangupReason::NetworkError);
+    Ending::new(CallStatus::Failed, by, reason, VerdictCode::OfferUnacceptable).because(error)
 }
 
 /// There is no media path, or it died.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tandem_agent::{DialectConfig, FrameKind, StreamFacts};
 use tandem_call::bridge::{
-    AgentPlan, Bridge, BridgeCommand, BridgeEvent, BridgeLimits, BridgePlan, BridgeTransmit, OnClose,
+    AgentDial, AgentPlan, Bridge, BridgeCommand, BridgeEvent, BridgeLimits, BridgePlan, BridgeTransmit,
+    OnClose,
 };
 use tandem_call::{AccountId, CallId};
 use tandem_media::{LatchPolicy, Law, MediaParameters, TelephoneEvent, g711};
@@ -178,6 +179,7 @@ pub(crate) fn plan(config: &str, law: Law) -> BridgePlan {
                 ..StreamFacts::default()
             },
             on_close: OnClose::Drain,
+            dial: AgentDial::WithThePort,
         },
         limits: BridgeLimits::default(),
     }

@@ -2,16 +2,17 @@
 //!
 //! The caller is deliberately simple and shares no code with the product.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tandem_agent::{DialectConfig, DialectKind};
-use tandem_call::bridge::{BridgeCommand, BridgePlan, BridgeStatistics, OnClose};
+use tandem_call::bridge::{AgentDial, BridgeCommand, BridgePlan, BridgeStatistics, OnClose};
 use tandem_call::{
     Agent, AgentFailure, AgentRules, AgentSocket, BridgeFailure, CallId, CallRecord, Engine, EngineConfig,
-    Input, Number, Output, RoutingTable, Rung, Trunk, Verdict,
+    Input, NoRoom, Number, Output, RoutingTable, Rung, Trunk, Verdict, Way,
 };
 use tandem_sip::{Flow, Target, TransmitId, Transport};
 
@@ -44,6 +45,9 @@ pub(crate) struct Desk {
     pub(crate) ports: Ports,
     pub(crate) agent: AgentMood,
     pub(crate) closes_bridges: bool,
+    /// What a look-up of a name tells.
+    pub(crate) names: BTreeMap<String, Vec<SocketAddr>>,
+    pub(crate) not_placed: Vec<(CallId, NoRoom)>,
     pub(crate) sent: Vec<String>,
     /// Names of what was sent, in the same order.
     pub(crate) transmits: Vec<TransmitId>,
@@ -72,6 +76,8 @@ impl Desk {
             ports: Ports::Bind,
             agent: AgentMood::Answers,
             closes_bridges: true,
+            names: BTreeMap::new(),
+            not_placed: Vec::new(),
             sent: Vec::new(),
             transmits: Vec::new(),
             plans: Vec::new(),
@@ -113,6 +119,11 @@ impl Desk {
                         Ports::Silent => {}
                     }
                 }
+                Output::FindWay { call, transport, host, port } => {
+                    self.find_way(call, transport, &host, port)
+                }
+                Output::DialAgent { call } => self.dial_agent(call),
+                Output::NotPlaced { call, no_room } => self.not_placed.push((call, no_room)),
                 Output::Bridge { command, .. } => self.commands.push(command),
                 Output::CloseBridge { call } => {
                     assert!(!self.closed.contains(&call), "a bridge is closed once");
@@ -145,6 +156,13 @@ impl Desk {
     pub(crate) fn bridge_opened(&mut self, call: CallId) {
         let rtp = RTP.parse().expect("an address");
         self.engine.handle(self.now, Input::BridgeOpened { call, rtp });
+        let plan = self.plans.iter().rev().find(|plan| plan.call == call).expect("its bridge was asked for");
+        if plan.agent.dial == AgentDial::WithThePort {
+            self.dial_agent(call);
+        }
+    }
+
+    fn dial_agent(&mut self, call: CallId) {
         match self.agent.clone() {
             AgentMood::Answers => self.engine.handle(self.now, Input::AgentConnected { call }),
             AgentMood::Refuses(cause) => self.engine.handle(self.now, Input::AgentRefused { call, cause }),
@@ -156,6 +174,21 @@ impl Desk {
         let mut statistics = BridgeStatistics::default();
         statistics.rtp.packets_received = 100;
         self.engine.handle(self.now, Input::BridgeClosed { call, statistics: Box::new(statistics) });
+    }
+
+    /// Addresses stand for themselves; of names the desk knows those it was told.
+    fn find_way(&mut self, call: CallId, transport: Transport, host: &str, port: u16) {
+        let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, port)],
+            Err(_) => self.names.get(host).cloned().unwrap_or_default(),
+        };
+        let local: SocketAddr = LOCAL.parse().expect("an address");
+        let way = |remote| Way { transport, local, remote };
+        let input = match addresses.is_empty() {
+            false => Input::WayFound { call, ways: addresses.into_iter().map(way).collect() },
+            true => Input::WayFailed { call, why: format!("its name {host} does not resolve") },
+        };
+        self.engine.handle(self.now, input);
     }
 
     /// Lets time pass, deadline by deadline.
@@ -236,6 +269,9 @@ fn short(output: &Output) -> Option<String> {
             }
         }
         Output::OpenBridge { .. } => "opens bridge".to_owned(),
+        Output::DialAgent { .. } => "dials agent".to_owned(),
+        Output::FindWay { host, .. } => format!("finds {host}"),
+        Output::NotPlaced { no_room, .. } => format!("NOT PLACED {}", no_room.code),
         Output::Bridge { command: BridgeCommand::Media(_), .. } => "bridge: Media".to_owned(),
         Output::Bridge { command, .. } => format!("bridge: {command:?}"),
         Output::CloseBridge { .. } => "closes bridge".to_owned(),

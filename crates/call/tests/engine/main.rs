@@ -1,11 +1,12 @@
 //! The engine as a whole, through its inputs and outputs alone.
 //!
 //! `desk` is virtual time, a shell that does as it is told and a caller of few words; `call` walks the paths of one call,
-//! `states` holds every state against every input, `strangers` knock at the door.
+//! `states` holds every state against every input, `strangers` knock at the door, `outbound` is called by us.
 
 mod call;
 mod desk;
 mod dry_run;
+mod outbound;
 mod rules;
 mod states;
 mod strangers;

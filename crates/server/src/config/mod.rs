@@ -186,6 +186,10 @@ pub struct Limits {
     pub connection_idle_seconds: u64,
     /// Longest call, seconds.
     pub call_seconds: u64,
+    /// The longest that a callee's telephone rings, where the call's order does not say.
+    pub ringing_seconds: u64,
+    /// The longest that a gateway may be silent before the next one is tried.
+    pub gateway_ms: u64,
     /// Time an agent has to take the WebSocket, milliseconds.
     pub agent_connect_ms: u64,
     /// Speech an agent may send ahead, seconds per call.
@@ -340,6 +344,8 @@ impl Default for Limits {
             connections_per_address: 256,
             connection_idle_seconds: 300,
             call_seconds: 14_400,
+            ringing_seconds: 60,
+            gateway_ms: 6_000,
             agent_connect_ms: 5_000,
             agent_ahead_seconds: 600,
             media_timeout_seconds: 60,

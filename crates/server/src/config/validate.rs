@@ -124,7 +124,7 @@ fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn limits(limits: &Limits) -> [(&'static str, u64); 27] {
+fn limits(limits: &Limits) -> [(&'static str, u64); 29] {
     [
         ("limits.calls", limits.calls.into()),
         ("limits.stranger_requests_per_second", limits.stranger_requests_per_second.into()),
@@ -132,6 +132,8 @@ fn limits(limits: &Limits) -> [(&'static str, u64); 27] {
         ("limits.connections_per_address", limits.connections_per_address.into()),
         ("limits.connection_idle_seconds", limits.connection_idle_seconds),
         ("limits.call_seconds", limits.call_seconds),
+        ("limits.ringing_seconds", limits.ringing_seconds),
+        ("limits.gateway_ms", limits.gateway_ms),
         ("limits.agent_connect_ms", limits.agent_connect_ms),
         ("limits.agent_ahead_seconds", limits.agent_ahead_seconds),
         ("limits.media_timeout_seconds", limits.media_timeout_seconds),

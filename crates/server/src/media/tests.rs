@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tandem_agent::{DialectConfig, StreamFacts};
 use tandem_call::{
     BridgeFailure, CallId,
-    bridge::{AgentPlan, BridgeCommand, BridgeEvent, BridgeLimits, BridgePlan, OnClose},
+    bridge::{AgentDial, AgentPlan, BridgeCommand, BridgeEvent, BridgeLimits, BridgePlan, OnClose},
 };
 use tandem_media::{LatchPolicy, Law, MediaParameters};
 use tokio::sync::mpsc::Receiver;
@@ -42,6 +42,7 @@ fn plan(caller: SocketAddr) -> BridgePlan {
             dialect: DialectConfig::default(),
             facts: StreamFacts::default(),
             on_close: OnClose::default(),
+            dial: AgentDial::WithThePort,
         },
         limits: BridgeLimits::default(),
     }

@@ -10,13 +10,16 @@ use std::{
     time::Instant,
 };
 
-use tandem_call::Census;
-use tokio::sync::mpsc;
+use tandem_call::{Census, Dial};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::dialling::Placed;
 
 /// What the rest of the process asks of signalling.
 #[derive(Debug)]
 pub(super) enum Control {
     Drain { until: Instant },
+    Place { dial: Box<Dial>, done: oneshot::Sender<Placed> },
     Stop,
 }
 
@@ -39,6 +42,16 @@ impl SignallingHandle {
     /// [`Ended`].
     pub async fn drain(&self, until: Instant) -> Result<(), Ended> {
         self.control.send(Control::Drain { until }).await.map_err(|_| Ended)
+    }
+
+    /// Places a call, and returns once it is over or cannot be placed now.
+    ///
+    /// # Errors
+    /// [`Ended`].
+    pub async fn place(&self, dial: Dial) -> Result<Placed, Ended> {
+        let (done, placed) = oneshot::channel();
+        self.control.send(Control::Place { dial: Box::new(dial), done }).await.map_err(|_| Ended)?;
+        placed.await.map_err(|_| Ended)
     }
 
     /// Ends the task.

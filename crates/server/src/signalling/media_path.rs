@@ -9,7 +9,7 @@ use std::{
 
 use tandem_call::{
     AgentFailure, BridgeFailure, CallId, Input,
-    bridge::{AgentPlan, BridgePlan},
+    bridge::{AgentDial, AgentPlan, BridgePlan},
 };
 use tokio::task::AbortHandle;
 
@@ -29,7 +29,7 @@ pub(super) struct Dialled {
 
 /// What signalling keeps of a call.
 pub(super) struct Call {
-    /// Dialled when the ports are bound.
+    /// Dialled when the ports are bound, or when the engine says so.
     agent: Option<AgentPlan>,
     dial: Option<AbortHandle>,
     pub(super) span: tracing::Span,
@@ -40,7 +40,11 @@ impl Signalling {
         match event {
             MediaEvent::Opened { call, rtp } => {
                 self.engine(Input::BridgeOpened { call, rtp });
-                self.dial(call);
+                let dials =
+                    self.calls.get(&call).and_then(|known| known.agent.as_ref()).map(|agent| agent.dial);
+                if dials == Some(AgentDial::WithThePort) {
+                    self.dial(call);
+                }
             }
             MediaEvent::Failed { call, cause } => self.engine(Input::BridgeFailed { call, cause }),
             MediaEvent::Bridge { call, event } => self.engine(Input::Bridge { call, event }),
@@ -120,7 +124,7 @@ impl Signalling {
     }
 
     /// Dials the call's agent, and its fallback if the first cannot be reached.
-    fn dial(&mut self, call: CallId) {
+    pub(super) fn dial(&mut self, call: CallId) {
         let Some(known) = self.calls.get_mut(&call) else {
             return;
         };

@@ -2,6 +2,8 @@
 //!
 //! Plain data. [`super::queue`] keeps it; `crate::dialling` decides by it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tandem_call::{CallRecord, CallStatus, HangupReason};
@@ -21,6 +23,10 @@ pub struct CallOrder {
     pub user_data: Map<String, Value>,
     /// What the client wants of the agent for this call.
     pub agent_data: Option<Map<String, Value>>,
+    /// Headers for its INVITE.
+    pub sip_headers: BTreeMap<String, String>,
+    /// How long it may ring, where it is not the node's default.
+    pub ringing_seconds: Option<u32>,
     /// When to try again.
     pub retry: RetryRules,
     /// Call outside the agent's hours too.
@@ -31,6 +37,8 @@ pub struct CallOrder {
     pub rescheduled_at: Option<i64>,
     /// When it was first placed.
     pub initiated_at: Option<i64>,
+    /// Since when it has waited for room on its trunk, if it has found none.
+    pub waiting_since: Option<i64>,
     /// Attempts that are over and were followed by another.
     pub attempts: Vec<Attempt>,
     /// What happened to it, in order.

@@ -14,7 +14,10 @@ use uuid::Uuid;
 use super::executions::{StoredExecution, direction_word, upsert};
 use super::numbers::StoredNumber;
 use super::order::{Attempt, CallOrder};
-use super::{Result, Store, StoreError, corrupt, now_ms};
+use super::{Result, Store, StoreError, corrupt, health, now_ms};
+
+/// What an order's log says when it is taken.
+const TAKEN: &str = "taken off the queue";
 
 /// A call to be queued.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +89,7 @@ impl Store {
             call.record.started_unix_ms = now.unsigned_abs();
             let mut order = call.order.take().unwrap_or_default();
             order.initiated_at = order.initiated_at.or(Some(now));
-            order.note(now, format!("taken off the queue by the node {node}"));
+            order.note(now, format!("{TAKEN} by the node {node}"));
             let won = sqlx::query(
                 "UPDATE executions SET due_at = NULL, node = $1, status = $2, record = $3, call_order = $4, \
                  updated_at = $5 WHERE id = $6 AND due_at <= $7",
@@ -132,6 +135,33 @@ impl Store {
         Ok(())
     }
 
+    /// Puts a call back that there is no room for: it waits as `queued` until its next turn.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn wait_for_room(
+        &self,
+        mut record: CallRecord,
+        mut order: CallOrder,
+        until: i64,
+        why: &str,
+    ) -> Result<()> {
+        let now = now_ms();
+        // Said once, however often it is tried.
+        if order.waiting_since.is_none() {
+            order.waiting_since = Some(now);
+            order.note(now, format!("waits for room: {why}"));
+        } else {
+            order.events.pop_if(|event| event.text.starts_with(TAKEN));
+        }
+        record.status = CallStatus::Queued;
+        record.node.clear();
+        let mut change = self.begin().await?;
+        write(&mut change, &record, &order, Some(until)).await?;
+        change.commit().await?;
+        Ok(())
+    }
+
     /// Says how an attempt ended: the call is over, or comes back when its rules say so.
     ///
     /// # Errors
@@ -140,6 +170,7 @@ impl Store {
         let mut change = self.begin().await?;
         let ended = record.clone();
         settle(&mut change, record, order, now_ms()).await?;
+        health::note(&mut change, &ended).await?;
         let exhausted = self.charge(&mut change, &ended).await?;
         change.commit().await?;
         self.due.notify_one();
@@ -305,6 +336,7 @@ pub(super) async fn settle(
     });
     order.note(now, format!("to be tried again, {} of {}", order.attempts.len(), order.retry.max_retries));
     order.rescheduled_at = Some(again);
+    order.waiting_since = None;
     record.status = CallStatus::Rescheduled;
     record.node.clear();
     record.ringing_unix_ms = None;
@@ -314,6 +346,8 @@ pub(super) async fn settle(
     record.hangup_reason = None;
     record.sip_status = None;
     record.q850 = None;
+    record.sip_reason = None;
+    record.gateways.clear();
     write(change, &record, &order, Some(again)).await
 }
 
@@ -373,6 +407,8 @@ fn waiting_record(account: &str, agent: &str, order: &CallOrder, status: CallSta
         hangup_reason: None,
         sip_status: None,
         q850: None,
+        sip_reason: None,
+        gateways: Vec::new(),
         error_message: None,
         sip_call_id: String::new(),
         media: MediaSummary::default(),

@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tandem_call::{CallRecord, CallStatus, HangupBy, HangupReason};
+use tandem_call::{CallStatus, HangupBy, HangupReason};
 use tandem_server::api::CallCommand;
-use tandem_server::dialling::{Dialling, DueCall, NotYet, PlaceCall};
+use tandem_server::dialling::{Dialling, DueCall, PlaceCall, Placed};
 use tandem_server::store::{Store, now_ms};
 
 use super::client::{Server, agent};
@@ -27,7 +27,7 @@ impl Script {
 }
 
 impl PlaceCall for Script {
-    async fn place(&self, call: DueCall) -> CallRecord {
+    async fn place(&self, call: DueCall) -> Placed {
         let status = self.ends.lock().unwrap().pop().unwrap_or(CallStatus::Completed);
         let mut record = call.record.clone();
         self.placed.lock().unwrap().push(call);
@@ -38,7 +38,23 @@ impl PlaceCall for Script {
         }
         record.hangup_by = Some(HangupBy::Callee);
         record.hangup_reason = Some(HangupReason::EndedNormally);
-        record
+        Placed::Over(Box::new(record))
+    }
+}
+
+/// A carrier that takes no call.
+#[derive(Clone, Copy)]
+struct Unreachable;
+
+impl PlaceCall for Unreachable {
+    async fn place(&self, call: DueCall) -> Placed {
+        let mut record = call.record;
+        record.status = CallStatus::Failed;
+        record.ended_unix_ms = Some(record.started_unix_ms + 1_000);
+        record.hangup_by = Some(HangupBy::Error);
+        record.hangup_reason = Some(HangupReason::NetworkError);
+        record.error_message = Some("no gateway of the trunk took the call".to_owned());
+        Placed::Over(Box::new(record))
     }
 }
 
@@ -75,9 +91,9 @@ impl House {
         answer.body
     }
 
-    /// Everything that is due now is placed by nobody.
+    /// Everything that is due now is placed, and nobody takes it.
     async fn work_off(&self) -> usize {
-        Dialling::new(self.server.store.clone(), "n1", NotYet).work_off(now_ms()).await.unwrap()
+        Dialling::new(self.server.store.clone(), "n1", Unreachable).work_off(now_ms()).await.unwrap()
     }
 
     async fn work_off_with(&self, script: &Script, at: i64) -> usize {
@@ -97,7 +113,7 @@ async fn a_call_is_queued_and_fails_with_a_text_that_says_why() {
     assert_eq!(house.work_off().await, 1);
     let over = house.execution(&id).await;
     assert_eq!(over["status"], "failed");
-    assert!(over["error_message"].as_str().unwrap().contains("not available in this version"), "{over}");
+    assert!(over["error_message"].as_str().unwrap().contains("no gateway of the trunk"), "{over}");
     assert_eq!(over["telephony_data"]["trunk_id"], house.trunk);
     assert_eq!(over["telephony_data"]["from_number"], NUMBER);
     assert_eq!((&over["user_number"], &over["agent_number"]), (&json!("+918800001234"), &json!(NUMBER)));

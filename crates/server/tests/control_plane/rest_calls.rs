@@ -30,6 +30,8 @@ pub(super) fn call(account: &str, agent: &str) -> CallRecord {
         hangup_reason: None,
         sip_status: None,
         q850: None,
+        sip_reason: None,
+        gateways: Vec::new(),
         error_message: None,
         sip_call_id: "abc@carrier".to_owned(),
         media: MediaSummary::default(),

@@ -80,6 +80,8 @@ pub(crate) fn record(account: &str, node: &str, status: CallStatus) -> CallRecor
         hangup_reason: None,
         sip_status: None,
         q850: None,
+        sip_reason: None,
+        gateways: Vec::new(),
         error_message: None,
         sip_call_id: "x@y".to_owned(),
         media: MediaSummary::default(),
