@@ -6,5 +6,6 @@ mod api;
 mod baresip;
 mod echo_agent;
 mod kamailio;
+mod outbound;
 mod scanner;
 mod sipp;

@@ -3,9 +3,11 @@
 //! What can be wrong with a number is no fault of the body: such a call is accepted and its execution fails, as the
 //! vendor's does.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
-use tandem_call::CallStatus;
+use tandem_call::{CallStatus, is_free_header};
 use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
 use utoipa::ToSchema;
@@ -26,6 +28,9 @@ const AHEAD_MS: i64 = 120_000;
 
 /// Longest wait for a next attempt: a week.
 const MOST_MINUTES: i64 = 10_080;
+
+/// Headers that an order may add to its INVITE.
+const MOST_HEADERS: usize = 16;
 
 /// Ends after which a call may be tried again.
 const RETRIED: &[CallStatus] =
@@ -59,6 +64,13 @@ pub(super) struct CallBody {
     /// What is wanted of the agent for this call, such as `voice_id`.
     #[schema(required = false, value_type = Option<Object>)]
     agent_data: Option<Map<String, Value>>,
+    /// Headers for the INVITE: `X-…`, `P-…` that SIP here has no use of its own for, `Diversion`, `Privacy`, `User-to-User`,
+    /// `Subject`, `Call-Info`, `Alert-Info`, `Priority`; at most 16.
+    #[schema(required = false, value_type = Option<Object>, example = json!({"X-Campaign": "spring"}))]
+    sip_headers: Option<Map<String, Value>>,
+    /// How long it may ring; the node's `limits.ringing_seconds` without it.
+    #[schema(required = false, minimum = 1, maximum = 180)]
+    ringing_timeout_seconds: Option<u32>,
     /// When to try again.
     #[schema(required = false)]
     retry_config: Option<RetryBody>,
@@ -157,6 +169,10 @@ pub(super) fn call(object: &Map<String, Value>, faults: &mut Faults) -> Option<A
         from: filled(own).or(filled(alias)).map(str::to_owned),
         user_data,
         agent_data: agent_data(&fields, faults),
+        sip_headers: sip_headers(&fields, faults),
+        ringing_seconds: fields
+            .integer("ringing_timeout_seconds", 1..=180, faults)
+            .and_then(|seconds| u32::try_from(seconds).ok()),
         retry: retry_rules(&fields, faults),
         bypass_call_guardrails: fields.switch("bypass_call_guardrails", faults).unwrap_or(false),
         scheduled_at: time_of(&fields, "scheduled_at", faults),
@@ -186,6 +202,30 @@ fn agent_data(fields: &Fields<'_>, faults: &mut Faults) -> Option<Map<String, Va
     let object = fields.object("agent_data", faults)?;
     object.text("voice_id", Text::Line(255), faults);
     Some(object.entries().map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+fn sip_headers(fields: &Fields<'_>, faults: &mut Faults) -> BTreeMap<String, String> {
+    let Some(object) = fields.object("sip_headers", faults) else { return BTreeMap::new() };
+    let mut headers = BTreeMap::new();
+    for (name, value) in object.entries() {
+        let at = object.location(name);
+        match value.as_str() {
+            Some(value) if is_free_header(name, value) => {
+                headers.insert(name.clone(), value.to_owned());
+            }
+            Some(_) => faults.push(
+                at,
+                "this header cannot be added; give X-… headers, Diversion, Privacy, User-to-User, Subject, Call-Info, \
+                 Alert-Info or Priority, with a value of one line and at most 512 bytes",
+            ),
+            None => faults.push(at, format!("{} was given; give a text", describe(value))),
+        }
+    }
+    if headers.len() > MOST_HEADERS {
+        let message = format!("{} headers were given; {MOST_HEADERS} are the most", headers.len());
+        faults.push("sip_headers", message);
+    }
+    headers
 }
 
 /// A time, whenever that is.
@@ -352,6 +392,26 @@ mod tests {
         assert_eq!(error.message, "Scheduled time should be atleast 2 minutes in the future");
         assert_eq!(error.errors[0].location, "scheduled_at");
         assert!(read(body("tomorrow")).unwrap_err().message.contains("ISO 8601"));
+    }
+
+    #[test]
+    fn headers_and_the_bound_on_ringing_are_read_and_refused_by_name() {
+        let body = |more: Value| {
+            let mut body = json!({"agent_id": "a", "recipient_phone_number": "+1"});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            read(body)
+        };
+        let order = body(json!({"sip_headers": {"X-Campaign": "spring"}, "ringing_timeout_seconds": 20}));
+        let order = order.unwrap().order;
+        assert_eq!((order.sip_headers["X-Campaign"].as_str(), order.ringing_seconds), ("spring", Some(20)));
+        for (more, location) in [
+            (json!({"sip_headers": {"Route": "<sip:a>"}}), "sip_headers.Route"),
+            (json!({"sip_headers": {"X-A": "1\r\nVia: x"}}), "sip_headers.X-A"),
+            (json!({"sip_headers": {"X-A": 1}}), "sip_headers.X-A"),
+            (json!({"ringing_timeout_seconds": 181}), "ringing_timeout_seconds"),
+        ] {
+            assert_eq!(body(more).unwrap_err().errors[0].location, location);
+        }
     }
 
     #[test]

@@ -212,6 +212,12 @@ struct TelephonyData {
     /// The final SIP status of the INVITE.
     #[schema(required, minimum = 200, maximum = 699)]
     sip_status: Option<u16>,
+    /// The Reason header that came with the end, as the carrier wrote it (RFC 3326).
+    #[schema(required)]
+    sip_reason: Option<String>,
+    /// The gateways that an outbound call was tried at, in order, with times and causes.
+    #[schema(value_type = Vec<Object>)]
+    gateways: Value,
     /// Whole seconds until the answer, or until the end of a call never answered.
     #[schema(minimum = 0)]
     ring_duration: u64,
@@ -405,6 +411,8 @@ fn telephony(record: &CallRecord) -> TelephonyData {
         hangup_reason: record.hangup_reason,
         hangup_provider_code: record.q850,
         sip_status: record.sip_status,
+        sip_reason: record.sip_reason.clone(),
+        gateways: serde_json::to_value(&record.gateways).unwrap_or_default(),
         ring_duration: record.ring_ms() / 1_000,
         post_dial_delay: ringing.saturating_sub(record.started_unix_ms) / 1_000,
         to_number_carrier: None,

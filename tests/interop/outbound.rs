@@ -1,0 +1,391 @@
+//! SIPp and baresip as the called side: what a carrier answers to our INVITEs, and what comes of it in the record.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tandem_media::Law;
+use tandem_server::tools::{measure, wav};
+use tandem_tests::product::{Product, Provisioned, free_port};
+
+use crate::baresip::{assert_the_echo_is_what_was_played, recording_in};
+use crate::echo_agent::EchoAgent;
+
+const NUMBER: &str = "+918047111111";
+const CALLEE: &str = "+918800001234";
+
+/// SIPp waiting to be called once; dropping it ends its process.
+struct Called {
+    child: Child,
+    folder: tempfile::TempDir,
+    port: u16,
+    scenario: &'static str,
+}
+
+impl Called {
+    fn waits(scenario: &'static str, more: &[&str]) -> Self {
+        Self::waits_with(scenario, &[], more)
+    }
+
+    /// The same with places of the scenario filled in: SIPp's own keys may not stand in a status line.
+    fn waits_with(scenario: &'static str, filled_in: &[(&str, &str)], more: &[&str]) -> Self {
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/sipp").join(format!("{scenario}.xml"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut text = fs::read_to_string(source).expect("the scenario");
+        for (place, value) in filled_in {
+            text = text.replace(place, value);
+        }
+        let file = folder.path().join("scenario.xml");
+        fs::write(&file, text).expect("written");
+        let port = free_port();
+        let output = fs::File::create(folder.path().join("output")).expect("a file");
+        let child = Command::new("sipp")
+            .arg("-sf")
+            .arg(&file)
+            .args(["-m", "1", "-nostdin", "-timeout", "60", "-timeout_error"])
+            .args(["-i", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-mi", "127.0.0.1", "-mp", &free_port().to_string()])
+            .args(["-trace_msg", "-message_file"])
+            .arg(folder.path().join("messages"))
+            .args(["-trace_err", "-error_file"])
+            .arg(folder.path().join("errors"))
+            .args(more)
+            .current_dir(folder.path())
+            .env("TERM", "dumb")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a handle"))
+            .stderr(output)
+            .spawn()
+            .expect("sipp runs; tests/run installs it");
+        let called = Self { child, folder, port, scenario };
+        called.until_it_listens(more.contains(&"t1"));
+        called
+    }
+
+    fn until_it_listens(&self, over_tcp: bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let is_taken = if over_tcp {
+                std::net::TcpListener::bind(("127.0.0.1", self.port)).is_err()
+            } else {
+                UdpSocket::bind(("127.0.0.1", self.port)).is_err()
+            };
+            if is_taken {
+                return;
+            }
+            assert!(Instant::now() < deadline, "sipp does not listen: {}", self.told());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn told(&self) -> String {
+        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        format!("--- errors\n{}\n--- messages\n{}", read("errors"), read("messages"))
+    }
+
+    /// Sees the scenario through: SIPp ends with 0 only when it went as written. Gives every message.
+    fn finish(mut self, product: &Product) -> String {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("the process can be asked") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "{}: {}\n{}", self.scenario, self.told(), product.log());
+            std::thread::sleep(Duration::from_millis(30));
+        };
+        assert!(
+            status.success(),
+            "{} ended with {status}: {}\n{}",
+            self.scenario,
+            self.told(),
+            product.log()
+        );
+        self.told()
+    }
+}
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server, an agent that echoes, and a trunk to these ports, the first tried first.
+struct Rig {
+    product: Product,
+    agent: EchoAgent,
+    ids: Provisioned,
+}
+
+impl Rig {
+    fn new(ports: &[u16], more: &Value, agent: &[&str]) -> Self {
+        Self::with("", ports, more, agent)
+    }
+
+    fn with(configuration: &str, ports: &[u16], more: &Value, agent: &[&str]) -> Self {
+        let gateways: Vec<Value> = ports
+            .iter()
+            .enumerate()
+            .map(|(index, port)| json!({"gateway_address": "127.0.0.1", "port": port, "priority": index + 1}))
+            .collect();
+        let mut trunk = json!({
+            "name": "carrier", "provider": "test", "auth_type": "ip-based", "gateways": gateways,
+            "ip_identifiers": [{"ip_address": "127.0.0.1"}], "qualify_frequency": 0,
+        });
+        for (name, value) in more.as_object().expect("an object") {
+            trunk[name] = value.clone();
+        }
+        let agent = EchoAgent::start("asterisk", agent);
+        let product = Product::start_with(configuration);
+        let ids = product.provision(NUMBER, &trunk, &json!({"url": agent.url(), "dialect": "asterisk"}));
+        Self { product, agent, ids }
+    }
+
+    fn order(&self) -> String {
+        self.order_with(json!({}))
+    }
+
+    fn order_with(&self, more: Value) -> String {
+        let mut body = json!({
+            "agent_id": self.ids.agent_id, "recipient_phone_number": CALLEE, "from_phone_number": NUMBER,
+        });
+        for (name, value) in more.as_object().expect("an object") {
+            body[name] = value.clone();
+        }
+        let (status, answer) = self.product.post("/call", &body);
+        assert_eq!(status, 200, "{answer}");
+        answer["execution_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// The record of the one call, once it is over.
+    fn record(&self) -> Value {
+        self.product.ended_calls(&self.ids.agent_id, 1).pop().expect("one call")
+    }
+
+    fn until(&self, id: &str, status: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let (_, call) = self.product.get(&format!("/executions/{id}"));
+            if call["status"] == status {
+                return call;
+            }
+            assert!(Instant::now() < deadline, "not {status}: {call}\n{}", self.product.log());
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+}
+
+#[test]
+fn sipp_is_called_answers_and_hangs_up() {
+    for transport in ["u1", "t1"] {
+        let called = Called::waits("called_and_answers", &["-t", transport]);
+        let kind = if transport == "t1" { "transport-tcp" } else { "transport-udp" };
+        let rig = Rig::new(&[called.port], &json!({"transport": kind}), &[]);
+        let id = rig.order();
+        let told = called.finish(&rig.product);
+        let record = rig.record();
+        assert_eq!((&record["id"], &record["status"]), (&json!(id), &json!("completed")), "{record}");
+        let telephony = &record["telephony_data"];
+        assert_eq!(telephony["call_type"], "outbound", "{record}");
+        assert_eq!(
+            (&telephony["hangup_by"], &telephony["hangup_reason"]),
+            (&json!("Callee"), &json!("Call ended normally"))
+        );
+        assert_eq!((&telephony["from_number"], &telephony["to_number"]), (&json!(NUMBER), &json!(CALLEE)));
+        assert!(
+            record["conversation_duration"].as_f64().is_some_and(|s| (0.8..3.0).contains(&s)),
+            "{record}"
+        );
+        assert!(told.contains(&format!("INVITE sip:{CALLEE}@127.0.0.1:")), "{told}");
+        assert!(rig.agent.log().contains("started"), "{}", rig.agent.log());
+    }
+}
+
+#[test]
+fn an_agent_hangs_up_the_call_it_placed() {
+    let called = Called::waits("called_and_hung_up_on", &[]);
+    let rig = Rig::new(&[called.port], &json!({}), &["--hang-up-after", "1"]);
+    rig.order();
+    called.finish(&rig.product);
+    let record = rig.record();
+    assert_eq!(
+        (&record["status"], &record["telephony_data"]["hangup_by"]),
+        (&json!("completed"), &json!("Caller"))
+    );
+}
+
+#[test]
+fn a_callee_that_is_busy_is_not_rung_by_another_gateway() {
+    let busy = Called::waits_with("called_and_refuses", &[("{status}", "486 Busy Here")], &[]);
+    let other = Called::waits("called_and_answers", &[]);
+    let rig = Rig::new(&[busy.port, other.port], &json!({}), &[]);
+    rig.order();
+    busy.finish(&rig.product);
+    let record = rig.record();
+    assert_eq!(
+        (&record["status"], &record["telephony_data"]["hangup_reason"]),
+        (&json!("busy"), &json!("Call recipient was busy")),
+        "{record}"
+    );
+    assert!(!other.told().contains("INVITE"), "{}", other.told());
+}
+
+#[test]
+fn a_gateway_that_fails_hands_the_call_to_the_next_and_a_dead_one_too() {
+    let failing = Called::waits_with("called_and_refuses", &[("{status}", "503 Service Unavailable")], &[]);
+    let answering = Called::waits("called_and_answers", &[]);
+    // A port that is bound and never answers: not a word, not even an ICMP message.
+    let dead = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let dead_port = dead.local_addr().expect("an address").port();
+    let rig =
+        Rig::with("[limits]\ngateway_ms = 1500", &[failing.port, dead_port, answering.port], &json!({}), &[]);
+    rig.order();
+    failing.finish(&rig.product);
+    answering.finish(&rig.product);
+    let record = rig.record();
+    assert_eq!(record["status"], "completed", "{record}");
+    let tried = record["telephony_data"]["gateways"].as_array().cloned().unwrap_or_default();
+    let statuses: Vec<&Value> = tried.iter().map(|attempt| &attempt["sip_status"]).collect();
+    assert_eq!(statuses, [&json!(503), &Value::Null, &json!(200)], "{record}");
+    assert!(tried[1]["cause"].as_str().is_some_and(|cause| cause.contains("not a word")), "{record}");
+}
+
+/// SIPp knows Authorization and MD5 alone; the rest of digest is held against the RFCs' own examples elsewhere.
+#[test]
+fn sipp_asks_for_credentials_and_checks_them_by_its_own() {
+    let called = Called::waits("called_and_challenges", &[]);
+    let by_digest =
+        json!({"auth_type": "userpass", "auth_username": "acme", "auth_password": "s3cret-trunk"});
+    let rig = Rig::new(&[called.port], &by_digest, &[]);
+    rig.order();
+    called.finish(&rig.product);
+    let record = rig.record();
+    assert_eq!(record["status"], "completed", "{record}");
+    assert!(!rig.product.log().contains("s3cret-trunk"));
+}
+
+#[test]
+fn a_gateway_that_is_never_content_gets_no_third_try() {
+    let called = Called::waits("called_and_never_content", &[]);
+    let by_digest = json!({"auth_type": "userpass", "auth_username": "acme", "auth_password": "wrong"});
+    let rig = Rig::new(&[called.port], &by_digest, &[]);
+    rig.order();
+    called.finish(&rig.product);
+    let record = rig.record();
+    assert_eq!(record["status"], "failed", "{record}");
+    assert!(
+        record["error_message"].as_str().is_some_and(|error| error.contains("user name and password")),
+        "{record}"
+    );
+}
+
+#[test]
+fn a_call_that_rings_is_stopped_by_the_api() {
+    let called = Called::waits("called_and_rings", &[]);
+    let rig = Rig::new(&[called.port], &json!({}), &[]);
+    let id = rig.order();
+    rig.until(&id, "ringing");
+    let (status, answer) = rig.product.post(&format!("/call/{id}/stop"), &json!({}));
+    assert_eq!(status, 200, "{answer}");
+    called.finish(&rig.product);
+    let record = rig.record();
+    assert_eq!(
+        (&record["status"], &record["telephony_data"]["hangup_by"]),
+        (&json!("stopped"), &json!("API Request")),
+        "{record}"
+    );
+    assert!(
+        !rig.agent.log().contains("connected"),
+        "nobody answered, so no agent was fetched: {}",
+        rig.agent.log()
+    );
+}
+
+#[test]
+fn a_call_that_nobody_takes_up_is_cancelled() {
+    let called = Called::waits("called_and_rings", &[]);
+    let rig = Rig::with("[limits]\nringing_seconds = 2", &[called.port], &json!({}), &[]);
+    rig.order();
+    called.finish(&rig.product);
+    let record = rig.record();
+    assert_eq!(
+        (&record["status"], &record["telephony_data"]["hangup_reason"]),
+        (&json!("no-answer"), &json!("Call unanswered")),
+        "{record}"
+    );
+}
+
+#[test]
+fn a_telephone_that_is_called_hears_its_own_voice_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let played = measure::melody(20_000);
+    let port = free_port();
+    let telephone = Telephone::waits(folder.path(), port, &played);
+    let rig = Rig::new(&[port], &json!({}), &[]);
+    let id = rig.order();
+    rig.until(&id, "in-progress");
+    std::thread::sleep(Duration::from_secs(6));
+    let (status, answer) = rig.product.post(&format!("/call/{id}/stop"), &json!({}));
+    assert_eq!(status, 200, "{answer}");
+    rig.until(&id, "stopped");
+    let log = telephone.end();
+    let recording = recording_in(folder.path()).unwrap_or_else(|| panic!("nothing was heard:\n{log}"));
+    let samples = wav::read(&recording).expect("the recording");
+    let common = played.len().min(samples.len()).saturating_sub(16_000);
+    assert_the_echo_is_what_was_played(Law::Mulaw, &played[..common], &samples, &log);
+}
+
+/// baresip, taking the first call it gets.
+struct Telephone {
+    child: Child,
+    output: std::path::PathBuf,
+}
+
+impl Telephone {
+    fn waits(folder: &Path, port: u16, played: &[i16]) -> Self {
+        crate::baresip::configure(folder, port, played, "");
+        let line =
+            format!("<sip:{CALLEE}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=PCMU/8000/1\n");
+        fs::write(folder.join("accounts"), line).expect("written");
+        let output = folder.join("output");
+        let file = fs::File::create(&output).expect("a file");
+        let child = Command::new("baresip")
+            .arg("-f")
+            .arg(folder)
+            .args(["-t", "40"])
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a handle"))
+            .stderr(file)
+            .spawn()
+            .expect("baresip runs; tests/run installs it");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            assert!(Instant::now() < deadline, "baresip does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { child, output }
+    }
+
+    /// Ends the process, and gives what it printed.
+    fn end(mut self) -> String {
+        // The recording's header is written when the call's player is closed, which the BYE has brought about.
+        std::thread::sleep(Duration::from_millis(500));
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        fs::read_to_string(&self.output).unwrap_or_default()
+    }
+}
+
+impl Drop for Telephone {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
