@@ -22,6 +22,8 @@ pub enum AgentCommand<'a> {
     Flush,
     /// End the call.
     HangUp,
+    /// End the call when what is queued has been played, as a close of the socket would.
+    Finish,
     /// Answer the call; inbound calls are answered by the time an agent can ask.
     Answer,
     /// Audio that follows belongs to one utterance, cut at any byte.
@@ -105,8 +107,15 @@ pub enum AgentEvent<'a> {
     },
     /// The queue was found empty after `ReportDrained`.
     QueueDrained,
+    /// Audio begins to be played after the queue was empty.
+    PlayoutStarted,
     /// The queue ran empty of itself after playing audio.
     PlayoutDone,
+    /// The queue was dropped, as [`AgentCommand::Flush`] asked; marks have been dealt with.
+    Flushed {
+        /// Milliseconds of the agent's audio played since the stream began.
+        played_ms: u64,
+    },
     /// Queue is long: send no more audio.
     Xoff,
     /// Queue is short again: audio is welcome.

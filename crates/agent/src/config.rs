@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::AudioFormat;
+use crate::{AudioFormat, FlushRule};
 
 /// A dialect's name as configuration has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -19,20 +19,41 @@ pub enum DialectKind {
     Bolna,
     /// Twilio Media Streams, bidirectional.
     Twilio,
+    /// Plivo audio streams, bidirectional.
+    Plivo,
+    /// Vobiz audio streams, bidirectional.
+    Vobiz,
+    /// Exotel AgentStream (Voicebot).
+    Exotel,
+    /// Telnyx media streaming, bidirectional.
+    Telnyx,
+    /// Vonage Voice WebSockets.
+    Vonage,
+    /// Genesys AudioHook as the Audio Connector speaks it.
+    Genesys,
+    /// jambonz `listen`.
+    Jambonz,
 }
 
 impl DialectKind {
     /// Every dialect, in the order messages list them.
-    pub const ALL: [Self; 3] = [Self::Asterisk, Self::Bolna, Self::Twilio];
+    pub const ALL: [Self; 10] = [
+        Self::Asterisk,
+        Self::Bolna,
+        Self::Twilio,
+        Self::Plivo,
+        Self::Vobiz,
+        Self::Exotel,
+        Self::Telnyx,
+        Self::Vonage,
+        Self::Genesys,
+        Self::Jambonz,
+    ];
 
     /// The name configuration uses.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Asterisk => "asterisk",
-            Self::Bolna => "bolna",
-            Self::Twilio => "twilio",
-        }
+        self.traits().name
     }
 
     /// The dialect of that name.
@@ -43,14 +64,100 @@ impl DialectKind {
 
     /// What the dialect itself asks of the upgrade request, before the agent's own settings are laid over it.
     ///
-    /// No dialect offers a subprotocol by default: common agent servers select none, and strict clients take
-    /// that for a failure. None sends an `Origin` or offers permessage-deflate.
+    /// A subprotocol is offered by default only where the vendor's own servers ask for one: common agent servers
+    /// select none. None sends an `Origin` or offers permessage-deflate.
     #[must_use]
     pub const fn handshake(self) -> Handshake {
+        self.traits().handshake
+    }
+
+    /// What sets the dialect apart before a word is said. A new dialect is a row here.
+    pub(crate) const fn traits(self) -> Traits {
+        use Encoding::{Alaw, Slin, Slin16, Slin24, Slin48, Ulaw};
+        const PLAIN: Handshake = Handshake { subprotocol: None, headers: &[] };
+        const TELEPHONE: &[Encoding] = &[Ulaw, Alaw];
+        const ANY: &[Encoding] = &[Ulaw, Alaw, Slin, Slin16, Slin24, Slin48];
+        const LINEAR: &[Encoding] = &[Slin, Slin16, Slin24];
+        const BASE: Traits = Traits {
+            name: "",
+            encodings: ANY,
+            frame_ms: 20,
+            byte_order: ByteOrder::Little,
+            numbers: Numbers::Text,
+            marks_on_clear: FlushRule::Echo,
+            handshake: PLAIN,
+        };
         match self {
-            Self::Asterisk | Self::Bolna | Self::Twilio => Handshake { subprotocol: None, headers: &[] },
+            Self::Asterisk => Traits { name: "asterisk", marks_on_clear: FlushRule::Drop, ..BASE },
+            Self::Bolna => Traits {
+                name: "bolna",
+                encodings: &[Slin16, Slin],
+                marks_on_clear: FlushRule::ReportCleared,
+                ..BASE
+            },
+            Self::Twilio => Traits { name: "twilio", encodings: TELEPHONE, ..BASE },
+            Self::Plivo => Traits {
+                name: "plivo",
+                encodings: &[Ulaw, Slin, Slin16],
+                numbers: Numbers::Number,
+                marks_on_clear: FlushRule::Drop,
+                ..BASE
+            },
+            Self::Vobiz => Traits {
+                name: "vobiz",
+                encodings: &[Ulaw, Slin, Slin16, Slin24],
+                byte_order: ByteOrder::Big,
+                numbers: Numbers::Number,
+                marks_on_clear: FlushRule::Drop,
+                ..BASE
+            },
+            Self::Exotel => {
+                Traits { name: "exotel", encodings: &[Slin, Slin16, Slin24, Ulaw], frame_ms: 100, ..BASE }
+            }
+            Self::Telnyx => Traits { name: "telnyx", encodings: &[Ulaw, Alaw, Slin, Slin16, Slin24], ..BASE },
+            Self::Vonage => Traits {
+                name: "vonage",
+                encodings: &[Slin16, Slin, Slin24],
+                marks_on_clear: FlushRule::Drop,
+                ..BASE
+            },
+            Self::Genesys => Traits {
+                name: "genesys",
+                encodings: &[Ulaw],
+                frame_ms: 200,
+                marks_on_clear: FlushRule::Drop,
+                handshake: Handshake {
+                    subprotocol: None,
+                    headers: &[
+                        ("Audiohook-Organization-Id", Fact::Organization),
+                        ("Audiohook-Session-Id", Fact::Call),
+                        ("Audiohook-Correlation-Id", Fact::Call),
+                    ],
+                },
+                ..BASE
+            },
+            Self::Jambonz => Traits {
+                name: "jambonz",
+                encodings: LINEAR,
+                marks_on_clear: FlushRule::ReportCleared,
+                handshake: Handshake { subprotocol: Some("audio.jambonz.org"), headers: &[] },
+                ..BASE
+            },
         }
     }
+}
+
+/// What a dialect is before its agent's settings are laid over it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Traits {
+    pub(crate) name: &'static str,
+    /// Codings it speaks, its own first.
+    pub(crate) encodings: &'static [Encoding],
+    pub(crate) frame_ms: u16,
+    pub(crate) byte_order: ByteOrder,
+    pub(crate) numbers: Numbers,
+    pub(crate) marks_on_clear: FlushRule,
+    pub(crate) handshake: Handshake,
 }
 
 /// What a dialect asks of the upgrade request.
@@ -58,8 +165,17 @@ impl DialectKind {
 pub struct Handshake {
     /// `Sec-WebSocket-Protocol` to offer, if any.
     pub subprotocol: Option<&'static str>,
-    /// Headers to add, name and value.
-    pub headers: &'static [(&'static str, &'static str)],
+    /// Headers to add, name and what they tell.
+    pub headers: &'static [(&'static str, Fact)],
+}
+
+/// What a header of the upgrade request tells of the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// The call's identifier.
+    Call,
+    /// A UUID that stands for the account.
+    Organization,
 }
 
 /// The audio coding spoken to an agent, where the dialect leaves a choice.
@@ -72,15 +188,24 @@ pub enum Encoding {
     /// G.711 A-law.
     #[serde(alias = "pcma")]
     Alaw,
-    /// Signed 16-bit linear, little-endian, 8 kHz.
+    /// Signed 16-bit linear, 8 kHz.
     #[serde(alias = "l16-8k", alias = "slin8")]
     Slin,
-    /// Signed 16-bit linear, little-endian, 16 kHz.
+    /// Signed 16-bit linear, 16 kHz.
     #[serde(alias = "l16", alias = "l16-16k")]
     Slin16,
+    /// Signed 16-bit linear, 24 kHz.
+    #[serde(alias = "l16-24k")]
+    Slin24,
+    /// Signed 16-bit linear, 48 kHz.
+    #[serde(alias = "l16-48k")]
+    Slin48,
 }
 
 impl Encoding {
+    /// Every coding.
+    pub const ALL: [Self; 6] = [Self::Ulaw, Self::Alaw, Self::Slin, Self::Slin16, Self::Slin24, Self::Slin48];
+
     /// The audio it names.
     #[must_use]
     pub const fn format(self) -> AudioFormat {
@@ -89,6 +214,8 @@ impl Encoding {
             Self::Alaw => AudioFormat::Alaw,
             Self::Slin => AudioFormat::Linear16 { rate_hz: 8000 },
             Self::Slin16 => AudioFormat::Linear16 { rate_hz: 16_000 },
+            Self::Slin24 => AudioFormat::Linear16 { rate_hz: 24_000 },
+            Self::Slin48 => AudioFormat::Linear16 { rate_hz: 48_000 },
         }
     }
 
@@ -100,8 +227,30 @@ impl Encoding {
             Self::Alaw => "alaw",
             Self::Slin => "slin",
             Self::Slin16 => "slin16",
+            Self::Slin24 => "slin24",
+            Self::Slin48 => "slin48",
         }
     }
+}
+
+/// The order of the two bytes of a linear sample on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ByteOrder {
+    /// Least significant first.
+    Little,
+    /// Most significant first (RFC 3551, 4.5.11).
+    Big,
+}
+
+/// How sequence numbers, chunks and timestamps are written in the JSON dialects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Numbers {
+    /// In quotes.
+    Text,
+    /// As JSON numbers.
+    Number,
 }
 
 /// The form of chan_websocket's events. Commands are understood in both forms whichever is set.
@@ -117,58 +266,56 @@ pub enum ControlFormat {
     Auto,
 }
 
-const fn default_frame_ms() -> u16 {
-    20
-}
-
-/// The dialect's part of an agent's `websocket` object. Keys that are not its own are left to others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The dialect's part of an agent's `websocket` object: whatever is not set is the dialect's own. Keys that are not
+/// its own are left to others.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DialectConfig {
     /// Which dialect.
     pub dialect: DialectKind,
     /// Audio in each message towards the agent, in milliseconds: 10 to 200, in tens.
-    #[serde(default = "default_frame_ms")]
-    pub frame_ms: u16,
-    /// The audio coding; `None` is the dialect's own (µ-law; 16 kHz linear for `bolna`).
+    #[serde(default)]
+    pub frame_ms: Option<u16>,
+    /// The audio coding towards the agent, and from it.
     #[serde(default)]
     pub encoding: Option<Encoding>,
+    /// The audio coding from the agent, where it is another one and messages do not name it.
+    #[serde(default)]
+    pub reply_encoding: Option<Encoding>,
     /// The form of events, `asterisk` only.
     #[serde(default)]
     pub control_format: ControlFormat,
-}
-
-impl Default for DialectConfig {
-    fn default() -> Self {
-        Self::new(DialectKind::default())
-    }
+    /// The byte order of linear audio.
+    #[serde(default)]
+    pub byte_order: Option<ByteOrder>,
+    /// How numbers are written, where the dialect writes JSON with numbers in it.
+    #[serde(default)]
+    pub numbers: Option<Numbers>,
+    /// What a clear does with marks whose audio it drops.
+    #[serde(default)]
+    pub marks_on_clear: Option<FlushRule>,
 }
 
 impl DialectConfig {
     /// The dialect as it is spoken without further settings.
     #[must_use]
-    pub const fn new(dialect: DialectKind) -> Self {
-        Self { dialect, frame_ms: 20, encoding: None, control_format: ControlFormat::PlainText }
+    pub fn new(dialect: DialectKind) -> Self {
+        Self { dialect, ..Self::default() }
     }
 
     /// Checks that the settings go together.
     ///
     /// # Errors
     /// Names the setting that does not fit, and what does.
-    pub const fn validate(&self) -> Result<(), ConfigError> {
-        if self.frame_ms < 10 || self.frame_ms > 200 || !self.frame_ms.is_multiple_of(10) {
-            return Err(ConfigError::FrameMs { given: self.frame_ms });
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let given = self.frame_ms();
+        if !(10..=200).contains(&given) || !given.is_multiple_of(10) {
+            return Err(ConfigError::FrameMs { given });
         }
-        let (fits, allowed) = match self.dialect {
-            DialectKind::Asterisk => (true, "ulaw, alaw, slin, slin16"),
-            DialectKind::Twilio => {
-                (matches!(self.encoding, None | Some(Encoding::Ulaw | Encoding::Alaw)), "ulaw, alaw")
+        let spoken = self.dialect.traits().encodings;
+        for (setting, given) in [("encoding", self.encoding), ("reply_encoding", self.reply_encoding)] {
+            if given.is_some_and(|encoding| !spoken.contains(&encoding)) {
+                return Err(ConfigError::Encoding { setting, dialect: self.dialect });
             }
-            DialectKind::Bolna => {
-                (matches!(self.encoding, None | Some(Encoding::Slin | Encoding::Slin16)), "slin, slin16")
-            }
-        };
-        if !fits {
-            return Err(ConfigError::Encoding { dialect: self.dialect.name(), allowed });
         }
         Ok(())
     }
@@ -176,10 +323,37 @@ impl DialectConfig {
     /// The coding in force: the one set, or the dialect's own.
     #[must_use]
     pub fn encoding(&self) -> Encoding {
-        self.encoding.unwrap_or(match self.dialect {
-            DialectKind::Asterisk | DialectKind::Twilio => Encoding::Ulaw,
-            DialectKind::Bolna => Encoding::Slin16,
-        })
+        self.encoding.unwrap_or(self.dialect.traits().encodings[0])
+    }
+
+    /// The coding of the agent's audio where its messages do not name one.
+    #[must_use]
+    pub fn reply_encoding(&self) -> Encoding {
+        self.reply_encoding.unwrap_or_else(|| self.encoding())
+    }
+
+    /// Milliseconds of audio in each message towards the agent.
+    #[must_use]
+    pub fn frame_ms(&self) -> u16 {
+        self.frame_ms.unwrap_or(self.dialect.traits().frame_ms)
+    }
+
+    /// The byte order of linear audio.
+    #[must_use]
+    pub fn byte_order(&self) -> ByteOrder {
+        self.byte_order.unwrap_or(self.dialect.traits().byte_order)
+    }
+
+    /// How numbers are written.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        self.numbers.unwrap_or(self.dialect.traits().numbers)
+    }
+
+    /// What a clear does with pending marks.
+    #[must_use]
+    pub fn marks_on_clear(&self) -> FlushRule {
+        self.marks_on_clear.unwrap_or(self.dialect.traits().marks_on_clear)
     }
 }
 
@@ -193,13 +367,17 @@ pub enum ConfigError {
         given: u16,
     },
     /// The dialect does not speak this coding.
-    #[error("encoding is not spoken by dialect {dialect}; it speaks {allowed}")]
+    #[error("{setting} is not spoken by dialect {}; it speaks {}", .dialect.name(), spoken(*.dialect))]
     Encoding {
-        /// The dialect's name.
-        dialect: &'static str,
-        /// Codings it speaks.
-        allowed: &'static str,
+        /// Which of the two settings.
+        setting: &'static str,
+        /// The dialect.
+        dialect: DialectKind,
     },
+}
+
+fn spoken(dialect: DialectKind) -> String {
+    dialect.traits().encodings.iter().map(|encoding| encoding.name()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -212,7 +390,7 @@ mod tests {
             "parameters":{"k":"v"},"frame_ms":40,"encoding":"slin16","on_close":"drain"}"#;
         let config: DialectConfig = serde_json::from_str(text).unwrap();
         assert_eq!(config.dialect, DialectKind::Asterisk);
-        assert_eq!(config.frame_ms, 40);
+        assert_eq!(config.frame_ms(), 40);
         assert_eq!(config.encoding(), Encoding::Slin16);
         assert_eq!(config.validate(), Ok(()));
         let config: DialectConfig = serde_json::from_str(r#"{"dialect":"twilio","encoding":null}"#).unwrap();
@@ -228,7 +406,7 @@ mod tests {
         assert_eq!(message, "encoding is not spoken by dialect twilio; it speaks ulaw, alaw");
         config.encoding = None;
         for frame_ms in [0, 5, 25, 210] {
-            config.frame_ms = frame_ms;
+            config.frame_ms = Some(frame_ms);
             assert_eq!(config.validate(), Err(ConfigError::FrameMs { given: frame_ms }));
         }
     }

@@ -18,10 +18,12 @@ mod payload;
 mod wav;
 
 pub use command::{AgentCommand, AgentEvent, MediaDirection, QueueStatus, TransferMode};
-pub use config::{ConfigError, ControlFormat, DialectConfig, DialectKind, Encoding, Handshake};
+pub use config::{
+    ByteOrder, ConfigError, ControlFormat, DialectConfig, DialectKind, Encoding, Fact, Handshake, Numbers,
+};
 pub use dialect::{Dialect, FlushRule, Watermarks};
 pub use error::DialectError;
-pub use facts::{StreamFacts, account_sid, call_sid, parse_call_sid, stream_sid};
+pub use facts::{StreamFacts, account_sid, account_uuid, call_sid, parse_call_sid, stream_sid};
 pub use frame::{AudioFormat, FrameKind};
 
 /// Longest agent message, in bytes, that a dialect takes; the shell closes a socket with 1009 beyond it.

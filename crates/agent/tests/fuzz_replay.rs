@@ -33,6 +33,41 @@ fn bolna() {
     replay("agent_bolna", agent::agent_bolna);
 }
 
+#[test]
+fn plivo() {
+    replay("agent_plivo", agent::agent_plivo);
+}
+
+#[test]
+fn vobiz() {
+    replay("agent_vobiz", agent::agent_vobiz);
+}
+
+#[test]
+fn exotel() {
+    replay("agent_exotel", agent::agent_exotel);
+}
+
+#[test]
+fn telnyx() {
+    replay("agent_telnyx", agent::agent_telnyx);
+}
+
+#[test]
+fn vonage() {
+    replay("agent_vonage", agent::agent_vonage);
+}
+
+#[test]
+fn genesys() {
+    replay("agent_genesys", agent::agent_genesys);
+}
+
+#[test]
+fn jambonz() {
+    replay("agent_jambonz", agent::agent_jambonz);
+}
+
 struct Random(u32);
 
 impl Random {

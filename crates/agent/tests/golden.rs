@@ -1,7 +1,8 @@
 //! Golden transcripts: what each dialect writes and understands, line by line, held against files.
 //!
 //! Lines that drive: `config JSON`, `start`, `audio MS HEX*N`, `event NAME ARGS`, `< T TEXT`, `< B HEX*N`.
-//! Lines that follow from them: `> T TEXT`, `> B N bytes`, `= COMMAND`, `! ERROR`, `. ignored`, `. no word for it`.
+//! Lines that follow from them: `> T TEXT`, `> B N bytes`, `= COMMAND`, `! ERROR`, `. ignored`, `. no word for it`,
+//! `. no audio yet`, `. parted`.
 //! Run with `BLESS=1` to write the following lines anew after a wanted change, and read the difference.
 
 #![expect(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
@@ -52,6 +53,41 @@ fn bolna_matches_its_transcript() {
     replay("bolna.txt");
 }
 
+#[test]
+fn plivo_matches_its_transcript() {
+    replay("plivo.txt");
+}
+
+#[test]
+fn vobiz_matches_its_transcript() {
+    replay("vobiz.txt");
+}
+
+#[test]
+fn exotel_matches_its_transcript() {
+    replay("exotel.txt");
+}
+
+#[test]
+fn telnyx_matches_its_transcript() {
+    replay("telnyx.txt");
+}
+
+#[test]
+fn vonage_matches_its_transcript() {
+    replay("vonage.txt");
+}
+
+#[test]
+fn genesys_matches_its_transcript() {
+    replay("genesys.txt");
+}
+
+#[test]
+fn jambonz_matches_its_transcript() {
+    replay("jambonz.txt");
+}
+
 fn replay(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let golden = std::fs::read_to_string(&path).unwrap();
@@ -98,14 +134,17 @@ fn drive(dialect: &mut Dialect, word: &str, rest: &str, text: &mut String) {
         }
         "audio" => {
             let (timestamp, audio) = rest.split_once(' ').unwrap();
-            let kind = dialect.encode_audio(timestamp.parse().unwrap(), &bytes(audio), &mut out);
-            show(kind, &out, text);
+            match dialect.encode_audio(timestamp.parse().unwrap(), &bytes(audio), &mut out) {
+                Some(kind) => show(kind, &out, text),
+                None => text.push_str(". no audio yet\n"),
+            }
         }
         "event" => match dialect.encode_event(event(rest), &mut out) {
             Some(kind) => show(kind, &out, text),
             None => text.push_str(". no word for it\n"),
         },
         "<" => {
+            let had_parted = dialect.has_parted();
             let (kind, frame) = match rest.split_once(' ').unwrap() {
                 ("T", frame) => (FrameKind::Text, frame.as_bytes().to_vec()),
                 (_, frame) => (FrameKind::Binary, bytes(frame)),
@@ -119,8 +158,16 @@ fn drive(dialect: &mut Dialect, word: &str, rest: &str, text: &mut String) {
             if dialect.ignored() > ignored {
                 text.push_str(". ignored\n");
             }
+            if dialect.has_parted() && !had_parted {
+                text.push_str(". parted\n");
+            }
         }
         _ => panic!("unknown line: {word} {rest}"),
+    }
+    out.clear();
+    while let Some(kind) = dialect.poll_reply(&mut out) {
+        show(kind, &out, text);
+        out.clear();
     }
 }
 
@@ -146,7 +193,9 @@ fn event(text: &str) -> AgentEvent<'_> {
         "cleared" => AgentEvent::MarkPlayed { name: rest, cleared: true },
         "completed" => AgentEvent::Completed { id: (!rest.is_empty()).then_some(rest) },
         "drained" => AgentEvent::QueueDrained,
+        "started" => AgentEvent::PlayoutStarted,
         "done" => AgentEvent::PlayoutDone,
+        "flushed" => AgentEvent::Flushed { played_ms: rest.parse().unwrap() },
         "xoff" => AgentEvent::Xoff,
         "xon" => AgentEvent::Xon,
         "status" => AgentEvent::Status(QueueStatus {

@@ -7,11 +7,18 @@ use tandem_agent::{
     StreamFacts,
 };
 
-const CONFIGS: [&str; 4] = [
+const CONFIGS: [&str; 11] = [
     r#"{"dialect":"asterisk","control_format":"json"}"#,
     r#"{"dialect":"asterisk"}"#,
     r#"{"dialect":"twilio"}"#,
     r#"{"dialect":"bolna"}"#,
+    r#"{"dialect":"plivo"}"#,
+    r#"{"dialect":"vobiz"}"#,
+    r#"{"dialect":"exotel"}"#,
+    r#"{"dialect":"telnyx"}"#,
+    r#"{"dialect":"vonage"}"#,
+    r#"{"dialect":"genesys"}"#,
+    r#"{"dialect":"jambonz"}"#,
 ];
 
 fn dialect(config: &str) -> Dialect {
@@ -30,7 +37,22 @@ fn names_commands_and_messages_are_bounded() {
     let json = format!(r#"{{"command":"MARK_MEDIA","correlation_id":"{long}"}}"#);
     let twilio = format!(r#"{{"event":"mark","mark":{{"name":"{long}"}}}}"#);
     let bolna = format!(r#"{{"type":"mark","name":"{long}"}}"#);
-    for (config, text) in [(0, &plain), (0, &json), (2, &twilio), (3, &bolna)] {
+    let plivo = format!(r#"{{"event":"checkpoint","name":"{long}"}}"#);
+    let vonage = format!(r#"{{"action":"notify","payload":"{long}"}}"#);
+    let jambonz = format!(r#"{{"type":"mark","data":{{"name":"{long}"}}}}"#);
+    let given = [
+        (0, &plain),
+        (0, &json),
+        (2, &twilio),
+        (3, &bolna),
+        (4, &plivo),
+        (5, &plivo),
+        (6, &twilio),
+        (7, &twilio),
+        (8, &vonage),
+        (10, &jambonz),
+    ];
+    for (config, text) in given {
         let result = decode(&mut dialect(CONFIGS[config]), FrameKind::Text, text.as_bytes());
         assert_eq!(result, Err(DialectError::TooLong), "{}", CONFIGS[config]);
     }

@@ -101,7 +101,7 @@ impl Bridge {
         }
         Ok(Self {
             caller,
-            to_agent: ToAgent::new(dialect.format(), agent.dialect.frame_ms),
+            to_agent: ToAgent::new(dialect.format(), agent.dialect.frame_ms()),
             speech: Speech::new(law, &dialect, limits),
             dialect,
             facts: agent.facts,
@@ -134,8 +134,10 @@ impl Bridge {
             self.handle_agent_closed(now, AgentSocketEnd::Closed { code });
             return;
         }
-        if self.socket != Socket::Open {
-            return;
+        match self.socket {
+            Socket::Open => {}
+            Socket::Closing(_) => return self.hear_goodbye(kind, bytes),
+            Socket::Gone => return,
         }
         self.statistics.agent_frames_received += 1;
         if let Err(error) = self.speech.handle_frame(now, &mut self.dialect, kind, bytes) {
@@ -144,7 +146,9 @@ impl Bridge {
         match self.speech.wish.take() {
             None => {}
             Some(Wish::HangUp) => self.end_by_agent(AgentHangUpCause::Command),
+            Some(Wish::Finish) => self.finish(now, AgentHangUpCause::Command),
         }
+        self.to_agent.set_format(self.dialect.format());
         while let Some(digit) = self.speech.digits.pop_front() {
             self.send_digit(digit, DIGIT_MS);
         }
@@ -166,20 +170,12 @@ impl Bridge {
             AgentSocketEnd::Lost => (None, AgentHangUpCause::Lost),
         };
         self.speech.notices.clear();
-        self.speech.end_input();
         if matches!(self.state, State::Nothing | State::HangUp) {
             return;
         }
         let queued_ms = u32::try_from(self.speech.queue.queued_ms()).unwrap_or(u32::MAX);
         self.speech.report(BridgeEvent::AgentClosed { code, queued_ms });
-        let is_said = self.speech.queue.is_empty() && !self.caller.is_sending_digits();
-        let is_drained = is_said || !self.caller.has_media() || self.state == State::Start;
-        match self.on_close {
-            OnClose::Drain if !is_drained => {
-                self.state = State::Drained { deadline: now + self.limits.drain, cause };
-            }
-            OnClose::Drain | OnClose::Hangup => self.end_by_agent(cause),
-        }
+        self.finish(now, cause);
     }
 
     /// Takes a command of the engine.
@@ -261,6 +257,13 @@ impl Bridge {
         self.speech.wants_input()
     }
 
+    /// The dialect of an agent that has yet to answer our goodbye, once the call is over: whoever holds its socket may
+    /// go on reading until [`Dialect::has_parted`].
+    #[must_use]
+    pub fn into_parting(self) -> Option<Dialect> {
+        (!self.dialect.has_parted()).then_some(self.dialect)
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn statistics(&self) -> BridgeStatistics {
@@ -276,6 +279,13 @@ impl Bridge {
             queue_peak_ms: u32::try_from(counters.high_water_bytes / 8).unwrap_or(u32::MAX),
             notices_lost: self.speech.lost_notices,
             ..self.statistics.clone()
+        }
+    }
+
+    /// What an agent says after our goodbye counts as its answer at most.
+    fn hear_goodbye(&mut self, kind: FrameKind, bytes: &[u8]) {
+        if self.dialect.decode(kind, bytes, &mut |_| {}).is_err() {
+            self.statistics.protocol_errors += 1;
         }
     }
 
@@ -295,6 +305,23 @@ impl Bridge {
         if self.socket == Socket::Open {
             self.speech.notify(Notice::Stop);
             self.socket = Socket::Closing(CLOSE_NORMAL);
+        }
+    }
+
+    /// The agent has said all: what is queued may be heard first, if its settings say so.
+    fn finish(&mut self, now: Instant, cause: AgentHangUpCause) {
+        if matches!(self.state, State::Nothing | State::HangUp) {
+            return;
+        }
+        self.speech.end_input();
+        let is_said = self.speech.queue.is_empty() && !self.caller.is_sending_digits();
+        let is_drained = is_said || !self.caller.has_media() || self.state == State::Start;
+        match (self.on_close, self.state) {
+            (OnClose::Drain, State::Drained { .. }) => {}
+            (OnClose::Drain, _) if !is_drained => {
+                self.state = State::Drained { deadline: now + self.limits.drain, cause };
+            }
+            (OnClose::Drain | OnClose::Hangup, _) => self.end_by_agent(cause),
         }
     }
 
@@ -352,13 +379,18 @@ impl Bridge {
             }
             self.is_introduced = true;
         }
+        if let Some(kind) = self.dialect.poll_reply(buffer) {
+            return Some(BridgeTransmit::Agent { kind, droppable: false });
+        }
         while let Some(notice) = self.speech.notices.pop_front() {
             let event = notice.as_event(&mut self.text);
             if let Some(kind) = self.dialect.encode_event(event, buffer) {
                 return Some(BridgeTransmit::Agent { kind, droppable: false });
             }
         }
-        if let Socket::Closing(code) = self.socket {
+        if let Socket::Closing(code) = self.socket
+            && self.dialect.has_parted()
+        {
             self.socket = Socket::Gone;
             return Some(BridgeTransmit::AgentClose { code });
         }
@@ -377,11 +409,15 @@ impl Bridge {
                 if !is_listened_to {
                     continue;
                 }
+                // An agent that is not ready for audio has none; the stream goes on without it.
+                let Some(kind) = self.dialect.encode_audio(message.timestamp_ms, message.audio, buffer)
+                else {
+                    continue;
+                };
                 self.statistics.agent_frames_sent += 1;
                 if let Some(arrived) = message.arrived {
                     self.statistics.inbound_delay.record(now.saturating_duration_since(arrived));
                 }
-                let kind = self.dialect.encode_audio(message.timestamp_ms, message.audio, buffer);
                 return Some(BridgeTransmit::Agent { kind, droppable: true });
             }
             if let Some((frame, law)) = self.caller.poll_ingress(now) {

@@ -90,6 +90,7 @@ pub(crate) fn agent_plan(
         on_close: socket.on_close,
         dial,
     }
+    .with_handshake()
 }
 
 impl Facts for CallFacts {

@@ -6,10 +6,11 @@
 
 use serde::Deserialize;
 
-use super::{Watermarks, bounded_name};
+use super::audio_wire::AudioWire;
+use super::{Speak, Watermarks, bounded_name, is_dial_string};
 use crate::json::{self, Scalar, push_number, push_pairs, push_string};
 use crate::{
-    AgentCommand, AgentEvent, AudioFormat, ControlFormat, DialectConfig, DialectError, Encoding, FrameKind,
+    AgentCommand, AgentEvent, ControlFormat, DialectConfig, DialectError, Encoding, FrameKind,
     MAX_COMMAND_BYTES, MediaDirection, QueueStatus, StreamFacts, TransferMode,
 };
 
@@ -22,6 +23,7 @@ pub(super) const WATERMARKS: Watermarks = Watermarks { xoff_ms: XOFF_FRAMES * 20
 
 #[derive(Debug)]
 pub(super) struct Asterisk {
+    wire: AudioWire,
     encoding: Encoding,
     frame_ms: u16,
     control: ControlFormat,
@@ -56,23 +58,20 @@ struct Operands<'a> {
     mode: Option<&'a str>,
 }
 
-impl Asterisk {
-    pub(super) fn new(config: &DialectConfig, facts: &StreamFacts) -> Self {
-        Self {
-            encoding: config.encoding(),
-            frame_ms: config.frame_ms,
-            control: config.control_format,
-            channel_id: facts.call.to_string(),
-            is_started: false,
-            ignored: 0,
-        }
+impl Speak for Asterisk {
+    fn wire(&self) -> &AudioWire {
+        &self.wire
     }
 
-    pub(super) fn poll_start(&mut self, facts: &StreamFacts, out: &mut Vec<u8>) -> Option<FrameKind> {
+    fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    fn poll_start(&mut self, facts: &StreamFacts, out: &mut Vec<u8>) -> Option<FrameKind> {
         if std::mem::replace(&mut self.is_started, true) {
             return None;
         }
-        let frame_bytes = (self.encoding.format().bytes_per_ms() * usize::from(self.frame_ms)) as u64;
+        let frame_bytes = (self.wire.format.bytes_per_ms() * usize::from(self.frame_ms)) as u64;
         let id = self.channel_id.as_str();
         let is_json = self.is_json();
         let mut put = |json: &str, plain: &str, value: &str| {
@@ -95,13 +94,13 @@ impl Asterisk {
         Some(FrameKind::Text)
     }
 
-    pub(super) fn encode_event(&mut self, event: AgentEvent<'_>, out: &mut Vec<u8>) -> Option<FrameKind> {
+    fn encode_event(&mut self, event: AgentEvent<'_>, out: &mut Vec<u8>) -> Option<FrameKind> {
         let is_encoded =
             if self.is_json() { self.encode_json(event, out) } else { self.encode_plain(event, out) };
         is_encoded.then_some(FrameKind::Text)
     }
 
-    pub(super) fn decode(
+    fn decode(
         &mut self,
         kind: FrameKind,
         bytes: &[u8],
@@ -109,7 +108,7 @@ impl Asterisk {
     ) -> Result<(), DialectError> {
         match kind {
             FrameKind::Binary => {
-                sink(AgentCommand::Audio { format: self.format(), data: bytes });
+                self.wire.decode_binary(bytes, sink);
                 return Ok(());
             }
             FrameKind::Close => return Ok(()),
@@ -124,13 +123,19 @@ impl Asterisk {
         }
         if is_object { self.decode_json(bytes, sink) } else { self.decode_plain(bytes, sink) }
     }
+}
 
-    pub(super) const fn format(&self) -> AudioFormat {
-        self.encoding.format()
-    }
-
-    pub(super) const fn ignored(&self) -> u64 {
-        self.ignored
+impl Asterisk {
+    pub(super) fn new(config: &DialectConfig, facts: &StreamFacts) -> Self {
+        Self {
+            wire: AudioWire::new(config),
+            encoding: config.encoding(),
+            frame_ms: config.frame_ms(),
+            control: config.control_format,
+            channel_id: facts.call.to_string(),
+            is_started: false,
+            ignored: 0,
+        }
     }
 
     /// Until its first command has settled `auto`, plain text is spoken.
@@ -169,7 +174,10 @@ impl Asterisk {
                 out.extend_from_slice(b" error_text:");
                 out.extend_from_slice(text.as_bytes());
             }
-            AgentEvent::PlayoutDone | AgentEvent::Stop => return false,
+            AgentEvent::PlayoutStarted
+            | AgentEvent::PlayoutDone
+            | AgentEvent::Flushed { .. }
+            | AgentEvent::Stop => return false,
         }
         true
     }
@@ -184,7 +192,10 @@ impl Asterisk {
             AgentEvent::Xon => "MEDIA_XON",
             AgentEvent::Status(_) => "STATUS",
             AgentEvent::Error { .. } => "ERROR",
-            AgentEvent::PlayoutDone | AgentEvent::Stop => return false,
+            AgentEvent::PlayoutStarted
+            | AgentEvent::PlayoutDone
+            | AgentEvent::Flushed { .. }
+            | AgentEvent::Stop => return false,
         };
         out.extend_from_slice(br#"{"event":""#);
         out.extend_from_slice(name.as_bytes());
@@ -214,11 +225,7 @@ impl Asterisk {
                 out.extend_from_slice(br#","error_text":"#);
                 push_string(out, text);
             }
-            AgentEvent::QueueDrained
-            | AgentEvent::Xoff
-            | AgentEvent::Xon
-            | AgentEvent::PlayoutDone
-            | AgentEvent::Stop => {}
+            _ => {}
         }
         out.push(b'}');
         true
@@ -274,7 +281,10 @@ impl Asterisk {
                 AgentCommand::StopBuffering { id: operands.id.map(bounded_name).transpose()? }
             }
             "MARK_MEDIA" => AgentCommand::Mark { name: bounded_name(operands.id.unwrap_or_default())? },
-            "FLUSH_MEDIA" => AgentCommand::Flush,
+            "FLUSH_MEDIA" => {
+                self.wire.forget();
+                AgentCommand::Flush
+            }
             "PAUSE_MEDIA" => AgentCommand::Pause,
             "CONTINUE_MEDIA" => AgentCommand::Continue,
             "REPORT_QUEUE_DRAINED" => AgentCommand::ReportDrained,
@@ -327,11 +337,6 @@ fn channel_variables(facts: &StreamFacts) -> impl Iterator<Item = (&str, &str)> 
     let headers = facts.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let parameters = facts.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     parameters.chain(own.into_iter().chain(headers).filter(move |(name, _)| !is_parameter(name)))
-}
-
-fn is_dial_string(digits: &str) -> bool {
-    !digits.is_empty()
-        && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'*' | b'#' | b'A'..=b'D' | b'a'..=b'd'))
 }
 
 fn push_word(out: &mut Vec<u8>, word: &str, operand: &str) {

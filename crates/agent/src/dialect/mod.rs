@@ -1,28 +1,41 @@
 //! One dialect of a stream, whichever it is.
 //!
 //! An enum rather than a trait object: the set is closed, the calls are on the audio path. A new dialect is a
-//! file here, a [`crate::DialectKind`], an arm in each match below, a golden transcript and a fuzz target.
+//! file here that implements [`Speak`], a [`crate::DialectKind`] with its row of traits, an arm below, a golden
+//! transcript and a fuzz target.
 
 mod asterisk;
+mod audio_wire;
 mod bolna;
+mod exotel;
+mod genesys;
+mod jambonz;
+mod media_stream;
+mod plivo;
+mod telnyx;
 mod twilio;
+mod vobiz;
+mod vonage;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     AgentCommand, AgentEvent, AudioFormat, ConfigError, DialectConfig, DialectError, DialectKind, FrameKind,
     MAX_MESSAGE_BYTES, MAX_NAME_BYTES, StreamFacts,
 };
-use asterisk::Asterisk;
-use bolna::Bolna;
-use twilio::Twilio;
+use audio_wire::AudioWire;
 
 /// What a flush does with marks whose audio it drops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FlushRule {
     /// They are reported as played, in their order (Twilio).
+    #[serde(rename = "echo")]
     Echo,
     /// They are forgotten (chan_websocket).
+    #[serde(rename = "drop")]
     Drop,
-    /// They are reported as cleared, in their order (Bolna).
+    /// They are reported as cleared, in their order, where the dialect has a word for it (Bolna).
+    #[serde(rename = "cleared")]
     ReportCleared,
 }
 
@@ -35,15 +48,74 @@ pub struct Watermarks {
     pub xon_ms: u32,
 }
 
+/// One dialect's half of a conversation. What [`Dialect`] says of its methods holds for these.
+trait Speak {
+    fn wire(&self) -> &AudioWire;
+
+    fn ignored(&self) -> u64;
+
+    fn poll_start(&mut self, facts: &StreamFacts, out: &mut Vec<u8>) -> Option<FrameKind>;
+
+    fn poll_reply(&mut self, _out: &mut Vec<u8>) -> Option<FrameKind> {
+        None
+    }
+
+    fn encode_audio(&mut self, _timestamp_ms: u64, audio: &[u8], out: &mut Vec<u8>) -> Option<FrameKind> {
+        self.wire().push_binary(audio, out);
+        Some(FrameKind::Binary)
+    }
+
+    fn encode_event(&mut self, event: AgentEvent<'_>, out: &mut Vec<u8>) -> Option<FrameKind>;
+
+    fn decode(
+        &mut self,
+        kind: FrameKind,
+        bytes: &[u8],
+        sink: &mut impl FnMut(AgentCommand<'_>),
+    ) -> Result<(), DialectError>;
+
+    fn has_parted(&self) -> bool {
+        true
+    }
+}
+
 /// The encoder and decoder of one agent's stream.
 #[derive(Debug)]
-pub struct Dialect(Kind);
+pub struct Dialect {
+    kind: Kind,
+    flush_rule: FlushRule,
+}
 
 #[derive(Debug)]
 enum Kind {
-    Asterisk(Asterisk),
-    Bolna(Bolna),
-    Twilio(Twilio),
+    Asterisk(asterisk::Asterisk),
+    Bolna(bolna::Bolna),
+    Twilio(twilio::Twilio),
+    Plivo(plivo::Plivo),
+    Vobiz(vobiz::Vobiz),
+    Exotel(exotel::Exotel),
+    Telnyx(telnyx::Telnyx),
+    Vonage(vonage::Vonage),
+    Genesys(genesys::Genesys),
+    Jambonz(jambonz::Jambonz),
+}
+
+/// Does the same with whichever dialect it is.
+macro_rules! each {
+    ($kind:expr, $dialect:ident => $work:expr) => {
+        match $kind {
+            Kind::Asterisk($dialect) => $work,
+            Kind::Bolna($dialect) => $work,
+            Kind::Twilio($dialect) => $work,
+            Kind::Plivo($dialect) => $work,
+            Kind::Vobiz($dialect) => $work,
+            Kind::Exotel($dialect) => $work,
+            Kind::Telnyx($dialect) => $work,
+            Kind::Vonage($dialect) => $work,
+            Kind::Genesys($dialect) => $work,
+            Kind::Jambonz($dialect) => $work,
+        }
+    };
 }
 
 impl Dialect {
@@ -53,41 +125,40 @@ impl Dialect {
     /// When the settings do not go together ([`DialectConfig::validate`]).
     pub fn new(config: &DialectConfig, facts: &StreamFacts) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self(match config.dialect {
-            DialectKind::Asterisk => Kind::Asterisk(Asterisk::new(config, facts)),
-            DialectKind::Bolna => Kind::Bolna(Bolna::new(config)),
-            DialectKind::Twilio => Kind::Twilio(Twilio::new(config, facts)),
-        }))
+        let kind = match config.dialect {
+            DialectKind::Asterisk => Kind::Asterisk(asterisk::Asterisk::new(config, facts)),
+            DialectKind::Bolna => Kind::Bolna(bolna::Bolna::new(config)),
+            DialectKind::Twilio => Kind::Twilio(twilio::Twilio::new(config, facts)),
+            DialectKind::Plivo => Kind::Plivo(plivo::Plivo::new(config, facts)),
+            DialectKind::Vobiz => Kind::Vobiz(vobiz::Vobiz::new(config, facts)),
+            DialectKind::Exotel => Kind::Exotel(exotel::Exotel::new(config, facts)),
+            DialectKind::Telnyx => Kind::Telnyx(telnyx::Telnyx::new(config, facts)),
+            DialectKind::Vonage => Kind::Vonage(vonage::Vonage::new(config)),
+            DialectKind::Genesys => Kind::Genesys(genesys::Genesys::new(config, facts)),
+            DialectKind::Jambonz => Kind::Jambonz(jambonz::Jambonz::new(config)),
+        };
+        Ok(Self { kind, flush_rule: config.marks_on_clear() })
     }
 
     /// Writes the next start message into `out`; nothing once all have been written. Comes before all else.
     pub fn poll_start(&mut self, facts: &StreamFacts, out: &mut Vec<u8>) -> Option<FrameKind> {
-        match &mut self.0 {
-            Kind::Asterisk(dialect) => dialect.poll_start(facts, out),
-            Kind::Bolna(dialect) => dialect.poll_start(facts, out),
-            Kind::Twilio(dialect) => dialect.poll_start(facts, out),
-        }
+        each!(&mut self.kind, dialect => dialect.poll_start(facts, out))
+    }
+
+    /// Writes the next message that the dialect itself owes the agent: its answer to what was decoded, a ping.
+    pub fn poll_reply(&mut self, out: &mut Vec<u8>) -> Option<FrameKind> {
+        each!(&mut self.kind, dialect => dialect.poll_reply(out))
     }
 
     /// Writes one message of caller audio, coded in [`Self::format`]; `timestamp_ms` is the time of its first
-    /// sample since the stream's start.
-    pub fn encode_audio(&mut self, timestamp_ms: u64, audio: &[u8], out: &mut Vec<u8>) -> FrameKind {
-        match &mut self.0 {
-            Kind::Asterisk(_) | Kind::Bolna(_) => {
-                out.extend_from_slice(audio);
-                FrameKind::Binary
-            }
-            Kind::Twilio(dialect) => dialect.encode_audio(timestamp_ms, audio, out),
-        }
+    /// sample since the stream's start. Nothing while the agent is not to be sent audio.
+    pub fn encode_audio(&mut self, timestamp_ms: u64, audio: &[u8], out: &mut Vec<u8>) -> Option<FrameKind> {
+        each!(&mut self.kind, dialect => dialect.encode_audio(timestamp_ms, audio, out))
     }
 
     /// Writes one event; nothing if the dialect has no word for it.
     pub fn encode_event(&mut self, event: AgentEvent<'_>, out: &mut Vec<u8>) -> Option<FrameKind> {
-        match &mut self.0 {
-            Kind::Asterisk(dialect) => dialect.encode_event(event, out),
-            Kind::Bolna(dialect) => dialect.encode_event(event, out),
-            Kind::Twilio(dialect) => dialect.encode_event(event, out),
-        }
+        each!(&mut self.kind, dialect => dialect.encode_event(event, out))
     }
 
     /// Reads one message of the agent and gives each command in it to `sink`. What the dialect does not know
@@ -104,54 +175,50 @@ impl Dialect {
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Err(DialectError::TooLong);
         }
-        match &mut self.0 {
-            Kind::Asterisk(dialect) => dialect.decode(kind, bytes, sink),
-            Kind::Bolna(dialect) => dialect.decode(kind, bytes, sink),
-            Kind::Twilio(dialect) => dialect.decode(kind, bytes, sink),
-        }
+        each!(&mut self.kind, dialect => dialect.decode(kind, bytes, sink))
     }
 
-    /// The coding of caller audio towards the agent.
+    /// The coding of caller audio towards the agent. Some agents choose it: it may change in decoding.
     #[must_use]
-    pub const fn format(&self) -> AudioFormat {
-        match &self.0 {
-            Kind::Asterisk(dialect) => dialect.format(),
-            Kind::Bolna(dialect) => dialect.format(),
-            Kind::Twilio(dialect) => dialect.format(),
-        }
+    pub fn format(&self) -> AudioFormat {
+        each!(&self.kind, dialect => dialect.wire().format)
     }
 
     /// What a flush does with pending marks.
     #[must_use]
     pub const fn flush_rule(&self) -> FlushRule {
-        match &self.0 {
-            Kind::Asterisk(_) => FlushRule::Drop,
-            Kind::Bolna(_) => FlushRule::ReportCleared,
-            Kind::Twilio(_) => FlushRule::Echo,
-        }
+        self.flush_rule
     }
 
     /// Where the dialect signals back-pressure; nothing where it cannot.
     #[must_use]
     pub const fn watermarks(&self) -> Option<Watermarks> {
-        match &self.0 {
+        match &self.kind {
             Kind::Asterisk(_) => Some(asterisk::WATERMARKS),
-            Kind::Bolna(_) | Kind::Twilio(_) => None,
+            _ => None,
         }
+    }
+
+    /// False from [`AgentEvent::Stop`] until the agent has answered it, in dialects whose agents do: until then the
+    /// socket is better left open.
+    #[must_use]
+    pub fn has_parted(&self) -> bool {
+        each!(&self.kind, dialect => dialect.has_parted())
     }
 
     /// Messages that were well formed but not known to the dialect.
     #[must_use]
-    pub const fn ignored(&self) -> u64 {
-        match &self.0 {
-            Kind::Asterisk(dialect) => dialect.ignored(),
-            Kind::Bolna(dialect) => dialect.ignored(),
-            Kind::Twilio(dialect) => dialect.ignored(),
-        }
+    pub fn ignored(&self) -> u64 {
+        each!(&self.kind, dialect => dialect.ignored())
     }
 }
 
 /// A mark's name or a correlation id, within its bound.
 fn bounded_name(name: &str) -> Result<&str, DialectError> {
     if name.len() > MAX_NAME_BYTES { Err(DialectError::TooLong) } else { Ok(name) }
+}
+
+fn is_dial_string(digits: &str) -> bool {
+    !digits.is_empty()
+        && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'*' | b'#' | b'A'..=b'D' | b'a'..=b'd'))
 }

@@ -41,7 +41,7 @@ impl ToAgent {
     pub(super) fn new(format: AudioFormat, frame_ms: u16) -> Self {
         let resampler = match format {
             AudioFormat::Linear16 { rate_hz } if rate_hz != SAMPLE_RATE_HZ => {
-                Some(Resampler::new(SAMPLE_RATE_HZ, rate_hz).expect("dialects speak 8 and 16 kHz"))
+                Some(Resampler::new(SAMPLE_RATE_HZ, rate_hz).expect("dialects speak rates that have filters"))
             }
             AudioFormat::Linear16 { .. } | AudioFormat::Mulaw | AudioFormat::Alaw => None,
         };
@@ -56,6 +56,14 @@ impl ToAgent {
             taken: 0,
             arrived: None,
             messages: 0,
+        }
+    }
+
+    /// Goes on in another coding where the agent has chosen one; what is half converted is let go.
+    pub(super) fn set_format(&mut self, format: AudioFormat) {
+        if self.format != format {
+            let messages = self.messages;
+            *self = Self { messages, ..Self::new(format, self.frame_ms) };
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tandem_agent::{DialectConfig, DialectError, FrameKind, StreamFacts, TransferMode};
+use tandem_agent::{DialectConfig, DialectError, Fact, FrameKind, StreamFacts, TransferMode, account_uuid};
 use tandem_media::playout::Heard;
 use tandem_media::{LatchPolicy, MediaParameters, RtpStatistics};
 
@@ -63,6 +63,26 @@ pub enum AgentDial {
     WithThePort,
     /// When the engine says so ([`crate::Output::DialAgent`]): the callee has answered.
     WhenTold,
+}
+
+impl AgentPlan {
+    /// Lays what the dialect asks of the upgrade request under the agent's own settings.
+    #[must_use]
+    pub fn with_handshake(mut self) -> Self {
+        let handshake = self.dialect.dialect.handshake();
+        for (name, fact) in handshake.headers {
+            if self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            let value = match fact {
+                Fact::Call => self.facts.call,
+                Fact::Organization => account_uuid(&self.facts.account),
+            };
+            self.headers.push(((*name).to_owned(), value.to_string()));
+        }
+        self.subprotocol = self.subprotocol.or_else(|| handshake.subprotocol.map(str::to_owned));
+        self
+    }
 }
 
 /// What it means when an agent closes its socket: the call ends, at once or when all it said was heard.

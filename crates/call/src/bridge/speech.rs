@@ -48,7 +48,9 @@ pub(super) enum Notice {
     MarkPlayed { name: Box<str>, cleared: bool },
     Completed { id: Option<Box<str>> },
     QueueDrained,
+    PlayoutStarted,
     PlayoutDone,
+    Flushed { played_ms: u64 },
     Xoff,
     Xon,
     Status(QueueStatus),
@@ -61,6 +63,8 @@ pub(super) enum Notice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     HangUp,
+    /// When what is queued has been played.
+    Finish,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +177,10 @@ impl Speech {
         self.check_watermarks();
         match result {
             TickResult::Audio { bytes } => {
-                self.flow = Flow::Playing;
+                if self.flow == Flow::Waiting {
+                    self.flow = Flow::Playing;
+                    self.notify(Notice::PlayoutStarted);
+                }
                 self.waiting_since = None;
                 self.played_bytes += bytes as u64;
                 bytes
@@ -236,6 +243,7 @@ impl Speech {
         self.flushes += 1;
         self.collect_fired();
         self.names.clear();
+        self.notify(Notice::Flushed { played_ms: self.played_bytes / BYTES_PER_MS as u64 });
         if flushed.bytes > 0 || flushed.markers > 0 {
             let dropped_ms = u32::try_from(flushed.bytes / BYTES_PER_MS).unwrap_or(u32::MAX);
             self.report(BridgeEvent::Flushed { dropped_ms, heard: flushed.heard });
@@ -276,6 +284,7 @@ impl Speech {
             AgentCommand::Mark { name } => self.push_marker(MarkerKind::Mark, Some(name))?,
             AgentCommand::Flush => self.flush(),
             AgentCommand::HangUp => self.wish = Some(Wish::HangUp),
+            AgentCommand::Finish => self.wish = Some(Wish::Finish),
             // An agent's stream starts after the answer.
             AgentCommand::Answer => {}
             AgentCommand::StartBuffering => {
@@ -431,7 +440,9 @@ impl Notice {
             Self::MarkPlayed { name, cleared } => AgentEvent::MarkPlayed { name, cleared: *cleared },
             Self::Completed { id } => AgentEvent::Completed { id: id.as_deref() },
             Self::QueueDrained => AgentEvent::QueueDrained,
+            Self::PlayoutStarted => AgentEvent::PlayoutStarted,
             Self::PlayoutDone => AgentEvent::PlayoutDone,
+            Self::Flushed { played_ms } => AgentEvent::Flushed { played_ms: *played_ms },
             Self::Xoff => AgentEvent::Xoff,
             Self::Xon => AgentEvent::Xon,
             Self::Status(status) => AgentEvent::Status(*status),

@@ -13,7 +13,7 @@ use crate::tools::wav;
 /// Arguments of `tandem agent`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Dialect to speak: asterisk, twilio or bolna.
+    /// Dialect to speak: asterisk, bolna, twilio, plivo, vobiz, exotel, telnyx, vonage, genesys or jambonz.
     #[arg(long, value_name = "NAME")]
     pub dialect: String,
     /// Address to listen on.

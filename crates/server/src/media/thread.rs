@@ -16,6 +16,7 @@ use std::{
 };
 
 use mio::{Events, Poll, Token};
+use tandem_agent::Dialect;
 use tandem_call::{
     CallId,
     bridge::{BridgeCommand, BridgeEvent},
@@ -56,8 +57,16 @@ const KINDS: usize = 4;
 enum Entry {
     Free,
     Call(Box<Call>),
-    /// A closed agent socket that waits for the other side's close.
-    Lingering(Box<AgentSocket>, Instant),
+    Lingering(Box<Lingering>),
+}
+
+/// An agent's socket after its call: it waits for the other side's close, and before that, in dialects that have one,
+/// for the other side's goodbye.
+#[derive(Debug)]
+struct Lingering {
+    agent: AgentSocket,
+    until: Instant,
+    parting: Option<Dialect>,
 }
 
 /// A media thread's state.
@@ -195,8 +204,8 @@ impl MediaThread {
     }
 
     fn ready(&mut self, index: u32, kind: usize, readiness: Readiness, now: Instant) {
-        if let Some(Entry::Lingering(agent, _)) = self.entries.get_mut(index as usize) {
-            if lifecycle::is_over(agent, readiness) {
+        if let Some(Entry::Lingering(lingering)) = self.entries.get_mut(index as usize) {
+            if lingering.is_over(readiness) {
                 self.release(index);
             }
             return;

@@ -293,6 +293,10 @@ async fn an_agents_faults_are_named() {
         ("frame_ms", json!(25), "websocket.frame_ms", &["25", "multiple of 10"]),
         ("frame_ms", json!("20"), "websocket.frame_ms", &["\"20\"", "multiple of 10"]),
         ("encoding", json!("opus"), "websocket.encoding", &["opus", "slin16"]),
+        ("reply_encoding", json!(8), "websocket.reply_encoding", &["slin24"]),
+        ("byte_order", json!("middle"), "websocket.byte_order", &["middle", "little", "big"]),
+        ("numbers", json!(true), "websocket.numbers", &["text", "number"]),
+        ("marks_on_clear", json!("lose"), "websocket.marks_on_clear", &["lose", "echo", "drop", "cleared"]),
         ("on_close", json!("stay"), "websocket.on_close", &["stay", "\"drain\", \"hangup\""]),
         ("subprotocol", json!("a b"), "websocket.subprotocol", &["a b"]),
         ("headers", json!({"Host": "x"}), "websocket.headers.Host", &["upgrade request"]),
@@ -314,7 +318,10 @@ async fn an_agents_faults_are_named() {
     let mut body = agent();
     body["websocket"]["dialect"] = json!("twilio");
     body["websocket"]["encoding"] = json!("slin16");
-    server.post("/v2/agent", body).await.at("websocket.encoding", &["twilio", "ulaw, alaw"]);
+    server.post("/v2/agent", body.clone()).await.at("websocket.encoding", &["twilio", "ulaw, alaw"]);
+    body["websocket"]["encoding"] = json!("alaw");
+    body["websocket"]["reply_encoding"] = json!("slin");
+    server.post("/v2/agent", body).await.at("websocket.reply_encoding", &["twilio", "ulaw, alaw"]);
     let mut body = agent();
     body["websocket"]["headers"] = json!({"Authorization": "********"});
     server

@@ -3,7 +3,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
-use tandem_agent::{ConfigError, DialectConfig, DialectKind};
+use tandem_agent::{ConfigError, DialectConfig, DialectKind, Encoding};
 use tandem_call::{dialled, template};
 
 use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
@@ -269,12 +269,22 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
     if faults.len() > before {
         return;
     }
-    let given: Map<String, Value> = ["dialect", "frame_ms", "encoding", "control_format"]
+    const SETTINGS: [&str; 7] = [
+        "frame_ms",
+        "encoding",
+        "reply_encoding",
+        "control_format",
+        "byte_order",
+        "numbers",
+        "marks_on_clear",
+    ];
+    let given: Map<String, Value> = SETTINGS
         .iter()
+        .chain(&["dialect"])
         .filter_map(|name| Some(((*name).to_owned(), socket.value(name)?.clone())))
         .collect();
     // Field by field, so that the fault is told where it is.
-    for name in ["frame_ms", "encoding", "control_format"] {
+    for name in SETTINGS {
         let Some(value) = given.get(name) else { continue };
         let alone: Map<String, Value> = given
             .iter()
@@ -283,7 +293,10 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
             .collect();
         if serde_json::from_value::<DialectConfig>(Value::Object(alone)).is_err() {
             let message = match name {
-                "encoding" => wrong_word(value, &["ulaw", "alaw", "slin", "slin16"]),
+                "encoding" | "reply_encoding" => wrong_word(value, &Encoding::ALL.map(Encoding::name)),
+                "byte_order" => wrong_word(value, &["little", "big"]),
+                "numbers" => wrong_word(value, &["text", "number"]),
+                "marks_on_clear" => wrong_word(value, &["echo", "drop", "cleared"]),
                 "control_format" => wrong_word(value, &["plain-text", "json", "auto"]),
                 _ => format!("{} was given; give a multiple of 10 from 10 to 200", describe(value)),
             };
@@ -299,7 +312,7 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
     {
         let name = match error {
             ConfigError::FrameMs { .. } => "frame_ms",
-            ConfigError::Encoding { .. } => "encoding",
+            ConfigError::Encoding { setting, .. } => setting,
         };
         faults.push(socket.location(name), error.to_string());
     }

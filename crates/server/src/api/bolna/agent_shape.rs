@@ -241,6 +241,18 @@ macro_rules! socket_schema {
             /// How audio is encoded, where the dialect leaves a choice.
             #[schema(required = false)]
             encoding: Option<EncodingWord>,
+            /// How the agent's audio is encoded where its messages do not say, if otherwise.
+            #[schema(required = false)]
+            reply_encoding: Option<EncodingWord>,
+            /// The order of the two bytes of linear audio, if not the dialect's own.
+            #[schema(required = false)]
+            byte_order: Option<ByteOrderWord>,
+            /// How sequence numbers, chunks and timestamps are written, if not the dialect's own way.
+            #[schema(required = false)]
+            numbers: Option<NumbersWord>,
+            /// What a clear does with marks that it overtakes, if not the dialect's own.
+            #[schema(required = false)]
+            marks_on_clear: Option<MarksWord>,
             /// What the end of the socket does to the call.
             #[schema(required = false)]
             on_close: Option<OnCloseWord>,
@@ -268,6 +280,13 @@ pub(super) enum DialectWord {
     Asterisk,
     Bolna,
     Twilio,
+    Plivo,
+    Vobiz,
+    Exotel,
+    Telnyx,
+    Vonage,
+    Genesys,
+    Jambonz,
 }
 
 /// How audio is encoded.
@@ -279,6 +298,41 @@ pub(super) enum EncodingWord {
     Alaw,
     Slin,
     Slin16,
+    Slin24,
+    Slin48,
+}
+
+/// The order of the two bytes of a linear sample.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum ByteOrderWord {
+    Little,
+    Big,
+}
+
+/// How numbers of messages are written.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum NumbersWord {
+    /// In quotes.
+    Text,
+    /// As JSON numbers.
+    Number,
+}
+
+/// What becomes of marks whose audio is dropped.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum MarksWord {
+    /// They are reported as played.
+    Echo,
+    /// They are forgotten.
+    Drop,
+    /// They are reported as cleared.
+    Cleared,
 }
 
 /// What the end of the socket does to the call.

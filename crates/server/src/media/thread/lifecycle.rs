@@ -8,12 +8,13 @@ use std::{
 };
 
 use mio::{Interest, Token};
+use tandem_agent::FrameKind;
 use tandem_call::{
     BridgeFailure, CallId,
     bridge::{AgentHangUpCause, AgentSocketEnd, BridgeCommand, BridgeEvent, BridgePlan},
 };
 
-use super::{AGENT, Entry, FRAME_SLOTS, KINDS, MediaThread, RTCP, RTP, tick_before};
+use super::{AGENT, Entry, FRAME_SLOTS, KINDS, Lingering, MediaThread, RTCP, RTP, tick_before};
 use crate::{
     clock,
     media::{
@@ -165,9 +166,13 @@ impl MediaThread {
         self.rest(ports, now);
         match agent {
             Some(mut agent) => {
-                let _ = agent.close(1000);
+                let parting = bridge.into_parting();
+                if parting.is_none() {
+                    let _ = agent.close(1000);
+                }
                 let until = now + LINGER;
-                self.entries[index as usize] = Entry::Lingering(Box::new(agent), until);
+                self.entries[index as usize] =
+                    Entry::Lingering(Box::new(Lingering { agent, until, parting }));
                 self.lingering.push_back((until, index));
             }
             None => self.free.push(index),
@@ -205,7 +210,7 @@ impl MediaThread {
             self.lingering.pop_front();
             // The entry may have ended already and been taken by another call.
             let is_still_there =
-                matches!(&self.entries[index as usize], Entry::Lingering(_, at) if *at == until);
+                matches!(&self.entries[index as usize], Entry::Lingering(there) if there.until == until);
             if is_still_there {
                 self.release(index);
             }
@@ -213,10 +218,13 @@ impl MediaThread {
     }
 
     pub(super) fn release(&mut self, index: u32) {
-        if let Entry::Lingering(mut agent, _) =
+        if let Entry::Lingering(mut lingering) =
             std::mem::replace(&mut self.entries[index as usize], Entry::Free)
         {
-            agent.shutdown();
+            if lingering.parting.is_some() {
+                let _ = lingering.agent.close(1000);
+            }
+            lingering.agent.shutdown();
             self.free.push(index);
         }
     }
@@ -238,19 +246,33 @@ fn token(index: u32, kind: usize) -> Token {
     Token(index as usize * KINDS + kind)
 }
 
-/// Whether a closing socket has come to its end.
-pub(super) fn is_over(agent: &mut AgentSocket, readiness: Readiness) -> bool {
-    agent.ready(readiness.is_ending);
-    if readiness.is_writable {
-        let _ = agent.flush();
+impl Lingering {
+    /// Reads on; whether the socket has come to its end.
+    pub(super) fn is_over(&mut self, readiness: Readiness) -> bool {
+        self.agent.ready(readiness.is_ending);
+        if readiness.is_writable {
+            let _ = self.agent.flush();
+        }
+        // What an agent still says after the close is read and dropped, within a bound: the linger time.
+        for _ in 0..64 {
+            match self.agent.receive() {
+                Received::Message(kind, bytes) => self.hear(kind, &bytes),
+                Received::Control => {}
+                Received::Blocked => return false,
+                Received::Closed(_) | Received::Broken(_) => return true,
+            }
+        }
+        false
     }
-    // What an agent still says after the close is read and dropped, within a bound: the linger time.
-    for _ in 0..64 {
-        match agent.receive() {
-            Received::Message(..) | Received::Control => {}
-            Received::Blocked => return false,
-            Received::Closed(_) | Received::Broken(_) => return true,
+
+    /// Closes once the agent has said goodbye.
+    fn hear(&mut self, kind: FrameKind, bytes: &[u8]) {
+        let Some(dialect) = &mut self.parting else { return };
+        // The call is over: rubbish harms nothing any more.
+        let _ = dialect.decode(kind, bytes, &mut |_| {});
+        if dialect.has_parted() {
+            self.parting = None;
+            let _ = self.agent.close(1000);
         }
     }
-    false
 }

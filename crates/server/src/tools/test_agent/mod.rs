@@ -17,14 +17,20 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
 use tungstenite::Message;
+use tungstenite::handshake::server::{Request, Response};
 
-pub use speaker::{Heard, Speaker};
+pub use speaker::{Heard, NAMES, Speaker};
 
 /// Connections served at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 2_000;
 
 /// Messages kept for sending while the server reads slowly; beyond it the oldest echo is dropped.
 const UNSENT_MAX: usize = 4_096;
+
+/// How long a server may take to close after it was asked for the end.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+const SUBPROTOCOL: &str = "Sec-WebSocket-Protocol";
 
 /// What the agent does with a call.
 #[derive(Debug, Clone)]
@@ -90,7 +96,7 @@ impl TestAgent {
     /// When the dialect is unknown or the address cannot be listened on.
     pub async fn start(listen: SocketAddr, options: Options) -> anyhow::Result<Self> {
         if Speaker::named(&options.dialect).is_none() {
-            anyhow::bail!("--dialect {}: the test agent speaks asterisk, twilio and bolna", options.dialect);
+            anyhow::bail!("--dialect {}: the test agent speaks {}", options.dialect, NAMES.join(", "));
         }
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             anyhow::anyhow!("cannot listen on {listen}: {error}; choose another --listen")
@@ -153,7 +159,15 @@ impl Report {
 async fn serve(stream: TcpStream, options: Arc<Options>, report: Report) {
     let accepted = async {
         stream.set_nodelay(true)?;
-        tokio_tungstenite::accept_async(stream).await
+        // Whatever subprotocol is offered is taken, as the vendors' own servers do.
+        #[expect(clippy::result_large_err, reason = "the library's own type")]
+        let select = |request: &Request, mut response: Response| {
+            if let Some(offered) = request.headers().get(SUBPROTOCOL) {
+                response.headers_mut().insert(SUBPROTOCOL, offered.clone());
+            }
+            Ok(response)
+        };
+        tokio_tungstenite::accept_hdr_async(stream, select).await
     };
     let socket = match accepted.await {
         Ok(socket) => socket,
@@ -192,10 +206,7 @@ impl<'a> Talk<'a> {
             tokio::select! {
                 _ = clock.tick(), if ticks => {
                     if self.is_time_to_hang_up() {
-                        if let Some(goodbye) = self.speaker.hang_up() {
-                            socket.send(goodbye).await?;
-                        }
-                        return socket.close(None).await;
+                        return self.hang_up(&mut socket).await;
                     }
                     self.play_tone();
                 }
@@ -209,6 +220,30 @@ impl<'a> Talk<'a> {
             }
             socket.flush().await?;
         }
+    }
+
+    /// Says so where the dialect has a word for it, and lets the server close; closes otherwise.
+    async fn hang_up(&mut self, socket: &mut WebSocketStream<TcpStream>) -> Result<(), tungstenite::Error> {
+        if let Some(goodbye) = self.speaker.hang_up() {
+            socket.send(goodbye).await?;
+            let patience = tokio::time::sleep(GOODBYE);
+            tokio::pin!(patience);
+            loop {
+                let message = tokio::select! {
+                    () = &mut patience => break,
+                    message = socket.next() => message,
+                };
+                let Some(Ok(message)) = message else { break };
+                if message.is_close() {
+                    return Ok(());
+                }
+                self.speaker.understand(&message);
+                if let Some(answer) = self.speaker.answer() {
+                    socket.send(answer).await?;
+                }
+            }
+        }
+        socket.close(None).await
     }
 
     fn is_time_to_hang_up(&self) -> bool {
@@ -236,6 +271,7 @@ impl<'a> Talk<'a> {
             }
             heard => self.report.send(EventKind::Heard(heard)),
         }
+        self.unsent.extend(self.speaker.answer());
         while self.unsent.len() > UNSENT_MAX {
             self.unsent.pop_front();
         }
@@ -254,7 +290,7 @@ impl<'a> Talk<'a> {
                 resampler.process(samples, &mut converted);
             }
             self.unsent.extend(self.speaker.say(&converted));
-            self.unsent.push_back(self.speaker.mark("spoken"));
+            self.unsent.extend(self.speaker.mark("spoken"));
         }
     }
 

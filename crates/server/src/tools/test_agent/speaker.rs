@@ -1,4 +1,4 @@
-//! The agent's half of three dialects, just enough to echo, to play and to hang up.
+//! The agent's half of the dialects, just enough to echo, to play and to hang up.
 //! Written apart from `tandem-agent` on purpose: what both halves share they could share wrongly.
 
 use base64_simd::STANDARD;
@@ -29,13 +29,15 @@ enum Encoding {
     G711(Law),
     /// Linear 16-bit little endian at this rate in Hz.
     Linear(u32),
+    /// The same, big endian.
+    LinearBig(u32),
 }
 
 impl Encoding {
     fn rate_hz(self) -> u32 {
         match self {
             Self::G711(_) => 8_000,
-            Self::Linear(rate_hz) => rate_hz,
+            Self::Linear(rate_hz) | Self::LinearBig(rate_hz) => rate_hz,
         }
     }
 
@@ -43,6 +45,7 @@ impl Encoding {
         match self {
             Self::G711(law) => samples.iter().map(|sample| g711::encode(law, *sample)).collect(),
             Self::Linear(_) => samples.iter().flat_map(|sample| sample.to_le_bytes()).collect(),
+            Self::LinearBig(_) => samples.iter().flat_map(|sample| sample.to_be_bytes()).collect(),
         }
     }
 }
@@ -56,7 +59,15 @@ pub enum Speaker {
     Twilio(TwilioSpeaker),
     /// Bolna's patched mod_audio_stream.
     Bolna(BolnaSpeaker),
+    /// The carriers that changed Media Streams' names: Plivo, Vobiz, Exotel, Telnyx.
+    Carrier(CarrierSpeaker),
+    /// Vonage, Genesys and jambonz: binary audio beside JSON.
+    Binary(BinarySpeaker),
 }
+
+/// The dialects the test agent speaks.
+pub const NAMES: [&str; 10] =
+    ["asterisk", "bolna", "twilio", "plivo", "vobiz", "exotel", "telnyx", "vonage", "genesys", "jambonz"];
 
 impl Speaker {
     /// The speaker of a dialect by its configured name.
@@ -66,6 +77,8 @@ impl Speaker {
             "asterisk" => Some(Self::Asterisk(AsteriskSpeaker { encoding: Encoding::G711(Law::Mulaw) })),
             "twilio" => Some(Self::Twilio(TwilioSpeaker { stream_sid: String::new() })),
             "bolna" => Some(Self::Bolna(BolnaSpeaker)),
+            "plivo" | "vobiz" | "exotel" | "telnyx" => CarrierSpeaker::named(dialect).map(Self::Carrier),
+            "vonage" | "genesys" | "jambonz" => BinarySpeaker::named(dialect).map(Self::Binary),
             _ => None,
         }
     }
@@ -76,6 +89,16 @@ impl Speaker {
             Self::Asterisk(speaker) => speaker.understand(message),
             Self::Twilio(speaker) => speaker.understand(message),
             Self::Bolna(_) => BolnaSpeaker::understand(message),
+            Self::Carrier(speaker) => speaker.understand(message),
+            Self::Binary(speaker) => speaker.understand(message),
+        }
+    }
+
+    /// What the agent owes to the message just read.
+    pub fn answer(&mut self) -> Option<Message> {
+        match self {
+            Self::Binary(speaker) => speaker.answer.take(),
+            Self::Asterisk(_) | Self::Twilio(_) | Self::Bolna(_) | Self::Carrier(_) => None,
         }
     }
 
@@ -89,6 +112,11 @@ impl Speaker {
                 Some(speaker.media(value["media"]["payload"].as_str()?))
             }
             (Self::Bolna(_), Message::Binary(bytes)) => Some(BolnaSpeaker::stream_audio(16_000, bytes)),
+            (Self::Carrier(speaker), Message::Text(text)) => {
+                let value: Value = serde_json::from_str(text).ok()?;
+                Some(speaker.media(value["media"]["payload"].as_str()?))
+            }
+            (Self::Binary(_), Message::Binary(bytes)) => Some(Message::Binary(bytes.clone())),
             _ => None,
         }
     }
@@ -100,6 +128,8 @@ impl Speaker {
             Self::Asterisk(speaker) => speaker.encoding.rate_hz(),
             Self::Twilio(_) => 8_000,
             Self::Bolna(_) => 24_000,
+            Self::Carrier(speaker) => speaker.encoding.rate_hz(),
+            Self::Binary(speaker) => speaker.encoding.rate_hz(),
         }
     }
 
@@ -121,26 +151,38 @@ impl Speaker {
                 .map(|chunk| Encoding::Linear(24_000).encode(chunk))
                 .map(|bytes| BolnaSpeaker::stream_audio(24_000, &bytes))
                 .collect(),
+            Self::Carrier(speaker) => samples
+                .chunks(4_000)
+                .map(|chunk| speaker.media(&STANDARD.encode_to_string(speaker.encoding.encode(chunk))))
+                .collect(),
+            Self::Binary(speaker) => samples
+                .chunks(1_600)
+                .map(|chunk| Message::Binary(speaker.encoding.encode(chunk).into()))
+                .collect(),
         }
     }
 
-    /// The message after which the server reports that everything before has been played.
+    /// The message after which the server reports that everything before has been played; some dialects have none.
     #[must_use]
-    pub fn mark(&self, name: &str) -> Message {
-        match self {
+    pub fn mark(&self, name: &str) -> Option<Message> {
+        Some(match self {
             Self::Asterisk(_) => Message::text(format!("MARK_MEDIA {name}")),
             Self::Twilio(speaker) => json_message(
                 &json!({"event": "mark", "streamSid": speaker.stream_sid, "mark": {"name": name}}),
             ),
             Self::Bolna(_) => json_message(&json!({"type": "mark", "name": name})),
-        }
+            Self::Carrier(speaker) => speaker.mark(name),
+            Self::Binary(speaker) => return speaker.mark(name),
+        })
     }
 
     /// What is sent before the socket is closed to hang up; some dialects just close.
     #[must_use]
-    pub fn hang_up(&self) -> Option<Message> {
+    pub fn hang_up(&mut self) -> Option<Message> {
         match self {
             Self::Asterisk(_) => Some(Message::text("HANGUP")),
+            Self::Carrier(speaker) => speaker.hang_up(),
+            Self::Binary(speaker) => speaker.hang_up(),
             Self::Twilio(_) | Self::Bolna(_) => None,
         }
     }
@@ -259,6 +301,189 @@ impl BolnaSpeaker {
         let audio = STANDARD.encode_to_string(bytes);
         let data = json!({"audioDataType": "raw", "sampleRate": rate_hz, "audioData": audio});
         json_message(&json!({"type": "streamAudio", "data": data}))
+    }
+}
+
+/// State of a carrier's half: where its words differ from Media Streams'.
+#[derive(Debug)]
+pub struct CarrierSpeaker {
+    name: &'static str,
+    encoding: Encoding,
+    stream: String,
+}
+
+impl CarrierSpeaker {
+    fn named(dialect: &str) -> Option<Self> {
+        let (name, encoding) = match dialect {
+            "plivo" => ("plivo", Encoding::G711(Law::Mulaw)),
+            "vobiz" => ("vobiz", Encoding::G711(Law::Mulaw)),
+            "exotel" => ("exotel", Encoding::Linear(8_000)),
+            "telnyx" => ("telnyx", Encoding::G711(Law::Mulaw)),
+            _ => return None,
+        };
+        Some(Self { name, encoding, stream: String::new() })
+    }
+
+    fn is_plivo(&self) -> bool {
+        matches!(self.name, "plivo" | "vobiz")
+    }
+
+    fn understand(&mut self, message: &Message) -> Heard {
+        let Message::Text(text) = message else { return Heard::Other(format!("{message:?}")) };
+        let value: Value = serde_json::from_str(text).unwrap_or_default();
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        match value["event"].as_str() {
+            Some("start") => {
+                let start = &value["start"];
+                let places = [&start["streamId"], &start["stream_sid"], &value["stream_id"]];
+                self.stream = places.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned();
+                let format = if self.is_plivo() { &start["mediaFormat"] } else { &start["media_format"] };
+                self.encoding = self.encoding_of(format);
+                Heard::Started(text.to_string())
+            }
+            Some("media") => Heard::Audio,
+            Some("dtmf") => Heard::Digit(word(&value["dtmf"]["digit"])),
+            Some("mark") => Heard::MarkPlayed(word(&value["mark"]["name"])),
+            Some("playedStream") => Heard::MarkPlayed(word(&value["name"])),
+            Some("stop") => Heard::Stopped,
+            _ => Heard::Other(text.to_string()),
+        }
+    }
+
+    fn encoding_of(&self, format: &Value) -> Encoding {
+        let rate = if self.is_plivo() { &format["sampleRate"] } else { &format["sample_rate"] };
+        let parsed = rate.as_str().and_then(|text| text.parse().ok());
+        let rate_hz = rate.as_u64().and_then(|rate| u32::try_from(rate).ok()).or(parsed).unwrap_or(8_000);
+        match format["encoding"].as_str() {
+            Some("PCMA") => Encoding::G711(Law::Alaw),
+            Some("audio/x-l16") if self.name == "vobiz" => Encoding::LinearBig(rate_hz),
+            Some("audio/x-l16" | "audio/x-raw" | "L16") => Encoding::Linear(rate_hz),
+            _ => Encoding::G711(Law::Mulaw),
+        }
+    }
+
+    fn media(&self, payload: &str) -> Message {
+        if !self.is_plivo() {
+            let mut media = json!({"event": "media", "media": {"payload": payload}});
+            if self.name == "exotel" {
+                media["stream_sid"] = self.stream.as_str().into();
+            }
+            return json_message(&media);
+        }
+        let content_type = match self.encoding {
+            Encoding::G711(_) => "audio/x-mulaw",
+            Encoding::Linear(_) | Encoding::LinearBig(_) => "audio/x-l16",
+        };
+        json_message(&json!({"event": "playAudio", "streamId": self.stream, "media": {
+            "contentType": content_type, "sampleRate": self.encoding.rate_hz(), "payload": payload}}))
+    }
+
+    fn mark(&self, name: &str) -> Message {
+        json_message(&match self.name {
+            "exotel" => json!({"event": "mark", "stream_sid": self.stream, "mark": {"name": name}}),
+            "telnyx" => json!({"event": "mark", "mark": {"name": name}}),
+            _ => json!({"event": "checkpoint", "streamId": self.stream, "name": name}),
+        })
+    }
+
+    fn hang_up(&self) -> Option<Message> {
+        (self.name == "vobiz").then(|| json_message(&json!({"event": "stop", "streamId": self.stream})))
+    }
+}
+
+/// State of a half whose audio is binary.
+#[derive(Debug)]
+pub struct BinarySpeaker {
+    name: &'static str,
+    encoding: Encoding,
+    /// Genesys: the number of our last message, and the session.
+    sequence: u64,
+    session: String,
+    answer: Option<Message>,
+}
+
+impl BinarySpeaker {
+    fn named(dialect: &str) -> Option<Self> {
+        let (name, encoding) = match dialect {
+            "vonage" => ("vonage", Encoding::Linear(16_000)),
+            "genesys" => ("genesys", Encoding::G711(Law::Mulaw)),
+            "jambonz" => ("jambonz", Encoding::Linear(8_000)),
+            _ => return None,
+        };
+        Some(Self { name, encoding, sequence: 0, session: String::new(), answer: None })
+    }
+
+    fn understand(&mut self, message: &Message) -> Heard {
+        let text = match message {
+            Message::Binary(_) => return Heard::Audio,
+            Message::Text(text) => text,
+            _ => return Heard::Other(format!("{message:?}")),
+        };
+        let value: Value = serde_json::from_str(text).unwrap_or_default();
+        if self.name == "genesys" {
+            return self.attend(&value, text);
+        }
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        if let Some(rate) = value["sampleRate"].as_u64().and_then(|rate| u32::try_from(rate).ok()) {
+            self.encoding = Encoding::Linear(rate);
+            return Heard::Started(text.to_string());
+        }
+        match value["event"].as_str().or(value["type"].as_str()) {
+            Some("websocket:connected") => {
+                let rate = value["content-type"].as_str().and_then(|kind| kind.split("rate=").nth(1));
+                self.encoding = Encoding::Linear(rate.and_then(|rate| rate.parse().ok()).unwrap_or(16_000));
+                Heard::Started(text.to_string())
+            }
+            Some("websocket:dtmf") => Heard::Digit(word(&value["digit"])),
+            Some("dtmf") => Heard::Digit(word(&value["dtmf"])),
+            Some("websocket:notify") => Heard::MarkPlayed(word(&value["payload"]["name"])),
+            Some("mark") => Heard::MarkPlayed(word(&value["data"]["name"])),
+            _ => Heard::Other(text.to_string()),
+        }
+    }
+
+    /// A message of an AudioHook session, and what it is to be answered with.
+    fn attend(&mut self, value: &Value, text: &str) -> Heard {
+        let answer = match value["type"].as_str() {
+            Some("open") => {
+                self.session = value["id"].as_str().unwrap_or_default().to_owned();
+                Some(("opened", json!({"startPaused": false, "media": value["parameters"]["media"]})))
+            }
+            Some("ping") => Some(("pong", json!({}))),
+            Some("close") => Some(("closed", json!({}))),
+            _ => None,
+        };
+        self.answer = answer.map(|(kind, parameters)| self.message(kind, &parameters, &value["seq"]));
+        match value["type"].as_str() {
+            Some("open") => Heard::Started(text.to_owned()),
+            Some("dtmf") => {
+                Heard::Digit(value["parameters"]["digit"].as_str().unwrap_or_default().to_owned())
+            }
+            Some("close") => Heard::Stopped,
+            _ => Heard::Other(text.to_owned()),
+        }
+    }
+
+    fn message(&mut self, kind: &str, parameters: &Value, clientseq: &Value) -> Message {
+        self.sequence += 1;
+        json_message(&json!({"version": "2", "type": kind, "seq": self.sequence, "clientseq": clientseq,
+            "id": self.session, "parameters": parameters}))
+    }
+
+    fn mark(&self, name: &str) -> Option<Message> {
+        match self.name {
+            "vonage" => Some(json_message(&json!({"action": "notify", "payload": {"name": name}}))),
+            "jambonz" => Some(json_message(&json!({"type": "mark", "data": {"name": name}}))),
+            _ => None,
+        }
+    }
+
+    fn hang_up(&mut self) -> Option<Message> {
+        match self.name {
+            "genesys" => Some(self.message("disconnect", &json!({"reason": "completed"}), &json!(0))),
+            "jambonz" => Some(json_message(&json!({"type": "disconnect"}))),
+            _ => None,
+        }
     }
 }
 
