@@ -5,6 +5,7 @@ mod agents;
 mod calls;
 mod connections;
 mod control;
+mod dialects;
 mod exotel;
 mod phone;
 mod starting;

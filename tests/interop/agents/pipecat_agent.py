@@ -1,10 +1,10 @@
-"""A pipecat agent on the Twilio dialect: unmodified serializer, transport and call detection.
+"""A pipecat agent on one of its telephony dialects: unmodified serializer, transport and call detection.
 
 Echoes the caller. A key of the telephone makes it do one thing each:
 1 plays eight seconds of tone, 2 interrupts what is playing (the serializer sends `clear`),
 9 ends the call from the agent's side. What happens is printed, one line each.
 
-    python pipecat_twilio.py PORT
+    python pipecat_agent.py twilio|plivo|vobiz|exotel|telnyx|vonage|genesys PORT
 """
 
 import asyncio
@@ -25,13 +25,20 @@ from pipecat.pipeline.runner import PipelineRunner
 from pipecat.pipeline.task import PipelineParams, PipelineTask
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.runner.utils import parse_telephony_websocket
+from pipecat.serializers.exotel import ExotelFrameSerializer
+from pipecat.serializers.genesys import GenesysAudioHookSerializer
+from pipecat.serializers.plivo import PlivoFrameSerializer
+from pipecat.serializers.telnyx import TelnyxFrameSerializer
 from pipecat.serializers.twilio import TwilioFrameSerializer
+from pipecat.serializers.vobiz import VobizFrameSerializer
+from pipecat.serializers.vonage import VonageFrameSerializer
 from pipecat.transports.websocket.fastapi import (
     FastAPIWebsocketParams,
     FastAPIWebsocketTransport,
 )
 
 SAMPLE_RATE = 8000
+PROVIDER, PORT = sys.argv[1], int(sys.argv[2])
 app = FastAPI()
 
 
@@ -82,16 +89,55 @@ class Behaviour(FrameProcessor):
             await self.task.queue_frame(EndFrame())
 
 
+async def make_serializer(websocket, token):
+    if PROVIDER == "vonage":
+        tell(f"call vonage {token}")
+        return VonageFrameSerializer()
+    if PROVIDER == "genesys":
+        serializer = GenesysAudioHookSerializer()
+
+        @serializer.event_handler("on_open")
+        async def on_open(_serializer, message):
+            parameters = message["parameters"]
+            tell(f"call genesys {token} ani={parameters['participant']['ani']} {parameters['inputVariables']}")
+
+        @serializer.event_handler("on_close")
+        async def on_close(_serializer, message):
+            tell(f"close {message['parameters']['reason']}")
+
+        return serializer
+    kind, call = await parse_telephony_websocket(websocket)
+    tell(
+        f"call {kind} {token} stream={call['stream_id']} call={call['call_id']} "
+        f"from={call.get('from')} body={call.get('body')}"
+    )
+    no_rest = {"auto_hang_up": False}
+    stream, number = call["stream_id"], call["call_id"]
+    if PROVIDER == "twilio":
+        params = TwilioFrameSerializer.InputParams(**no_rest)
+        return TwilioFrameSerializer(stream_sid=stream, call_sid=number, params=params)
+    if PROVIDER == "plivo":
+        params = PlivoFrameSerializer.InputParams(**no_rest)
+        return PlivoFrameSerializer(stream_id=stream, call_id=number, params=params)
+    if PROVIDER == "vobiz":
+        params = VobizFrameSerializer.InputParams(hangup_method="ws_stop")
+        return VobizFrameSerializer(stream_id=stream, call_id=number, params=params)
+    if PROVIDER == "exotel":
+        return ExotelFrameSerializer(stream_sid=stream, call_sid=number)
+    params = TelnyxFrameSerializer.InputParams(**no_rest)
+    return TelnyxFrameSerializer(
+        stream_id=stream,
+        call_control_id=number,
+        inbound_encoding="PCMU",
+        outbound_encoding=call["outbound_encoding"],
+        params=params,
+    )
+
+
 @app.websocket("/ws/{token}")
 async def agent(websocket: WebSocket, token: str):
     await websocket.accept()
-    kind, call = await parse_telephony_websocket(websocket)
-    tell(f"call {kind} {token} stream={call['stream_id']} call={call['call_id']} body={call.get('body')}")
-    serializer = TwilioFrameSerializer(
-        stream_sid=call["stream_id"],
-        call_sid=call["call_id"],
-        params=TwilioFrameSerializer.InputParams(auto_hang_up=False),
-    )
+    serializer = await make_serializer(websocket, token)
     transport = FastAPIWebsocketTransport(
         websocket=websocket,
         params=FastAPIWebsocketParams(
@@ -99,6 +145,8 @@ async def agent(websocket: WebSocket, token: str):
             audio_out_enabled=True,
             add_wav_header=False,
             serializer=serializer,
+            # AudioHook bounds the rate of messages.
+            audio_out_fixed_packet_size=1600 if PROVIDER == "genesys" else None,
         ),
     )
     behaviour = Behaviour()
@@ -120,7 +168,7 @@ async def agent(websocket: WebSocket, token: str):
 
 
 if __name__ == "__main__":
-    config = uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    config = uvicorn.Config(app, host="127.0.0.1", port=PORT, log_level="warning")
     server = uvicorn.Server(config)
 
     async def main():
