@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tandem_call::{AgentRules, CallingHours, dialled};
 
+use crate::api::whole_number;
+
 /// What documentation has in place of numbers; it names nobody.
 const PLACEHOLDER: &str = "<any>";
 
@@ -15,7 +17,7 @@ const PLACEHOLDER: &str = "<any>";
 pub fn agent_rules(body: &Map<String, Value>) -> AgentRules {
     let config = body.get("agent_config");
     let setting = |name: &str| task_setting(body, name);
-    let whole = |name: &str| setting(name).and_then(Value::as_i64);
+    let whole = |name: &str| setting(name).and_then(whole_number);
     AgentRules {
         inbound_limit: whole("inbound_limit").and_then(|most| u32::try_from(most).ok()),
         whitelist: setting("whitelist_phone_numbers")
@@ -43,7 +45,7 @@ fn task_setting<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a Valu
 
 fn hours(guardrails: &Value) -> Option<CallingHours> {
     let hour = |name: &str| {
-        let hour = guardrails.get(name)?.as_u64()?;
+        let hour = whole_number(guardrails.get(name)?)?;
         u8::try_from(hour).ok().filter(|hour| *hour < 24)
     };
     Some(CallingHours { start: hour("call_start_hour")?, end: hour("call_end_hour")? })

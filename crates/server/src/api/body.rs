@@ -1,10 +1,10 @@
-//! Reading a request: its path, and its body into a JSON object, where size, type, time, depth and NUL are looked
-//! at before anything else is.
+//! Reading a request: its path, and its body into a JSON object, where size, type, time and depth are looked
+//! at before anything else is. What the texts of it may hold is for the readers of each field to say.
 
 use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{self, FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -24,11 +24,18 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        match extract::Path::from_request_parts(parts, app).await {
-            Ok(extract::Path(path)) => Ok(Self(path)),
-            Err(rejection) => Err(ApiError::new(StatusCode::BAD_REQUEST, rejection.body_text())),
-        }
+        let bad = |why: String| ApiError::new(StatusCode::BAD_REQUEST, why);
+        let given =
+            RawPathParams::from_request_parts(parts, app).await.map_err(|error| bad(error.body_text()))?;
+        let mut texts: Vec<Value> = given.iter().map(|(_, text)| Value::from(storable(text))).collect();
+        let path = if texts.len() == 1 { texts.swap_remove(0) } else { Value::Array(texts) };
+        T::deserialize(path).map(Self).map_err(|error| bad(error.to_string()))
     }
+}
+
+/// A text to look something up by. No database keeps U+0000 in a text, so whatever is sought by one is found nowhere.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
 }
 
 /// The body of a request, a JSON object.
@@ -46,7 +53,7 @@ impl FromRequest<App> for Body {
     }
 }
 
-/// The body of a request that may have none: a JSON object, empty where nothing was sent.
+/// The body of a request that may have none: a JSON object, empty where nothing, or null, was sent.
 #[derive(Debug)]
 pub(super) struct MaybeBody(pub(super) Map<String, Value>);
 
@@ -61,6 +68,9 @@ impl FromRequest<App> for MaybeBody {
             return Ok(Self(Map::new()));
         }
         kind?;
+        if bytes.trim_ascii() == b"null" {
+            return Ok(Self(Map::new()));
+        }
         parse_object(&bytes, limits.api_json_depth).map(Self)
     }
 }
@@ -107,7 +117,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 /// Parses a body that must be a JSON object.
 ///
 /// # Errors
-/// 400 with the place of the fault: not UTF-8, not JSON, nested too deep, no object, a NUL in a text.
+/// 400 with the place of the fault: not UTF-8, not JSON, nested too deep, no object.
 pub(super) fn parse_object(bytes: &Bytes, depth: usize) -> Result<Map<String, Value>, ApiError> {
     let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, message);
     if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -121,10 +131,6 @@ pub(super) fn parse_object(bytes: &Bytes, depth: usize) -> Result<Map<String, Va
     let Value::Object(object) = value else {
         return Err(bad(format!("The body is {}; send a JSON object", fields::describe(&value))));
     };
-    if let Some(location) = nul(&object, "") {
-        return Err(bad(format!("{location}: holds the character U+0000; leave it out"))
-            .at(location, "holds the character U+0000; leave it out"));
-    }
     Ok(object)
 }
 
@@ -149,23 +155,4 @@ fn too_deep(bytes: &[u8], depth: usize) -> Option<usize> {
         }
     }
     None
-}
-
-/// The first text, or name, that holds a NUL. Recursion is bounded by [`too_deep`].
-fn nul(object: &Map<String, Value>, above: &str) -> Option<String> {
-    fn in_value(value: &Value, location: &str) -> Option<String> {
-        match value {
-            Value::String(text) => text.contains('\0').then(|| location.to_owned()),
-            Value::Array(items) => {
-                items.iter().enumerate().find_map(|(at, item)| in_value(item, &format!("{location}[{at}]")))
-            }
-            Value::Object(object) => nul(object, location),
-            Value::Null | Value::Bool(_) | Value::Number(_) => None,
-        }
-    }
-    object.iter().find_map(|(name, value)| {
-        let shown = name.replace('\0', "\u{FFFD}");
-        let location = if above.is_empty() { shown } else { format!("{above}.{shown}") };
-        if name.contains('\0') { Some(location) } else { in_value(value, &location) }
-    })
 }

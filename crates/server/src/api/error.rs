@@ -210,6 +210,15 @@ pub(super) enum Missing {
     NotFound(ErrorBody),
 }
 
+/// What an endpoint may answer besides whose parameters can contradict each other.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "read by the derive alone")]
+pub(super) enum Contradictions {
+    /// Parameters that contradict each other.
+    #[response(status = 422)]
+    Contradiction(ErrorBody),
+}
+
 /// What an endpoint that reads a body may answer besides.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "read by the derive alone")]

@@ -174,7 +174,7 @@ impl<'a> Fields<'a> {
     /// A whole number within a range; `None` when absent, null, or at fault.
     pub(super) fn integer(&self, name: &str, range: RangeInclusive<i64>, faults: &mut Faults) -> Option<i64> {
         let value = self.value(name)?;
-        let number = value.as_i64().filter(|number| range.contains(number));
+        let number = whole(value).filter(|number| range.contains(number));
         if number.is_none() {
             let hint = if value.is_string() { " without quotes" } else { "" };
             faults.push(
@@ -224,7 +224,11 @@ impl<'a> Fields<'a> {
         let mut texts = Vec::with_capacity(items.len());
         for (at, item) in items.iter().enumerate() {
             match item.as_str() {
-                Some(text) => texts.push(text),
+                Some(text) if !text.contains('\0') => texts.push(text),
+                Some(_) => faults.push(
+                    format!("{}[{at}]", self.location(name)),
+                    "holds the character U+0000; leave it out",
+                ),
                 None => faults.push(
                     format!("{}[{at}]", self.location(name)),
                     format!("{} was given; give text in quotes", describe(item)),
@@ -299,6 +303,16 @@ impl<'a> Fields<'a> {
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
         self.object.iter()
     }
+}
+
+/// A whole number, as JSON Schema has it: 43.0 is one too.
+pub(crate) fn whole(value: &Value) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value.as_i64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT)?;
+        // Every whole number of that size has an i64 of its own.
+        Some(number as i64)
+    })
 }
 
 /// What was given, short enough to be shown to the client that gave it.

@@ -12,6 +12,9 @@ use crate::store::now_ms;
 /// Most ranges of one key.
 pub(super) const MOST_RANGES: usize = 64;
 
+/// Most scopes named for one key.
+pub(super) const MOST_SCOPES: usize = 32;
+
 /// An account's identifier: 1 to 64 characters that need no escape in a URL.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ mod openapi;
 mod preconditions;
 mod query;
 mod request;
+mod schemas;
 mod times;
 mod twilio;
 
@@ -44,6 +45,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use auth::{Caller, DEFAULT_ACCOUNT, SCOPES};
 pub use error::{ApiError, ApiResult};
 pub use fields::Problem;
+pub(crate) use fields::whole as whole_number;
 pub use key_rules::{account_id, allowed_range, expiry, scope};
 
 use crate::config::Config;

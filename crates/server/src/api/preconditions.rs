@@ -69,6 +69,10 @@ impl FromRequestParts<App> for IfMatch {
 /// The revision a tag names; `None` for a tag that is none of ours, or weak, which never matches here.
 fn revision(tag: &str) -> Result<Option<i64>, ApiError> {
     let strong = tag.strip_prefix("W/").unwrap_or(tag);
+    // Clients lose the quotes of a tag now and then; digits mean one thing all the same.
+    if let Some(revision) = tag.parse().ok().filter(|_| tag.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Ok(Some(revision));
+    }
     let inner = strong
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))
@@ -88,8 +92,13 @@ fn malformed(what: &str) -> ApiError {
 #[expect(dead_code, reason = "read by the derive alone")]
 pub(super) struct IfMatchHeader {
     /// The `ETag` of the last answer: the change is made only if nobody else made one meanwhile.
-    #[param(rename = "If-Match", required = false, pattern = r#"^(\*|"[0-9]{1,18}")$"#, example = "\"3\"")]
-    if_match: Option<String>,
+    #[param(
+        rename = "If-Match",
+        required = false,
+        pattern = r#"^(\*|"[0-9]{1,18}"|[0-9]{1,18})$"#,
+        example = "\"3\""
+    )]
+    if_match: String,
 }
 
 /// What an endpoint that heeds `If-Match` may answer besides.
@@ -111,7 +120,8 @@ mod tests {
         assert_eq!(revision("\"12\"").unwrap(), Some(12));
         assert_eq!(revision("W/\"12\"").unwrap(), None, "a weak tag never matches");
         assert_eq!(revision("\"abc\"").unwrap(), None);
-        for tag in ["12", "\"12", "12\"", "\"1\"2\""] {
+        assert_eq!(revision("12").unwrap(), Some(12), "the quotes may be missing");
+        for tag in ["x", "\"12", "12\"", "\"1\"2\""] {
             let error = revision(tag).unwrap_err();
             assert!(error.errors[0].message.contains("ETag of the last answer"), "{tag}");
         }

@@ -4,13 +4,13 @@ use std::ops::RangeInclusive;
 
 use axum::http::StatusCode;
 
+use super::body::storable;
 use super::error::{ApiError, ApiResult};
 
 /// A switch of the query: `true`, `false`, `1`, `0`, in any case.
 pub(super) fn switch(query: Option<&str>, name: &str) -> ApiResult<Option<bool>> {
     let Some(text) = parameter(query, name) else { return Ok(None) };
     match text.to_ascii_lowercase().as_str() {
-        "" => Ok(None),
         "true" | "1" => Ok(Some(true)),
         "false" | "0" => Ok(Some(false)),
         _ => Err(bad_parameter(name, format!("{text:?} was given; give true or false"))),
@@ -19,7 +19,7 @@ pub(super) fn switch(query: Option<&str>, name: &str) -> ApiResult<Option<bool>>
 
 /// A whole number of the query.
 pub(super) fn integer(query: Option<&str>, name: &str, range: RangeInclusive<i64>) -> ApiResult<Option<i64>> {
-    let Some(text) = parameter(query, name).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = parameter(query, name) else { return Ok(None) };
     match text.parse().ok().filter(|number| range.contains(number)) {
         Some(number) => Ok(Some(number)),
         None => Err(bad_parameter(
@@ -37,7 +37,7 @@ pub(super) fn bad_parameter(name: &str, message: String) -> ApiError {
 pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     query?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (unescaped(key) == name).then(|| unescaped(value))
+        (unescaped(key) == name).then(|| storable(&unescaped(value)))
     })
 }
 

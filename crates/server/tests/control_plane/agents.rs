@@ -85,11 +85,6 @@ async fn rules_of_the_wrong_kind_are_told_field_by_field() {
             "agent_config.calling_guardrails.call_end_hour",
             vec!["0 to 23"],
         ),
-        (
-            json!({"calling_guardrails": {"call_start_hour": 17, "call_end_hour": 9}}),
-            "agent_config.calling_guardrails.call_end_hour",
-            vec!["not before call_start_hour", "17"],
-        ),
         (json!({"tasks": {}}), "agent_config.tasks", vec!["a list"]),
         (json!({"tasks": ["x"]}), "agent_config.tasks[0]", vec!["an object"]),
         (task(json!([])), "agent_config.tasks[0].task_config", vec!["an object"]),
@@ -135,4 +130,9 @@ async fn rules_of_the_wrong_kind_are_told_field_by_field() {
         assert_eq!(answer.status, 400, "{config}: {}", answer.text);
         answer.at(location, &parts);
     }
+    let mut body = agent();
+    body["agent_config"]["calling_guardrails"] = json!({"call_start_hour": 17, "call_end_hour": 9});
+    let answer = server.post("/v2/agent", body).await;
+    let answer = answer.refuses(422, "call_end_hour must not be before call_start_hour");
+    answer.at("agent_config.calling_guardrails.call_end_hour", &["not before call_start_hour", "17"]);
 }

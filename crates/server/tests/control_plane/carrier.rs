@@ -175,7 +175,7 @@ async fn gateways_and_ranges_come_and_go_one_by_one_and_keep_their_identifiers()
         server.post(&format!("{path}/gateways"), json!({"host": format!("g{at}.example")})).await;
     }
     let ninth = server.post(&format!("{path}/gateways"), json!({"host": "ninth.example"})).await;
-    assert_eq!(ninth.status, 400, "{}", ninth.text);
+    assert_eq!(ninth.status, 409, "{}", ninth.text);
     ninth.at("gateways", &["8", "take one away first"]);
 
     let range = server.post(&format!("{path}/ip-acls"), json!({"cidr": "192.0.2.9"})).await;

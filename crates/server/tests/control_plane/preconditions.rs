@@ -74,11 +74,15 @@ async fn an_agent_has_its_tag_too_and_without_the_header_the_last_write_wins() {
 async fn a_header_that_is_no_tag_is_told_so() {
     let server = Server::start().await;
     let path = format!("/sip-trunks/trunks/{}", server.trunk("one").await);
-    for malformed in ["1", "\"1", "", "\"1\" \"2\""] {
+    for malformed in ["x", "\"1", "", "\"1\" \"2\""] {
         let refused = change(&server, "PATCH", &path, malformed, Some(json!({"description": "x"}))).await;
         assert_eq!(refused.status, 400, "{malformed}: {}", refused.text);
         refused.at("If-Match", &["ETag of the last answer"]);
     }
+    // Quotes get lost in shells: the digits mean one thing all the same.
+    let changed = change(&server, "PATCH", &path, "1", Some(json!({"description": "x"}))).await;
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert_eq!(change(&server, "DELETE", &path, "1", None).await.status, 412);
     // Tags that another server made, and weak ones, are tags, but not of this state.
     for foreign in ["\"abc\"", "W/\"1\""] {
         assert_eq!(change(&server, "DELETE", &path, foreign, None).await.status, 412, "{foreign}");

@@ -193,9 +193,8 @@ async fn what_is_wrong_with_a_webhook_is_named() {
     for (body, location, part) in [
         (json!({}), "url", "is missing"),
         (json!({"url": "ftp://host/"}), "url", "https or http"),
+        (json!({"url": "https://host/\u{e9}"}), "url", "https://hooks.example/calls"),
         (json!({"url": "https://user:pass@host/"}), "url", "leave them out"),
-        (json!({"url": "http://127.0.0.1/"}), "url", "policy forbids"),
-        (json!({"url": "http://[::1]/"}), "url", "policy forbids"),
         (
             json!({"url": "https://host.example/", "events": ["complete"]}),
             "events[0]",
@@ -206,6 +205,10 @@ async fn what_is_wrong_with_a_webhook_is_named() {
         let answer = server.post("/v1/webhooks", body).await;
         assert_eq!(answer.status, 400, "{}", answer.text);
         answer.at(location, &[part]);
+    }
+    for url in ["http://127.0.0.1/", "http://[::1]/"] {
+        let answer = server.post("/v1/webhooks", json!({"url": url})).await;
+        answer.refuses(422, "This address is forbidden").at("url", &["policy forbids"]);
     }
     let made = server.post("/v1/webhooks", json!({"url": "https://host.example/a"})).await;
     let path = format!("/v1/webhooks/{}", made.body["id"].as_str().unwrap());

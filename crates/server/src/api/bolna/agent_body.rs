@@ -12,7 +12,7 @@ use crate::store::{MASK, NewAgent};
 const BAD: StatusCode = StatusCode::BAD_REQUEST;
 
 /// Most headers and parameters of a socket.
-const MOST_ENTRIES: usize = 64;
+pub(in crate::api) const MOST_ENTRIES: usize = 64;
 
 /// Most tasks of an agent.
 const MOST_TASKS: usize = 64;
@@ -92,7 +92,9 @@ fn guardrail_hours(guardrails: &Fields<'_>, faults: &mut Faults) {
     if let (Some(start), Some(end)) = (start, end)
         && end < start
     {
-        faults.push(
+        faults.constant(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "call_end_hour must not be before call_start_hour",
             guardrails.location("call_end_hour"),
             format!("the number {end} was given; give an hour that is not before call_start_hour, which is {start}"),
         );
@@ -332,7 +334,7 @@ fn entries(
         return;
     }
     for (key, value) in object.entries() {
-        if key.chars().any(char::is_control) || key.len() > 255 {
+        if key.chars().any(char::is_control) || key.chars().count() > 255 {
             faults.push(socket.location(name), "a name of it holds control characters or is too long");
         } else {
             check(key, value, object.location(key), faults);

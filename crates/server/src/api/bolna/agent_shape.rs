@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::shapes::naive;
+use crate::api::schemas;
 use crate::store::StoredAgent;
 
 /// An agent: the client's own object, the fields of `agent_config` also at the top (where readers of Bolna's API look),
@@ -220,20 +221,19 @@ macro_rules! socket_schema {
         #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
         pub(super) struct $name {
             /// `ws://` or `wss://`, a template over the call's facts.
-            #[schema(max_length = 2_048, $($required)* pattern = r"^wss?://[a-z0-9.-]+(/[A-Za-z0-9/._-]*)?$",
-                example = "wss://agent.example/ws/{execution_id}")]
+            #[schema($($required)* schema_with = schemas::socket_url)]
             url: $url,
             /// The protocol spoken on the socket.
-            #[schema($($required)* example = "asterisk")]
+            #[schema($($required)* schema_with = schemas::dialect)]
             dialect: $dialect,
             /// Headers of the upgrade request: texts, templates; shown masked.
-            #[schema(required = false, value_type = Option<Object>)]
+            #[schema(required = false, schema_with = schemas::socket_headers)]
             headers: Option<Map<String, Value>>,
             /// WebSocket subprotocol to offer.
             #[schema(required = false, max_length = 255, min_length = 1, pattern = r"^[A-Za-z0-9._-]+$")]
             subprotocol: Option<String>,
             /// Parameters told to the agent at the start: texts (templates), numbers, switches.
-            #[schema(required = false, value_type = Option<Object>)]
+            #[schema(required = false, schema_with = schemas::socket_parameters)]
             parameters: Option<Map<String, Value>>,
             /// Milliseconds of audio in one message, a multiple of 10 that the dialect allows.
             #[schema(required = false, minimum = 10, maximum = 200, multiple_of = 10)]
@@ -257,7 +257,7 @@ macro_rules! socket_schema {
             #[schema(required = false)]
             on_close: Option<OnCloseWord>,
             /// Tried when `url` cannot be reached.
-            #[schema(required = false, max_length = 2_048, pattern = r"^wss?://[a-z0-9.-]+(/[A-Za-z0-9/._-]*)?$")]
+            #[schema(required = false, schema_with = schemas::socket_url_or_null)]
             fallback_url: Option<String>,
         }
     };
@@ -265,29 +265,12 @@ macro_rules! socket_schema {
 
 socket_schema!(
     /// How an agent is reached.
-    SocketBody, String, DialectWord, []
+    SocketBody, String, String, []
 );
 socket_schema!(
     /// What is to be changed of how an agent is reached.
-    SocketPatch, Option<String>, Option<DialectWord>, [required = false, nullable = false,]
+    SocketPatch, Option<String>, Option<String>, [required = false, nullable = false,]
 );
-
-/// A protocol spoken to agents.
-#[derive(ToSchema)]
-#[schema(rename_all = "kebab-case")]
-#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
-pub(super) enum DialectWord {
-    Asterisk,
-    Bolna,
-    Twilio,
-    Plivo,
-    Vobiz,
-    Exotel,
-    Telnyx,
-    Vonage,
-    Genesys,
-    Jambonz,
-}
 
 /// How audio is encoded.
 #[derive(ToSchema)]

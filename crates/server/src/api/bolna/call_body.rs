@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::shapes::naive;
 use crate::api::error::{ApiError, ApiResult};
-use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
+use crate::api::fields::{Faults, Fields, Text, describe, whole, wrong_word};
 use crate::ids::canonical_uuid;
 use crate::store::{CallOrder, RetryRules};
 
@@ -56,7 +56,7 @@ pub(super) struct CallBody {
     #[schema(max_length = 64, pattern = r"^[ -~]*$", required = false)]
     from_number: Option<String>,
     /// When to call, ISO 8601 with its offset from UTC, at least two minutes ahead. Without it at once.
-    #[schema(required = false, example = "2026-12-01T10:00:00+05:30")]
+    #[schema(required = false, format = DateTime, min_length = 20, max_length = 64, example = "2026-12-01T10:00:00+05:30")]
     scheduled_at: Option<String>,
     /// Facts of the recipient, for the agent.
     #[schema(required = false, value_type = Option<Object>)]
@@ -309,7 +309,7 @@ fn intervals(retry: &Fields<'_>, faults: &mut Faults) -> Option<Vec<u32>> {
     }
     let mut minutes = Vec::new();
     for (at, item) in items.iter().enumerate() {
-        match item.as_i64().filter(|minutes| (1..=MOST_MINUTES).contains(minutes)) {
+        match whole(item).filter(|minutes| (1..=MOST_MINUTES).contains(minutes)) {
             Some(one) => minutes.push(u32::try_from(one).unwrap_or(u32::MAX)),
             None => faults.push(
                 format!("{}[{at}]", retry.location(name)),

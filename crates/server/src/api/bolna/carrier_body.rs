@@ -273,7 +273,9 @@ fn is_e164(text: &str) -> bool {
 fn key_fault(key: &str) -> Option<String> {
     let bad = if key.starts_with('+') {
         "begins with +"
-    } else if key.chars().any(char::is_whitespace) || tandem_call::dialled::stored_key(key).is_none() {
+    } else if !key.bytes().all(|byte| byte.is_ascii_graphic())
+        || tandem_call::dialled::stored_key(key).is_none()
+    {
         "cannot stand in a Request-URI"
     } else {
         return None;

@@ -232,7 +232,7 @@ async fn edit(
 }
 
 fn full(place: &str, most: usize) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, format!("{place}: the trunk has {most}, which are the most"))
+    ApiError::new(StatusCode::CONFLICT, format!("{place}: the trunk has {most}, which are the most"))
         .at(place, format!("the trunk has {most}, which are the most; take one away first"))
 }
 

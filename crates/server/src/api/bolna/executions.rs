@@ -70,16 +70,16 @@ struct Filters {
     #[param(minimum = 1, maximum = 50)]
     page_size: Option<i64>,
     /// In this status.
+    #[param(inline)]
     status: Option<Status>,
     /// In this direction.
+    #[param(inline)]
     call_type: Option<CallTypeWord>,
     /// Of this provider; all are `sip-trunk`'s.
-    #[param(max_length = 64)]
     provider: Option<String>,
     /// Answered by a machine; none is known to be.
     answered_by_voice_mail: Option<bool>,
     /// Of this batch.
-    #[param(max_length = 128)]
     batch_id: Option<String>,
     /// Made at this time or later, ISO 8601 with its offset.
     #[param(format = DateTime)]

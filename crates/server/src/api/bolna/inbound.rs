@@ -35,10 +35,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 struct MappingBody {
     /// The agent; `/inbound/unlink` ignores it.
-    #[schema(max_length = 128)]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[!-~]+$")]
     agent_id: String,
     /// The number, by the identifier that adding it answered.
-    #[schema(max_length = 128)]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[!-~]+$")]
     phone_number_id: String,
 }
 
@@ -47,7 +47,7 @@ struct MappingBody {
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 struct UnlinkBody {
     /// The number, by the identifier that adding it answered.
-    #[schema(max_length = 128)]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[!-~]+$")]
     phone_number_id: String,
 }
 

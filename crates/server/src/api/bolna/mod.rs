@@ -31,6 +31,8 @@ mod user;
 use axum::body::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 
+pub(super) use agent_body::MOST_ENTRIES;
+
 use super::fields::Faults;
 use super::{App, body};
 use crate::store::StoredExecution;

@@ -16,9 +16,11 @@ use utoipa_axum::routes;
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
-use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
+use crate::api::error::{ApiError, ApiResult, BadBody, Contradictions, Missing, Refusals};
 use crate::api::fields::{Faults, Fields};
-use crate::api::native::{NewAccountBody, SpanQuery, account_of, read_settings, remove, usage_of};
+use crate::api::native::{
+    NewAccountBody, Span, SpanQuery, account_of, read_settings, remove, span_of, usage_of,
+};
 use crate::ids::canonical_uuid;
 use crate::store::{self, AccountSettings, Expected, NewKey, StoreError};
 
@@ -192,8 +194,8 @@ async fn delete(
     Ok(Json(DeletedSubAccount { message: "success", state: "deleted", id: deleted.id }))
 }
 
-async fn usage_of_one(app: &App, account: &str, query: Option<&str>) -> ApiResult<SubAccountUsage> {
-    let usage = usage_of(app, account, query).await?;
+async fn usage_of_one(app: &App, account: &str, span: Span) -> ApiResult<SubAccountUsage> {
+    let usage = usage_of(app, account, span).await?;
     Ok(SubAccountUsage {
         sub_account_id: usage.account,
         from: usage.from,
@@ -207,7 +209,7 @@ async fn usage_of_one(app: &App, account: &str, query: Option<&str>) -> ApiResul
 /// What an account under the caller's used.
 #[utoipa::path(get, path = "/sub-accounts/{sub_account_id}/usage", tag = "sub-accounts",
     params(("sub_account_id" = String, Path), SpanQuery),
-    responses((status = 200, body = SubAccountUsage), Refusals, Missing))]
+    responses((status = 200, body = SubAccountUsage), Refusals, Missing, Contradictions))]
 async fn usage(
     State(app): State<App>,
     caller: Caller,
@@ -216,21 +218,22 @@ async fn usage(
 ) -> ApiResult<Json<SubAccountUsage>> {
     caller.may("accounts:read")?;
     let account = child(&app, &caller, &id).await?;
-    Ok(Json(usage_of_one(&app, &account.id, query.as_deref()).await?))
+    Ok(Json(usage_of_one(&app, &account.id, span_of(query.as_deref())?).await?))
 }
 
 /// What each of the accounts under the caller's used.
 #[utoipa::path(get, path = "/sub-accounts/all/usage", tag = "sub-accounts", params(SpanQuery),
-    responses((status = 200, body = Vec<SubAccountUsage>), Refusals))]
+    responses((status = 200, body = Vec<SubAccountUsage>), Refusals, Contradictions))]
 async fn usage_of_all(
     State(app): State<App>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> ApiResult<Json<Vec<SubAccountUsage>>> {
     caller.may("accounts:read")?;
+    let span = span_of(query.as_deref())?;
     let mut usages = Vec::new();
     for account in children(&app, &caller).await? {
-        usages.push(usage_of_one(&app, &account.id, query.as_deref()).await?);
+        usages.push(usage_of_one(&app, &account.id, span).await?);
     }
     Ok(Json(usages))
 }

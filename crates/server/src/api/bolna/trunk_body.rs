@@ -266,7 +266,9 @@ fn rules(
         );
     }
     if routing::codecs(&settings.allow, &settings.disallow).is_empty() && !faults.touches("allow") {
-        faults.push(
+        faults.constant(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "allow and disallow leave no codec",
             "allow",
             format!(
                 "{:?} with disallow {:?} leaves no codec that is carried here; name ulaw, alaw, or both",
@@ -418,7 +420,8 @@ fn number_of(fields: &Fields<'_>, faults: &mut Faults) -> Option<NewNumber> {
             location,
             format!("{phone_number:?} is not E.164: + and 2 to 15 digits, the first not 0; or set e164_check_enabled to false"),
         );
-    } else if phone_number.chars().any(char::is_whitespace)
+    } else if !phone_number.bytes().all(|byte| byte.is_ascii_graphic())
+        || !phone_number.contains(|c: char| c.is_ascii_alphanumeric() || c == '*' || c == '#')
         || tandem_call::dialled::stored_key(phone_number).is_none()
     {
         faults.constant(

@@ -27,15 +27,11 @@ const HOST: &str = concat!(
     r"|((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9]))$"
 );
 /// A number as most write it.
-const DIALLED: &str = r"^\+?[1-9][0-9]{6,14}$";
+const DIALLED: &str = r"^[!-$&-9<-?A-~]*[0-9A-Za-z*#][!-$&-9<-?A-~]*$";
 /// Strict E.164, as `e164_check_enabled` asks for it.
 const E164: &str = r"^\+[1-9][0-9]{1,14}$";
 /// A number of the new family.
 const E164_LONG: &str = r"^\+[1-9][0-9]{6,14}$";
-/// Codecs that are carried here.
-const CODECS: &str = "^(ulaw|alaw)(, ?(ulaw|alaw|g722|g729|opus))*$";
-/// Codecs refused, so that one of `allow` is always left.
-const REFUSED_CODECS: &str = "^(all|g722|g729|opus)?(,(g722|g729|opus))*$";
 
 /// Body of `POST /sip-trunks/trunks`.
 pub(super) struct NewSipTrunk;
@@ -238,14 +234,8 @@ fn common_settings(object: ObjectBuilder) -> ObjectBuilder {
 
 fn sip_trunk_settings(object: ObjectBuilder) -> ObjectBuilder {
     object
-        .property(
-            "allow",
-            of([Type::String, Type::Null]).pattern(Some(CODECS)).default(Some(json!("ulaw,alaw"))),
-        )
-        .property(
-            "disallow",
-            of([Type::String, Type::Null]).pattern(Some(REFUSED_CODECS)).default(Some(json!("all"))),
-        )
+        .property("allow", line(255).default(Some(json!("ulaw,alaw"))))
+        .property("disallow", line(255).default(Some(json!("all"))))
         .property("transport", word(TransportKind::WORDS, Some("transport-udp")))
         .property("direct_media", switch(Some(false)))
         .property("rtp_symmetric", switch(Some(true)))
@@ -330,6 +320,7 @@ fn sip_trunk_number() -> Schema {
                 .property(
                     "phone_number",
                     of([Type::String])
+                        .max_length(Some(64))
                         .pattern(Some(DIALLED))
                         .description(Some("With or without +; kept as it is written.")),
                 )
@@ -408,7 +399,7 @@ fn carrier_number() -> Schema {
             of([Type::String])
                 .min_length(Some(1))
                 .max_length(Some(64))
-                .pattern(Some("^[A-Za-z0-9._-]+$"))
+                .pattern(Some("^[!-$&-*,-9<-?A-~][!-$&-9<-?A-~]*$"))
                 .examples(["919876543210"])
                 .description(Some("How the carrier writes it in the Request-URI, without +.")),
         )

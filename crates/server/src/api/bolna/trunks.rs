@@ -57,7 +57,7 @@ async fn create(
 /// The account's trunks, newest first, those of every family.
 #[utoipa::path(get, path = "/sip-trunks/trunks", tag = "sip-trunks",
     params(("is_active" = Option<String>, Query, description = "`true` or `1`: those switched on; `false` or `0`: the others; absent: all",
-        pattern = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01])?$")),
+        pattern = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01])$")),
     responses((status = 200, body = Vec<SipTrunk>), Refusals))]
 async fn list(
     State(app): State<App>,

@@ -13,7 +13,7 @@ use super::envelope::{Constant, CountedPageMetadata, Envelope, Failure, PageMeta
 use super::names;
 use crate::api::App;
 use crate::api::auth::Caller;
-use crate::api::body::Body;
+use crate::api::body::{Body, storable};
 use crate::api::query;
 use crate::store::Store;
 
@@ -56,7 +56,7 @@ impl FromRequestParts<App> for Asked {
             .await
             .map_err(|error| refuse(Failure::new(Constant::Invalid, error.body_text())))?;
         let parameters: Vec<(String, String)> =
-            parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            parameters.iter().map(|(name, value)| (name.to_owned(), storable(value))).collect();
         let account = parameters.iter().find(|(name, _)| name == "account_sid");
         if account.is_none_or(|(_, account)| *account != caller.account) {
             return Err(refuse(Failure::new(Constant::Foreign, "Authorization failed")));

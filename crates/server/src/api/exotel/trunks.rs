@@ -239,7 +239,7 @@ fn change_trunk(object: &Map<String, Value>, settings: &mut TrunkSettings) -> Re
             settings.credentials.len(),
             auth_type(settings)
         );
-        checks.fail(Constant::Invalid, "Auth type is invalid", "auth_type", message);
+        checks.fail(Constant::Contradiction, "Auth type is invalid", "auth_type", message);
     }
     if was_sent("nso_code") {
         read_operators(object, &mut checks);

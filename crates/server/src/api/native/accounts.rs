@@ -18,7 +18,7 @@ use super::page;
 use crate::api::App;
 use crate::api::auth::{Caller, DEFAULT_ACCOUNT};
 use crate::api::body::{Body, Path};
-use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
+use crate::api::error::{ApiError, ApiResult, BadBody, Contradictions, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text};
 use crate::api::key_rules::account_id;
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
@@ -45,10 +45,18 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 pub(in crate::api) struct NewAccountBody {
     /// What you call it.
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// Whom to write to.
-    #[schema(max_length = 254, required = false)]
+    #[schema(
+        max_length = 254,
+        required = false,
+        pattern = r"^([^\s\x00-\x1f\x7f-\x9f@]+@[^\s\x00-\x1f\x7f-\x9f@]+)?$"
+    )]
     email: Option<String>,
     /// Notes of your own.
     #[schema(required = false)]
@@ -63,10 +71,18 @@ struct OperatorsAccountBody {
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$", required = false)]
     id: Option<String>,
     /// What you call it.
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// Whom to write to.
-    #[schema(max_length = 254, required = false)]
+    #[schema(
+        max_length = 254,
+        required = false,
+        pattern = r"^([^\s\x00-\x1f\x7f-\x9f@]+@[^\s\x00-\x1f\x7f-\x9f@]+)?$"
+    )]
     email: Option<String>,
     /// Notes of your own.
     #[schema(required = false)]
@@ -78,10 +94,19 @@ struct OperatorsAccountBody {
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 struct AccountChange {
     /// What you call it.
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S", required = false)]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        required = false
+    )]
     name: Option<String>,
     /// Whom to write to.
-    #[schema(max_length = 254, required = false)]
+    #[schema(
+        max_length = 254,
+        required = false,
+        pattern = r"^([^\s\x00-\x1f\x7f-\x9f@]+@[^\s\x00-\x1f\x7f-\x9f@]+)?$"
+    )]
     email: Option<String>,
     /// Notes of your own; replaced whole.
     #[schema(required = false)]
@@ -194,8 +219,8 @@ pub(in crate::api) fn read_settings(
         faults.push(fields.location("name"), "is missing or empty; give the account a name");
     }
     if fields.was_sent("email") {
-        settings.email = fields.text("email", Text::Line(254), faults).map(|text| text.trim().to_owned());
-        if settings.email.as_ref().is_some_and(|email| !email.is_empty() && !email.contains('@')) {
+        settings.email = fields.text("email", Text::Line(254), faults).map(str::to_owned);
+        if settings.email.as_ref().is_some_and(|email| !email.is_empty() && !is_email(email)) {
             faults.push(fields.location("email"), "is no e-mail address; give one such as ops@example.com");
         }
     }
@@ -212,6 +237,12 @@ pub(in crate::api) fn read_settings(
             );
         }
     }
+}
+
+/// Something, an `@`, and something: whether anybody reads it there, only a letter would tell.
+fn is_email(text: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && !part.contains(char::is_whitespace);
+    text.split_once('@').is_some_and(|(who, place)| is_part(who) && is_part(place) && !place.contains('@'))
 }
 
 /// An account within the caller's reach: its own, one under it, or, for the operator, any.
@@ -366,7 +397,7 @@ pub(in crate::api) async fn remove(
 /// What an account used in a span of time.
 #[utoipa::path(get, path = "/v1/accounts/{account_id}/usage", tag = "accounts",
     params(("account_id" = String, Path), SpanQuery),
-    responses((status = 200, body = AccountUsage), Refusals, Missing))]
+    responses((status = 200, body = AccountUsage), Refusals, Missing, Contradictions))]
 async fn usage(
     State(app): State<App>,
     caller: Caller,
@@ -375,20 +406,31 @@ async fn usage(
 ) -> ApiResult<Json<AccountUsage>> {
     caller.may("accounts:read")?;
     let account = reach(&app, &caller, &id, "account_id").await?;
-    Ok(Json(usage_of(&app, &account.id, query.as_deref()).await?))
+    Ok(Json(usage_of(&app, &account.id, span_of(query.as_deref())?).await?))
 }
 
-/// What an account used, in the span that the query names.
-pub(in crate::api) async fn usage_of(
-    app: &App,
-    account: &str,
-    query: Option<&str>,
-) -> ApiResult<AccountUsage> {
+/// A span of time, milliseconds since 1970.
+#[derive(Clone, Copy)]
+pub(in crate::api) struct Span {
+    from: i64,
+    to: i64,
+}
+
+/// The span that the query names.
+pub(in crate::api) fn span_of(query: Option<&str>) -> ApiResult<Span> {
     let to = times::of_query(query, "to")?.unwrap_or_else(now_ms);
     let from = times::of_query(query, "from")?.unwrap_or((to - USAGE_DAYS * 86_400_000).max(0));
     if from > to {
-        return Err(bad_parameter("from", format!("{} is behind to; give an earlier time", zulu(from))));
+        let mut error = bad_parameter("from", format!("{} is behind to; give an earlier time", zulu(from)));
+        error.status = StatusCode::UNPROCESSABLE_ENTITY;
+        return Err(error);
     }
+    Ok(Span { from, to })
+}
+
+/// What an account used in a span of time.
+pub(in crate::api) async fn usage_of(app: &App, account: &str, span: Span) -> ApiResult<AccountUsage> {
+    let Span { from, to } = span;
     let usage = app.store().usage(account, from, to).await?;
     Ok(AccountUsage {
         account: account.to_owned(),

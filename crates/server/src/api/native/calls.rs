@@ -98,10 +98,10 @@ struct CallQuery {
     /// Only calls that this agent answers.
     agent_id: Option<String>,
     /// Only calls in this status: `initiated`, `ringing`, `in-progress`, `call-disconnected`.
-    #[param(pattern = "^(initiated|ringing|in-progress|call-disconnected)$")]
+    #[param(pattern = "^(initiated|ringing|in-progress|call-disconnected)?$")]
     status: Option<String>,
     /// Only `inbound` or `outbound` ones.
-    #[param(pattern = "^(inbound|outbound)$")]
+    #[param(pattern = "^(inbound|outbound)?$")]
     direction: Option<String>,
     /// Only calls of this caller, with or without `+`.
     from: Option<String>,

@@ -16,9 +16,10 @@ use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text};
-use crate::api::key_rules::{MOST_RANGES, allowed_range, expiry, scope};
+use crate::api::key_rules::{MOST_RANGES, MOST_SCOPES, allowed_range, expiry, scope};
 use crate::api::query::{parameter, switch};
 use crate::api::times::zulu;
+use crate::api::{schemas, times};
 use crate::store::{ApiKey, NewKey, StoreError, now_ms};
 
 /// Every endpoint of this file.
@@ -31,20 +32,20 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 struct NewKeyBody {
     /// What you call it.
-    #[schema(max_length = 100, required = false)]
+    #[schema(max_length = 100, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", required = false)]
     name: Option<String>,
     /// What it may do; without it, or with an empty list: everything that your own key may. `…:write` includes
     /// `…:read`.
-    #[schema(max_items = 32, required = false)]
+    #[schema(required = false, schema_with = schemas::scopes)]
     scopes: Option<Vec<String>>,
     /// Addresses and ranges it may be used from, such as `192.0.2.0/24`; without it: anywhere.
-    #[schema(max_items = 64, required = false)]
+    #[schema(required = false, schema_with = schemas::allowed_addresses)]
     allowed_addresses: Option<Vec<String>>,
     /// Until when it is good.
-    #[schema(format = DateTime, required = false)]
+    #[schema(format = DateTime, min_length = 20, max_length = 40, required = false)]
     expires_at: Option<String>,
     /// The account it opens: your own, one under it, or, for the operator, any. Without it your own.
-    #[schema(max_length = 64, required = false)]
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$", required = false)]
     account: Option<String>,
 }
 
@@ -145,11 +146,16 @@ async fn create(
     let fields = Fields::new(&object, "");
     let mut faults = Faults::default();
     let name = fields.text("name", Text::Line(100), &mut faults).unwrap_or_default().trim().to_owned();
-    let scopes = texts(&fields, "scopes", 32, &mut faults, scope).unwrap_or_default();
+    let scopes = texts(&fields, "scopes", MOST_SCOPES, &mut faults, scope).unwrap_or_default();
     let ranges = texts(&fields, "allowed_addresses", MOST_RANGES, &mut faults, allowed_range);
     let expires_at =
         fields.text("expires_at", Text::Line(40), &mut faults).and_then(|text| match expiry(text) {
             Ok(time) => Some(time),
+            Err(why) if times::parse(text).is_some() => {
+                let headline = "expires_at must be still to come";
+                faults.constant(StatusCode::UNPROCESSABLE_ENTITY, headline, "expires_at", why);
+                None
+            }
             Err(why) => {
                 faults.push("expires_at", why);
                 None

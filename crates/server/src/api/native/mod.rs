@@ -18,7 +18,12 @@ use super::error::ApiResult;
 use super::fields::{Faults, Fields, describe};
 use super::query::{integer, parameter};
 
-pub(super) use accounts::{NewAccountBody, SpanQuery, account_of, reach, read_settings, remove, usage_of};
+pub(super) use routing::MOST_HEADERS;
+pub(super) use webhooks::{EVENTS as TOLD_STATUSES, MOST_EVENTS};
+
+pub(super) use accounts::{
+    NewAccountBody, Span, SpanQuery, account_of, reach, read_settings, remove, span_of, usage_of,
+};
 
 /// Every endpoint of the family.
 pub(super) fn routes() -> OpenApiRouter<App> {

@@ -23,7 +23,7 @@ use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text};
-use crate::api::{App, CallCommand, RouteTest};
+use crate::api::{App, CallCommand, RouteTest, schemas};
 use crate::ids;
 
 /// The port a source is taken to have when none is given.
@@ -33,7 +33,7 @@ const USUAL_PORT: u16 = 5060;
 const MOST_LINE: usize = 1_024;
 
 /// Most further headers.
-const MOST_HEADERS: usize = 64;
+pub(in crate::api) const MOST_HEADERS: usize = 64;
 
 /// Longest SDP.
 const MOST_SDP: usize = 16 * 1024;
@@ -74,29 +74,44 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 struct RouteTestBody {
     /// The address it would come from, with or without a port.
-    #[schema(max_length = 64, example = "192.0.2.9")]
+    #[schema(schema_with = schemas::address)]
     source: String,
     /// By which transport: `udp`, `tcp` or `tls`; without it: `udp`.
-    #[schema(required = false, nullable, example = "udp")]
-    transport: Option<String>,
+    #[schema(required = false, inline)]
+    transport: Option<TransportWord>,
     /// Its Request-URI.
-    #[schema(max_length = 1024, example = "sip:+14155550100@voice.example")]
+    #[schema(
+        min_length = 1,
+        max_length = 1024,
+        pattern = r"^[!-9;-~]+:[!-~]*$",
+        example = "sip:+14155550100@voice.example"
+    )]
     request_uri: String,
     /// Its To header; without it: the Request-URI.
-    #[schema(max_length = 1024, required = false, nullable)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", required = false)]
     to: Option<String>,
     /// Its From header; without it: an anonymous one.
-    #[schema(max_length = 1024, required = false, nullable)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", required = false)]
     from: Option<String>,
     /// Further headers by name.
-    #[schema(required = false, nullable)]
+    #[schema(required = false, schema_with = schemas::sip_headers)]
     headers: Option<std::collections::BTreeMap<String, String>>,
     /// Its SDP; without it: PCMU and PCMA over plain RTP. An empty text means an INVITE without an offer.
-    #[schema(max_length = 16384, required = false, nullable)]
+    #[schema(max_length = 16384, pattern = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$", required = false)]
     sdp: Option<String>,
     /// A trunk of the account whose credentials it would carry.
-    #[schema(max_length = 128, required = false, nullable)]
+    #[schema(max_length = 1024, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", required = false)]
     authenticated_as: Option<String>,
+}
+
+/// A transport of SIP.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+enum TransportWord {
+    Udp,
+    Tcp,
+    Tls,
 }
 
 /// Which trunk has a number.
@@ -161,7 +176,7 @@ struct MediaPlace {
     last_port: u16,
 }
 
-fn source_of(text: &str) -> Option<SocketAddr> {
+pub(super) fn source_of(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     text.parse().ok().or_else(|| Some(SocketAddr::new(bare.parse::<IpAddr>().ok()?, USUAL_PORT)))
@@ -191,7 +206,11 @@ fn headers_of(fields: &Fields<'_>, faults: &mut Faults) -> String {
         if name.is_empty() || name.len() > 64 || !name.chars().all(is_token) {
             faults.push(location, "is no header's name; give one such as X-Customer");
         } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            faults.push(location, "is made by the test itself; leave it out");
+            let headline = "A header is the test's own";
+            let message = "is made by the test itself; leave it out";
+            faults.constant(StatusCode::UNPROCESSABLE_ENTITY, headline, location, message);
+        } else if headers.value(name).is_none() {
+            faults.push(location, "null was given; give text in quotes, or leave the header out");
         } else if let Some(value) = headers.text(name, Text::Line(MOST_LINE), faults) {
             text += &format!("{name}: {value}\r\n");
         }
@@ -282,7 +301,7 @@ async fn route_test(
     app.command(CallCommand::RouteTest(RouteTest::new(asked, answer)))?;
     let verdict = answered.await.map_err(|_| ApiError::unavailable("The node is stopping"))?;
     let verdict = verdict.map_err(|why| {
-        ApiError::new(StatusCode::BAD_REQUEST, format!("That is no INVITE: {why}"))
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, format!("That is no INVITE: {why}"))
             .at("request_uri", format!("the message that the fields make cannot be read: {why}"))
     })?;
     Ok(Json(ShownVerdict::of(own_view(verdict, &caller))))

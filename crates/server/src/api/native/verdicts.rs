@@ -10,11 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::routing::source_of;
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::error::{ApiError, ApiResult, Refusals};
 use crate::api::fields::wrong_word;
 use crate::api::query::{bad_parameter, integer, parameter, switch};
+use crate::api::schemas;
 use crate::store::VerdictFilter;
 
 /// Every endpoint of this file.
@@ -102,12 +104,14 @@ struct Verdicts {
 #[expect(dead_code, reason = "read by the derive alone")]
 struct VerdictQuery {
     /// Only this code.
+    #[param(schema_with = schemas::verdict_code)]
     code: Option<String>,
     /// Only those that concern this trunk.
     trunk: Option<String>,
     /// Only those to this number: its identifier, or the digits dialled, with or without `+`.
     number: Option<String>,
-    /// Only those from this address, without its port.
+    /// Only those from this address, whatever the port.
+    #[param(schema_with = schemas::address)]
     source: Option<String>,
     /// Only those since this time, milliseconds since 1970 UTC.
     #[param(minimum = 0)]
@@ -177,20 +181,21 @@ async fn list(
     let query = query.as_deref();
     let asked = |name: &str| parameter(query, name).filter(|text| !text.is_empty());
     let limit = integer(query, "limit", 1..=500)?.unwrap_or(50);
-    let code = asked("code");
+    let code = parameter(query, "code");
     if let Some(code) = &code {
         let words: Vec<&str> = VerdictCode::ALL.iter().map(|code| code.as_str()).collect();
         if !words.contains(&code.as_str()) {
             return Err(bad_parameter("code", wrong_word(&Value::from(code.as_str()), &words)));
         }
     }
-    let source = asked("source");
-    if let Some(source) = &source
-        && source.parse::<std::net::IpAddr>().is_err()
-    {
-        let reason = format!("{source:?} was given; give an address without port, such as 192.0.2.9");
-        return Err(bad_parameter("source", reason));
-    }
+    let source = match parameter(query, "source") {
+        Some(text) => {
+            let reason = || format!("{text:?} was given; give an address such as 192.0.2.9");
+            let source = source_of(&text).ok_or_else(|| bad_parameter("source", reason()))?;
+            Some(source.ip().to_string())
+        }
+        None => None,
+    };
     let is_unassigned = switch(query, "unassigned")?.unwrap_or(false);
     if is_unassigned && !caller.is_operator() {
         return Err(ApiError::new(

@@ -12,7 +12,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{page, texts};
-use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
@@ -20,13 +19,14 @@ use crate::api::fields::{Faults, Fields, Text, wrong_word};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::api::query::{bad_parameter, parameter};
 use crate::api::times::zulu;
+use crate::api::{App, schemas};
 use crate::config::AgentNetworks;
 use crate::net::fence::Fence;
 use crate::net::post::PostTarget;
 use crate::store::{Delivery, DeliveryFilter, StoreError, StoredWebhook, WebhookSettings};
 
 /// Statuses a call can be told in.
-const EVENTS: &[CallStatus] = &[
+pub(in crate::api) const EVENTS: &[CallStatus] = &[
     CallStatus::Initiated,
     CallStatus::Ringing,
     CallStatus::InProgress,
@@ -39,6 +39,9 @@ const EVENTS: &[CallStatus] = &[
     CallStatus::Stopped,
     CallStatus::Error,
 ];
+
+/// Most statuses named for one webhook.
+pub(in crate::api) const MOST_EVENTS: usize = 16;
 
 /// States of a delivery.
 const STATES: &[&str] = &["pending", "delivered", "failed"];
@@ -58,16 +61,20 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 struct NewWebhook {
     /// Where to POST: an `https` or `http` URL.
-    #[schema(max_length = 2048, example = "https://hooks.example/calls")]
+    #[schema(
+        max_length = 2048,
+        pattern = r"^https?://[A-Za-z0-9._:\[\]-]+([/?#][!-~]*)?$",
+        example = "https://hooks.example/calls"
+    )]
     url: String,
     /// Statuses to be told of, such as `completed`; without it, or with an empty list: each.
-    #[schema(max_items = 16, required = false, nullable)]
+    #[schema(required = false, schema_with = schemas::told_statuses)]
     events: Option<Vec<String>>,
     /// Your own words.
-    #[schema(max_length = 200, required = false, nullable)]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", required = false)]
     description: Option<String>,
     /// Switched on; without it: yes.
-    #[schema(required = false, nullable)]
+    #[schema(required = false)]
     is_active: Option<bool>,
 }
 
@@ -76,16 +83,21 @@ struct NewWebhook {
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 struct WebhookChange {
     /// Where to POST.
-    #[schema(max_length = 2048, required = false, example = "https://hooks.example/calls")]
+    #[schema(
+        max_length = 2048,
+        pattern = r"^https?://[A-Za-z0-9._:\[\]-]+([/?#][!-~]*)?$",
+        required = false,
+        example = "https://hooks.example/calls"
+    )]
     url: Option<String>,
     /// Statuses to be told of; replaced whole.
-    #[schema(max_items = 16, required = false, nullable)]
+    #[schema(required = false, schema_with = schemas::told_statuses)]
     events: Option<Vec<String>>,
     /// Your own words.
-    #[schema(max_length = 200, required = false, nullable)]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", required = false)]
     description: Option<String>,
     /// Switched on.
-    #[schema(required = false, nullable)]
+    #[schema(required = false)]
     is_active: Option<bool>,
 }
 
@@ -204,7 +216,7 @@ struct DeliveryQuery {
     /// Only this call's.
     call: Option<String>,
     /// Only those in this state: `pending`, `delivered` or `failed`.
-    #[param(pattern = "^(pending|delivered|failed)$")]
+    #[param(pattern = "^(pending|delivered|failed)?$")]
     state: Option<String>,
     /// At most so many.
     #[param(minimum = 1, maximum = 500)]
@@ -247,13 +259,26 @@ fn delivery_of(delivery: Delivery) -> ShownDelivery {
 /// Reads what a body says about a webhook into `settings`; what it leaves out stays as it is.
 fn read(app: &App, fields: &Fields<'_>, settings: &mut WebhookSettings, faults: &mut Faults) {
     if let Some(url) = fields.text("url", Text::Line(2_048), faults) {
-        let url = url.trim();
         match PostTarget::parse(url) {
+            Err(why) if !is_plain(url) => faults.push("url", format!("{url:?} will not do: {why}")),
+            Ok(_) if !is_plain(url) => {
+                faults
+                    .push("url", format!("{url:?} was given; give one such as https://hooks.example/calls"));
+            }
             Ok(target) if !may_be_reached(app, &target) => {
-                faults.push("url", "names an address that policy forbids; give one that is reached publicly");
+                let message = "names an address that policy forbids; give one that is reached publicly";
+                faults.constant(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "This address is forbidden",
+                    "url",
+                    message,
+                );
             }
             Ok(_) => url.clone_into(&mut settings.url),
-            Err(why) => faults.push("url", format!("{url:?} will not do: {why}")),
+            Err(why) => {
+                let message = format!("{url:?} will not do: {why}");
+                faults.constant(StatusCode::UNPROCESSABLE_ENTITY, "This URL cannot be used", "url", message);
+            }
         }
     }
     if settings.url.is_empty() && !faults.touches("url") {
@@ -265,7 +290,7 @@ fn read(app: &App, fields: &Fields<'_>, settings: &mut WebhookSettings, faults: 
         false => Err(wrong_word(&text.into(), &words)),
     };
     if fields.was_sent("events") {
-        let mut events = texts(fields, "events", 16, faults, event).unwrap_or_default();
+        let mut events = texts(fields, "events", MOST_EVENTS, faults, event).unwrap_or_default();
         events.dedup();
         settings.events = events;
     }
@@ -275,6 +300,18 @@ fn read(app: &App, fields: &Fields<'_>, settings: &mut WebhookSettings, faults: 
     if let Some(is_active) = fields.switch("is_active", faults) {
         settings.is_active = is_active;
     }
+}
+
+/// Whether a text looks like an address of the web, escapes and all: what is further asked of one is for
+/// [`PostTarget`] to say.
+fn is_plain(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let Some(rest) = rest else { return false };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._:[]-".contains(&byte);
+    !authority.is_empty()
+        && authority.bytes().all(is_part)
+        && path.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Whether an address that is written out passes the fence; names are looked up when they are used.
