@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tandem_media::Law;
 use tandem_server::tools::{measure, wav};
+use tandem_tests::certificates::Authority;
 use tandem_tests::product::{Product, Provisioned, free_port};
 
 use crate::baresip::{assert_the_echo_is_what_was_played, recording_in};
@@ -46,7 +47,8 @@ impl Called {
         let child = Command::new("sipp")
             .arg("-sf")
             .arg(&file)
-            .args(["-m", "1", "-nostdin", "-timeout", "60", "-timeout_error"])
+            .args(["-nostdin", "-timeout", "60", "-timeout_error"])
+            .args(if more.contains(&"-m") { &[][..] } else { &["-m", "1"][..] })
             .args(["-i", "127.0.0.1", "-p", &port.to_string()])
             .args(["-mi", "127.0.0.1", "-mp", &free_port().to_string()])
             .args(["-trace_msg", "-message_file"])
@@ -341,6 +343,65 @@ fn a_telephone_that_is_called_hears_its_own_voice_back() {
     assert_the_echo_is_what_was_played(Law::Mulaw, &played[..common], &samples, &log);
 }
 
+/// The gateway proves its name, which is looked up; one that proves another name gets no call.
+#[test]
+fn a_telephone_is_called_over_tls_by_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new("Carriers' authority");
+    let trusted = authority.write(folder.path(), "ca");
+    let files = authority.issue(folder.path(), "carrier", &["localhost"]);
+    // baresip reads its certificate and its key from one file, and takes TLS at the port above the plain one.
+    let read = |path: &Path| fs::read_to_string(path).expect("a file");
+    let both = folder.path().join("both.pem");
+    fs::write(&both, read(&files.private_key) + &read(&files.certificate)).expect("written");
+    let played = measure::melody(20_000);
+    let port = free_port();
+    let more = format!("sip_certificate {}\n", both.display());
+    let telephone = Telephone::waits_with(folder.path(), port, &played, &more, ";transport=tls");
+    let tls = json!({
+        "transport": "transport-tls",
+        "gateways": [{"gateway_address": "127.0.0.1", "port": port + 1}, {"gateway_address": "localhost", "port": port + 1, "priority": 2}],
+    });
+    let rig = Rig::with(&format!("[sip.tls]\ngateway_ca = {trusted:?}"), &[], &tls, &[]);
+    let id = rig.order();
+    rig.until(&id, "in-progress");
+    std::thread::sleep(Duration::from_secs(6));
+    let (status, answer) = rig.product.post(&format!("/call/{id}/stop"), &json!({}));
+    assert_eq!(status, 200, "{answer}");
+    let record = rig.until(&id, "stopped");
+    let tried = &record["telephony_data"]["gateways"];
+    assert_eq!((&tried[0]["sip_status"], &tried[1]["sip_status"]), (&Value::Null, &json!(200)), "{record}");
+    let log = telephone.end();
+    let recording = recording_in(folder.path()).unwrap_or_else(|| panic!("nothing was heard:\n{log}"));
+    let samples = wav::read(&recording).expect("the recording");
+    let common = played.len().min(samples.len()).saturating_sub(16_000);
+    assert_the_echo_is_what_was_played(Law::Mulaw, &played[..common], &samples, &log);
+}
+
+/// What the trunk has no room for waits its turn, and each call is placed once.
+#[test]
+fn calls_beyond_the_trunks_channels_wait_their_turn() {
+    let called = Called::waits("called_and_answers", &["-m", "3"]);
+    let gateways = json!([{"host": "127.0.0.1", "port": called.port}]);
+    let rig = Rig::new(&[called.port], &json!({}), &[]);
+    let (status, trunk) = rig
+        .product
+        .post("/trunk/trunks", &json!({"name": "one channel", "channels": 1, "gateways": gateways}));
+    assert_eq!(status, 200, "{trunk}");
+    let numbers = format!("/trunk/trunks/{}/numbers", trunk["id"].as_str().expect("an id"));
+    let number = json!({"e164": "+918047222222", "destination_key": "918047222222"});
+    let (status, number) = rig.product.post(&numbers, &number);
+    assert_eq!(status, 200, "{number}");
+    for _ in 0..3 {
+        rig.order_with(json!({"from_phone_number": "+918047222222"}));
+    }
+    let told = called.finish(&rig.product);
+    let calls = rig.product.ended_calls(&rig.ids.agent_id, 3);
+    assert!(calls.iter().all(|call| call["status"] == "completed"), "{calls:?}");
+    assert_eq!(told.matches("INVITE sip:").count(), 3, "{told}");
+    assert!(rig.product.metric("tandem_calls_without_room_total", "") >= 2.0);
+}
+
 /// baresip, taking the first call it gets.
 struct Telephone {
     child: Child,
@@ -349,9 +410,15 @@ struct Telephone {
 
 impl Telephone {
     fn waits(folder: &Path, port: u16, played: &[i16]) -> Self {
-        crate::baresip::configure(folder, port, played, "");
-        let line =
-            format!("<sip:{CALLEE}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs=PCMU/8000/1\n");
+        Self::waits_with(folder, port, played, "", "")
+    }
+
+    /// The same with more lines in its configuration, and parameters of its address.
+    fn waits_with(folder: &Path, port: u16, played: &[i16], more: &str, transport: &str) -> Self {
+        crate::baresip::configure(folder, port, played, more);
+        let line = format!(
+            "<sip:{CALLEE}@127.0.0.1:{port}{transport}>;regint=0;answermode=auto;audio_codecs=PCMU/8000/1\n"
+        );
         fs::write(folder.join("accounts"), line).expect("written");
         let output = folder.join("output");
         let file = fs::File::create(&output).expect("a file");

@@ -180,6 +180,10 @@ impl<P: PlaceCall> Dialling<P> {
     async fn place(&self, due: DueCall, now: i64) {
         let (record, mut order) = (due.record.clone(), due.order.clone());
         let is_new = order.waiting_since.is_none();
+        if is_new && order.attempts.is_empty() {
+            // Told here and not where it is queued, so that it is told before all that follows.
+            self.tell(CallRecord { status: CallStatus::Queued, ..record.clone() });
+        }
         if is_new && let Some(turn) = self.slots.turn_behind_others(record.trunk.as_str(), now) {
             return self.wait(record, order, turn, "others wait for the trunk before it").await;
         }
@@ -187,7 +191,7 @@ impl<P: PlaceCall> Dialling<P> {
         match self.placer.place(due).await {
             Placed::Over(record) => self.settle(*record, order).await,
             Placed::NoRoom { why, retry_after } => {
-                let turn = self.slots.next_turn(record.trunk.as_str(), now_ms(), retry_after);
+                let turn = self.slots.next_turn(record.trunk.as_str(), now.max(now_ms()), retry_after);
                 order.events.pop();
                 self.wait(record, order, turn, &why).await;
             }

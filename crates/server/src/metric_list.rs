@@ -85,6 +85,16 @@ pub const METRICS: &[Metric] = &[
     metric("tandem_call_queue_failures_total", Kind::Counter, "Times the queue could not be read or written"),
     metric("tandem_calls_being_placed", Kind::Gauge, "Outbound calls that this node is placing"),
     metric("tandem_calls_placed_total", Kind::Counter, "Outbound calls settled, by status"),
+    metric(
+        "tandem_calls_without_room_total",
+        Kind::Counter,
+        "Times that an outbound call was put back because its trunk or the node had no room",
+    ),
+    metric(
+        "tandem_gateway_lookups_total",
+        Kind::Counter,
+        "Look-ups of gateways' names, by outcome: found, stale (the last answer is used), failed",
+    ),
     metric("tandem_api_refused_keys_total", Kind::Counter, "API requests without a valid key"),
 ];
 

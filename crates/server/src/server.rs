@@ -204,6 +204,7 @@ impl Server {
             ladders: Arc::clone(&ladders),
             tables,
             tcp_addresses: sip_tcp.clone(),
+            tls_addresses: sip_tls.clone(),
             commands,
             media_address: config.media_address(),
             seed: u64::from_le_bytes(random()),

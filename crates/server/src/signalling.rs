@@ -126,6 +126,8 @@ pub struct Parts {
     pub tables: mpsc::Receiver<TableUpdate>,
     /// Where SIP over TCP is taken: what gateways that we dial are told to call back.
     pub tcp_addresses: Vec<SocketAddr>,
+    /// The same over TLS.
+    pub tls_addresses: Vec<SocketAddr>,
     /// What the API wants done.
     pub commands: mpsc::Receiver<CallCommand>,
     /// The address written into SDP, if it is not the local one.

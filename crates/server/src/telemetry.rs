@@ -197,6 +197,10 @@ fn collect_engine(gauges: &Gauges) {
     let events = [
         ("calls", calls.calls),
         ("answered", calls.answered),
+        ("placed", calls.placed),
+        ("not_placed", calls.not_placed),
+        ("invites", calls.invites),
+        ("failovers", calls.failovers),
         ("silenced", calls.silenced),
         ("repeated_refusals", calls.repeated_refusals),
         ("malformed", calls.malformed),

@@ -15,7 +15,7 @@
 //! so no nonce and no realm of one gateway reaches another. RFC 3261 sections 8.1, 9.1, 13.2, 22; RFC 3263 section 4.3.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -96,22 +96,16 @@ impl Outgoing {
 impl LiveCall {
     /// Goes to the next gateway, or ends the call when all have failed.
     pub(super) fn next_gateway(&mut self, now: Instant, node: &mut Node) {
-        loop {
-            let Some(outgoing) = self.outgoing.as_mut() else { return };
-            let gateway = outgoing.gateways.pop_front().filter(|_| self.record.gateways.len() < MAX_ATTEMPTS);
-            let Some(gateway) = gateway else { return self.all_failed(now, node) };
-            outgoing.ways.clear();
-            outgoing.gateway = Some(gateway.clone());
-            let transport = transport_of(&self.trunk, &gateway);
-            self.begin_attempt(&gateway, transport, now, node);
-            if transport == Transport::Tls {
-                self.close_attempt(None, "SIP over TLS is not spoken here yet", now, node);
-                continue;
-            }
-            let Gateway { address: host, port, .. } = gateway;
-            node.emit(Output::FindWay { call: self.id, transport, host, port });
-            return self.enter(Awaiting::Way, now, node);
-        }
+        let Some(outgoing) = self.outgoing.as_mut() else { return };
+        let gateway = outgoing.gateways.pop_front().filter(|_| self.record.gateways.len() < MAX_ATTEMPTS);
+        let Some(gateway) = gateway else { return self.all_failed(now, node) };
+        outgoing.ways.clear();
+        outgoing.gateway = Some(gateway.clone());
+        let transport = transport_of(&self.trunk, &gateway);
+        self.begin_attempt(&gateway, transport, now, node);
+        let Gateway { address: host, port, .. } = gateway;
+        node.emit(Output::FindWay { call: self.id, transport, host, port });
+        self.enter(Awaiting::Way, now, node);
     }
 
     /// The gateway has these addresses.
@@ -239,7 +233,12 @@ impl LiveCall {
             to: addresses.to,
             call_id: Some(self.sip_call_id.clone()),
             routes: Vec::new(),
-            target: Target::Address { transport: way.transport, local: Some(way.local), remote: way.remote },
+            target: Target::Address {
+                transport: way.transport,
+                local: Some(way.local),
+                remote: way.remote,
+                name: name_of(&gateway.address),
+            },
             local: way.local,
             sdp: Some(self.negotiation.offer()),
             credentials: credential.map(|one| Answerer::new(one.username.clone(), one.password.clone())),
@@ -482,6 +481,12 @@ impl LiveCall {
     pub(super) fn cut_attempt(&mut self, now: Instant, node: &Node) {
         self.close_attempt(None, "given up, for the call was ended", now, node);
     }
+}
+
+/// What a gateway has to prove over TLS: its name, unless it is known by its address alone.
+fn name_of(address: &str) -> Option<String> {
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().is_err().then(|| bare.to_owned())
 }
 
 /// How a call ends that a gateway refused for good.

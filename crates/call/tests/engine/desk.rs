@@ -45,6 +45,8 @@ pub(crate) struct Desk {
     pub(crate) ports: Ports,
     pub(crate) agent: AgentMood,
     pub(crate) closes_bridges: bool,
+    /// Whether gateways' addresses are told.
+    pub(crate) finds_ways: bool,
     /// What a look-up of a name tells.
     pub(crate) names: BTreeMap<String, Vec<SocketAddr>>,
     pub(crate) not_placed: Vec<(CallId, NoRoom)>,
@@ -76,6 +78,7 @@ impl Desk {
             ports: Ports::Bind,
             agent: AgentMood::Answers,
             closes_bridges: true,
+            finds_ways: true,
             names: BTreeMap::new(),
             not_placed: Vec::new(),
             sent: Vec::new(),
@@ -178,6 +181,9 @@ impl Desk {
 
     /// Addresses stand for themselves; of names the desk knows those it was told.
     fn find_way(&mut self, call: CallId, transport: Transport, host: &str, port: u16) {
+        if !self.finds_ways {
+            return;
+        }
         let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, port)],
             Err(_) => self.names.get(host).cloned().unwrap_or_default(),

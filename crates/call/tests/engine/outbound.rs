@@ -8,11 +8,11 @@ use std::time::Duration;
 use tandem_call::bridge::{AgentHangUpCause, BridgeCommand, BridgeEvent};
 use tandem_call::{
     AgentFailure, CallId, CallRecord, CallStatus, Command, Dial, EngineConfig, Gateway, HangUpCommand,
-    HangupBy, HangupReason, Input, Trunk, TrunkAuth,
+    HangupBy, HangupReason, Input, Trunk, TrunkAuth, Way,
 };
 use uuid::Uuid;
 
-use crate::desk::{AgentMood, Desk, house_with};
+use crate::desk::{AgentMood, Desk, LOCAL, Ports, RTP, house_with};
 
 const FIRST: &str = "192.0.2.101:5060";
 const SECOND: &str = "192.0.2.102:5060";
@@ -558,12 +558,11 @@ fn a_call_lasts_no_longer_than_it_may() {
 #[test]
 fn what_cannot_be_placed_says_why_and_what_to_do() {
     type Change = fn(&mut Trunk);
-    let changes: [(Change, &str); 5] = [
+    let changes: [(Change, &str); 4] = [
         (|trunk| trunk.is_active = false, "switched off"),
         (|trunk| trunk.outbound_enabled = false, "outbound_enabled"),
         (|trunk| trunk.gateways.clear(), "no gateway"),
         (|trunk| trunk.codecs.clear(), "no codec"),
-        (|trunk| trunk.transport = tandem_sip::Transport::Tls, "TLS"),
     ];
     for (change, words) in changes {
         let mut desk = desk_with(change);
@@ -620,4 +619,116 @@ fn the_same_order_twice_is_one_call() {
     desk.input(Input::Routing(table));
     respond(&mut desk, FIRST, "INVITE", "486 Busy Here", "", "");
     assert_eq!(desk.record().status, CallStatus::Busy, "a call goes on with the trunk it began with");
+}
+
+const STATES: [&str; 7] = ["way", "bridge", "answer", "listener", "end", "bridge close", "last message"];
+
+/// A call that we place, brought into a state by hand.
+fn scene(state: &str) -> Desk {
+    let mut desk = desk();
+    (desk.finds_ways, desk.ports, desk.agent, desk.closes_bridges) =
+        (false, Ports::Silent, AgentMood::Silent, false);
+    let call = place(&mut desk);
+    let stage = STATES.iter().position(|known| *known == state).expect("a known state");
+    if stage >= 1 {
+        desk.input(found(call));
+    }
+    if stage >= 2 {
+        desk.input(Input::BridgeOpened { call, rtp: RTP.parse().expect("an address") });
+    }
+    if stage >= 3 {
+        respond(&mut desk, FIRST, "INVITE", "200 OK", "", ANSWER);
+    }
+    if stage >= 4 {
+        desk.input(Input::AgentConnected { call });
+    }
+    if stage >= 5 {
+        bye(&mut desk, "");
+    }
+    if stage >= 6 {
+        desk.bridge_closed(call);
+        desk.input(Input::Timeout);
+    }
+    assert_eq!(desk.engine.awaits(call), Some(state));
+    desk
+}
+
+fn found(call: CallId) -> Input {
+    let way = |remote: &str| Way {
+        transport: tandem_sip::Transport::Udp,
+        local: LOCAL.parse().expect("an address"),
+        remote: remote.parse().expect("an address"),
+    };
+    Input::WayFound { call, ways: vec![way(FIRST)] }
+}
+
+type Act = fn(&mut Desk, CallId);
+
+const INPUTS: [(&str, Act); 20] = [
+    ("way found", |desk, call| desk.input(found(call))),
+    ("no way", |desk, call| desk.input(Input::WayFound { call, ways: Vec::new() })),
+    ("way failed", |desk, call| desk.input(Input::WayFailed { call, why: "no".to_owned() })),
+    ("bridge opened", |desk, call| {
+        desk.input(Input::BridgeOpened { call, rtp: RTP.parse().expect("an address") });
+    }),
+    ("bridge failed", |desk, call| {
+        desk.input(Input::BridgeFailed { call, cause: tandem_call::BridgeFailure::NoPorts });
+    }),
+    ("bridge closed", |desk, call| desk.bridge_closed(call)),
+    ("agent connected", |desk, call| desk.input(Input::AgentConnected { call })),
+    ("agent refused", |desk, call| desk.input(Input::AgentRefused { call, cause: AgentFailure::Timeout })),
+    ("agent hangs up", |desk, call| {
+        desk.input(Input::Bridge { call, event: BridgeEvent::AgentHangUp { cause: AgentHangUpCause::Lost } });
+    }),
+    ("media timeout", |desk, call| desk.input(Input::Bridge { call, event: BridgeEvent::MediaTimeout })),
+    ("hold wished", |desk, call| {
+        desk.input(Input::Bridge { call, event: BridgeEvent::Hold { is_held: true } })
+    }),
+    ("100", |desk, _| respond_if_asked(desk, "100 Trying", "")),
+    ("180", |desk, _| respond_if_asked(desk, "180 Ringing", "")),
+    ("200", |desk, _| respond_if_asked(desk, "200 OK", ANSWER)),
+    ("486", |desk, _| respond_if_asked(desk, "486 Busy Here", "")),
+    ("503", |desk, _| respond_if_asked(desk, "503 Service Unavailable", "")),
+    ("transmit failed", |desk, _| {
+        if let Some(transmit) = desk.transmits.last().copied() {
+            desk.input(Input::TransmitFailed { transmit });
+        }
+    }),
+    ("stop", |desk, call| {
+        desk.input(Input::Command(Command::HangUp { call, as_what: HangUpCommand::Stop }));
+    }),
+    ("drain ends", |desk, _| {
+        let until = desk.now;
+        desk.input(Input::Drain { until });
+    }),
+    ("time", |desk, _| desk.advance(Duration::from_secs(70))),
+];
+
+fn respond_if_asked(desk: &mut Desk, status: &str, body: &str) {
+    if desk.sent.iter().any(|text| text.starts_with("INVITE")) {
+        respond(desk, FIRST, "INVITE", status, "", body);
+    }
+}
+
+/// Whatever happens in whatever state: one record, one ladder, at most one bridge closed, and nothing left.
+#[test]
+fn each_state_and_input_of_a_placed_call_comes_to_one_record_and_leaves_nothing() {
+    for state in STATES {
+        for (input, act) in INPUTS {
+            let mut desk = scene(state);
+            let call = dial(1).call;
+            act(&mut desk, call);
+            desk.finds_ways = true;
+            desk.input(Input::Command(Command::HangUp { call, as_what: HangUpCommand::Complete }));
+            desk.advance(Duration::from_secs(200));
+            assert_eq!(desk.engine.census(), tandem_call::Census::default(), "{state} × {input}");
+            assert_eq!((desk.records.len(), desk.ladders.len()), (1, 1), "{state} × {input}");
+            assert!(desk.closed.len() <= 1 && desk.plans.len() <= 1, "{state} × {input}");
+            let record = desk.record();
+            assert!(
+                record.gateways.iter().all(|attempt| attempt.ended_unix_ms.is_some()),
+                "{state} × {input}: {record:?}"
+            );
+        }
+    }
 }

@@ -62,8 +62,8 @@ impl Signalling {
             Target::Flow(flow) => {
                 self.send_to(flow.transport, Some(flow.local), (flow.remote, None), outgoing);
             }
-            Target::Address { transport, local, remote } => {
-                self.send_to(transport, local, (remote, None), outgoing);
+            Target::Address { transport, local, remote, name } => {
+                self.send_to(transport, local, (remote, name.as_deref()), outgoing);
             }
             Target::Name { transport, host, port } => {
                 let port = port.unwrap_or_else(|| transport.default_port());

@@ -4,7 +4,7 @@
 //! An answer that has aged is used on when the resolver fails: a carrier's address outlives most outages of DNS. Bounded:
 //! look-ups at once, answers kept, addresses of one answer. Refuses to choose among gateways; the engine does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tandem_call::{CallId, Input, Way};
@@ -138,7 +138,7 @@ impl Signalling {
         let listeners = match transport {
             Transport::Udp => self.parts.udp.addresses(),
             Transport::Tcp => self.parts.tcp_addresses.clone(),
-            Transport::Tls => Vec::new(),
+            Transport::Tls => self.parts.tls_addresses.clone(),
         };
         let is_local = remote.ip().is_loopback();
         let fits = |listener: &&SocketAddr| listener.is_ipv4() == remote.is_ipv4();
@@ -146,6 +146,13 @@ impl Signalling {
         let suits = |listener: &&SocketAddr| {
             fits(listener) && (listener.ip().is_unspecified() || listener.ip().is_loopback() == is_local)
         };
-        listeners.iter().find(suits).or_else(|| listeners.iter().find(fits)).copied()
+        let listener = listeners.iter().find(suits).or_else(|| listeners.iter().find(fits)).copied();
+        // A connection that we open carries the gateway's requests too, so a listener is not needed for it.
+        let dialled = transport.is_reliable().then(|| {
+            let wildcard: IpAddr =
+                if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            SocketAddr::new(wildcard, transport.default_port())
+        });
+        listener.or(dialled)
     }
 }

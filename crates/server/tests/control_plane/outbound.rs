@@ -58,6 +58,16 @@ impl PlaceCall for Unreachable {
     }
 }
 
+/// A carrier whose channels are all in use.
+#[derive(Clone, Copy)]
+struct Full;
+
+impl PlaceCall for Full {
+    async fn place(&self, _: DueCall) -> Placed {
+        Placed::NoRoom { why: "10 of 10 concurrent calls in use".to_owned(), retry_after: None }
+    }
+}
+
 /// A server with a number on a trunk, and an agent.
 struct House {
     server: Server,
@@ -523,4 +533,51 @@ async fn executions_are_filtered_by_everything_the_vendor_filters_by() {
     recording.refuses(404, "Recording not found").at("execution_id", &["records no calls"]);
     house.server.get(&format!("/recordings/transfer/{failed}")).await.refuses(404, "Recording not found");
     house.server.get("/recordings/call/nothing").await.refuses(404, "Execution not found");
+}
+
+#[tokio::test]
+async fn a_call_that_there_is_no_room_for_waits_as_queued_says_why_once_and_can_be_stopped() {
+    let house = House::new().await;
+    let id = house.call(json!({})).await;
+    let dialling = Dialling::new(house.server.store.clone(), "n1", Full);
+    let start = now_ms();
+    for round in 0..5 {
+        assert_eq!(dialling.work_off(start + round * 60_000).await.unwrap(), 1, "round {round}");
+        let waiting = house.execution(&id).await;
+        assert_eq!(
+            (&waiting["status"], &waiting["rescheduled_at"]),
+            (&json!("queued"), &Value::Null),
+            "{waiting}"
+        );
+    }
+    let log = house.server.get(&format!("/executions/{id}/log")).await.body;
+    let texts: Vec<&str> =
+        log["data"].as_array().unwrap().iter().map(|entry| entry["data"].as_str().unwrap()).collect();
+    let waits: Vec<&&str> = texts.iter().filter(|text| text.starts_with("waits for room")).collect();
+    assert_eq!(waits, [&"waits for room: 10 of 10 concurrent calls in use"], "{texts:?}");
+    assert!(texts.len() < 6, "{texts:?}");
+    let stopped = house.server.post(&format!("/call/{id}/stop"), json!({})).await;
+    assert_eq!(
+        (stopped.status.as_u16(), &stopped.body["status"]),
+        (200, &json!("stopped")),
+        "{}",
+        stopped.text
+    );
+    assert_eq!(dialling.work_off(start + 600_000).await.unwrap(), 0, "a stopped call is not tried again");
+}
+
+#[tokio::test]
+async fn calls_that_come_later_queue_behind_those_that_wait() {
+    let house = House::new().await;
+    let full = Dialling::new(house.server.store.clone(), "n1", Full);
+    let first = house.call(json!({})).await;
+    let start = now_ms();
+    assert_eq!(full.work_off(start).await.unwrap(), 1);
+    let second = house.call(json!({})).await;
+    full.work_off(now_ms()).await.unwrap();
+    let script = Script::of(&[]);
+    house.work_off_with(&script, start + 60_000).await;
+    let order: Vec<String> =
+        script.placed.lock().unwrap().iter().map(|call| call.record.id.to_string()).collect();
+    assert_eq!(order, [first, second]);
 }

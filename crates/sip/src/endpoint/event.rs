@@ -37,6 +37,9 @@ pub enum Target {
         local: Option<SocketAddr>,
         /// The peer.
         remote: SocketAddr,
+        /// The name that led to the address, where one did: over TLS the peer has to prove that it bears it
+        /// (RFC 5922 7.1).
+        name: Option<String>,
     },
     /// To a name that is resolved first (RFC 3263).
     Name {

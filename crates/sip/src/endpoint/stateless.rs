@@ -163,7 +163,7 @@ impl Endpoint {
         let port = request.top_via().and_then(|via| via.port());
         let port = port.unwrap_or_else(|| flow.transport.default_port());
         let remote = SocketAddr::new(flow.remote.ip(), port);
-        Target::Address { transport: flow.transport, local: None, remote }
+        Target::Address { transport: flow.transport, local: None, remote, name: None }
     }
 
     pub(super) fn with_product(&self, builder: ResponseBuilder) -> ResponseBuilder {

@@ -233,7 +233,7 @@ fn elsewhere(
     match ip {
         Some(ip) => {
             let port = port.unwrap_or_else(|| transport.default_port());
-            Target::Address { transport, local, remote: SocketAddr::new(ip, port) }
+            Target::Address { transport, local, remote: SocketAddr::new(ip, port), name: None }
         }
         None => Target::Name { transport, host: String::from_utf8_lossy(host).into_owned(), port },
     }

@@ -107,12 +107,15 @@ async fn stop(
         app.command(CallCommand::HangUp(live.id))?;
         return Ok(Json(StoppedCall { message: "done", status: "stopped", execution_id: id }));
     }
-    let (account, call) = (caller.account, id.clone());
+    let (account, call) = (caller.account.clone(), id.clone());
     let stopped = app
         .change(|store| async move { store.stop_call(&account, &call).await.map_err(executions::not_found) })
         .await?;
     match stopped {
-        Stopped::Now => Ok(Json(StoppedCall { message: "done", status: "stopped", execution_id: id })),
+        Stopped::Now => {
+            tell_stopped(&app, &caller.account, &id).await;
+            Ok(Json(StoppedCall { message: "done", status: "stopped", execution_id: id }))
+        }
         Stopped::TooLate(execution) => {
             let status = execution.record.status;
             let remedy = if status.is_final() {
@@ -122,6 +125,14 @@ async fn stop(
             };
             Err(ApiError::new(StatusCode::BAD_REQUEST, "Call cannot be stopped").at("execution_id", remedy))
         }
+    }
+}
+
+/// Tells webhooks of a call that was stopped while it waited.
+async fn tell_stopped(app: &App, account: &str, id: &str) {
+    // Gone already, or the store fails: then there is nothing to be told that could be known.
+    if let Ok(stopped) = app.store().execution(account, id).await {
+        app.journal().tell(stopped.record);
     }
 }
 
@@ -136,8 +147,12 @@ async fn stop_of_agent(
 ) -> ApiResult<Json<StoppedCalls>> {
     caller.may("calls:write")?;
     let agent = app.store().agent(&caller.account, &canonical_uuid(&id)).await.map_err(agents::not_found)?;
+    let account = caller.account.clone();
     let stopped_executions = app
-        .change(|store| async move { Ok(store.stop_waiting(&caller.account, Some(&agent.id), None).await?) })
+        .change(|store| async move { Ok(store.stop_waiting(&account, Some(&agent.id), None).await?) })
         .await?;
+    for id in &stopped_executions {
+        tell_stopped(&app, &caller.account, id).await;
+    }
     Ok(Json(StoppedCalls { stopped_executions }))
 }
