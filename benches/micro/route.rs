@@ -48,15 +48,18 @@ fn table() -> &'static Arc<RoutingTable> {
             id: format!("g{index}").into(),
             account: format!("a{index}").into(),
             name: format!("agent {index}"),
-            socket: Some(AgentSocket {
-                url: "ws://agent.example/ws/{execution_id}".to_owned(),
-                dialect: DialectConfig::new(DialectKind::Asterisk),
-                headers: Vec::new(),
-                subprotocol: None,
-                parameters: Vec::new(),
-                on_close: OnClose::Drain,
-                fallback_url: None,
-            }),
+            socket: Some(
+                AgentSocket {
+                    url: "ws://agent.example/ws/{execution_id}".to_owned(),
+                    dialect: DialectConfig::new(DialectKind::Asterisk),
+                    headers: Vec::new(),
+                    subprotocol: None,
+                    parameters: Vec::new(),
+                    on_close: OnClose::Drain,
+                    fallback_url: None,
+                }
+                .into(),
+            ),
             rules: AgentRules::default(),
         };
         Arc::new(RoutingTable::build(

@@ -56,15 +56,18 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
             id: agent_id(index, carrier).into(),
             account: account(carrier).into(),
             name: format!("agent {index}"),
-            socket: Some(AgentSocket {
-                url: format!("ws://agent-{index}.example/{{execution_id}}"),
-                dialect: dialect(agent.speech),
-                headers: Vec::new(),
-                subprotocol: None,
-                parameters: vec![("caller".into(), "{from}".into())],
-                on_close: tandem_call::bridge::OnClose::Drain,
-                fallback_url: None,
-            }),
+            socket: Some(
+                AgentSocket {
+                    url: format!("ws://agent-{index}.example/{{execution_id}}"),
+                    dialect: dialect(agent.speech),
+                    headers: Vec::new(),
+                    subprotocol: None,
+                    parameters: vec![("caller".into(), "{from}".into())],
+                    on_close: tandem_call::bridge::OnClose::Drain,
+                    fallback_url: None,
+                }
+                .into(),
+            ),
             rules: tandem_call::AgentRules::default(),
         })
     });

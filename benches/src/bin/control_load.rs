@@ -3,10 +3,9 @@
 //! `cargo run --release -p tandem-benches --bin control_load -- [--database sqlite|postgres] [--accounts 1000]
 //! [--trunks 100000] [--numbers 1000000] [--clients 8] [--seconds 10]`
 //!
-//! Prints: time to start, memory, requests per second and percentiles of get, list and create, the time from a
-//! number's creation to an INVITE that finds it, and look-ups of the routing table beside one of 100 numbers.
+//! Prints: time to start, memory, requests per second and percentiles of get, list and create, and the time from a
+//! number's creation to an INVITE that finds it. Look-ups are `routing_load`'s.
 
-use std::hint::black_box;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
@@ -17,8 +16,6 @@ use serde_json::{Value, json};
 use sqlx::{AnyPool, AssertSqlSafe};
 use tandem_benches::histogram::Histogram;
 use tandem_benches::process::resident_bytes;
-use tandem_call::route::{self, Authentication, OfferSummary, Query};
-use tandem_call::{RoutingTable, Trunk};
 use tandem_server::routing::read_whole;
 use tandem_server::secrets::{Sealer, hash_api_key};
 use tandem_server::store::Store;
@@ -87,7 +84,7 @@ fn main() {
         plan.numbers,
         began.elapsed().as_secs_f64()
     );
-    look_ups(&runtime, &url, &plan);
+    reading(&runtime, &url);
     let node = Node::start(folder.path(), &url);
     println!(
         "start to ready: {:.1} s; resident: {} MiB",
@@ -198,8 +195,8 @@ fn key(account: u64) -> String {
     format!("the-key-of-account-{account}")
 }
 
-/// Look-ups in this process, where nothing else runs: the whole table beside one of a hundred numbers.
-fn look_ups(runtime: &tokio::runtime::Runtime, url: &str, plan: &Plan) {
+/// What a start reads of the store, in this process: time and memory of the routing table alone.
+fn reading(runtime: &tokio::runtime::Runtime, url: &str) {
     let before = resident_bytes(std::process::id()).expect("this process runs");
     let began = Instant::now();
     let whole = runtime.block_on(async {
@@ -210,130 +207,12 @@ fn look_ups(runtime: &tokio::runtime::Runtime, url: &str, plan: &Plan) {
     });
     let took = began.elapsed();
     let bytes = resident_bytes(std::process::id()).expect("this process runs").saturating_sub(before);
-    println!("routing table: read in {:.1} s, {} MiB", took.as_secs_f64(), bytes >> 20);
-    let small = small_table();
-    let of = |name: &str, table: &RoutingTable, numbers: u64| {
-        let found = time_route(table, numbers);
-        let source = time_source(table);
-        println!("look-up, {name}: decision {found:.0} ns, source {source:.0} ns");
-    };
-    of("100 numbers", &small, 100);
-    of("all numbers", &whole, plan.numbers);
-    let began = Instant::now();
-    const CHANGES: u32 = 2_000;
-    let mut table = whole;
-    for change in 0..CHANGES {
-        let mut next = table.clone();
-        next.put_number(tandem_call::Number {
-            id: format!("new{change}").into(),
-            account: "account0".into(),
-            trunk: "t100000000".into(),
-            number: format!("+49{change}"),
-            destination_key: None,
-            is_active: true,
-            agent: None,
-            is_for_pstn: false,
-        });
-        table = next;
-    }
     println!(
-        "a number into the next snapshot: {:.1} µs",
-        began.elapsed().as_secs_f64() * 1e6 / f64::from(CHANGES)
+        "routing table of {} numbers: read in {:.1} s, {} MiB",
+        whole.number_count(),
+        took.as_secs_f64(),
+        bytes >> 20
     );
-}
-
-/// Ten trunks of ten numbers each, as the big table's first ones.
-fn small_table() -> RoutingTable {
-    let mut table = RoutingTable::default();
-    let agent = tandem_call::Agent {
-        id: "g".into(),
-        account: "a".into(),
-        name: "agent".to_owned(),
-        socket: Some(tandem_call::AgentSocket {
-            url: "ws://127.0.0.1:9/".to_owned(),
-            dialect: tandem_agent::DialectConfig::new(tandem_agent::DialectKind::Asterisk),
-            headers: Vec::new(),
-            subprotocol: None,
-            parameters: Vec::new(),
-            on_close: tandem_call::bridge::OnClose::Drain,
-            fallback_url: None,
-        }),
-        rules: tandem_call::AgentRules::default(),
-    };
-    table.put_agent(agent);
-    for trunk in 0..10_u64 {
-        let id = format!("t{trunk}");
-        let mut row = Trunk::new(id.as_str(), "a", id.as_str());
-        row.inbound_enabled = true;
-        row.sources = vec![source_of(trunk).parse().expect("a range")];
-        table.put_trunk(row);
-        for number in 0..10 {
-            let place = trunk * 10 + number;
-            table.put_number(tandem_call::Number {
-                id: format!("n{place}").into(),
-                account: "a".into(),
-                trunk: id.as_str().into(),
-                number: format!("+91{}", 1_000_000_000 + place),
-                destination_key: None,
-                is_active: true,
-                agent: Some("g".into()),
-                is_for_pstn: false,
-            });
-        }
-    }
-    table
-}
-
-fn source_of(trunk: u64) -> String {
-    if trunk.is_multiple_of(10) {
-        return "192.0.2.0/24".to_owned();
-    }
-    format!("10.{}.{}.{}/28", trunk / 4_096, trunk / 16 % 256, trunk % 16 * 16)
-}
-
-/// Nanoseconds of one decision that connects, over numbers spread across the table.
-fn time_route(table: &RoutingTable, numbers: u64) -> f64 {
-    const ROUNDS: u64 = 200_000;
-    let asked: Vec<(SocketAddr, String)> = (0..4_096_u64)
-        .map(|place| {
-            let number = place.wrapping_mul(2_654_435_761) % numbers;
-            let range = source_of(number / 10);
-            let source = range.split('/').next().expect("a range").parse().expect("an address");
-            (SocketAddr::new(source, 5060), format!("91{}", 1_000_000_000 + number))
-        })
-        .collect();
-    let ask = |place: u64| {
-        let (source, user) = &asked[place as usize % asked.len()];
-        let query = Query {
-            source: *source,
-            transport: tandem_sip::Transport::Udp,
-            request_uri: user.as_bytes(),
-            request_user: user.as_bytes(),
-            to: b"",
-            to_user: b"",
-            from: b"<sip:+4930123@carrier>;tag=1",
-            sip_call_id: b"0123456789@carrier",
-            user_agent: b"",
-            offer: OfferSummary::Absent,
-        };
-        route::evaluate(&query, table, &Authentication::Absent)
-    };
-    assert!((0..4_096).all(|place| matches!(ask(place).action, route::Action::Connect(_))), "all connect");
-    let began = Instant::now();
-    for round in 0..ROUNDS {
-        black_box(ask(round));
-    }
-    began.elapsed().as_nanos() as f64 / ROUNDS as f64
-}
-
-fn time_source(table: &RoutingTable) -> f64 {
-    const ROUNDS: u32 = 2_000_000;
-    let began = Instant::now();
-    for round in 0..ROUNDS {
-        let address = std::net::Ipv4Addr::from(0x0a00_0000 + round.wrapping_mul(2_654_435_761) % 0x0020_0000);
-        black_box(table.knows_source(address.into()));
-    }
-    began.elapsed().as_nanos() as f64 / f64::from(ROUNDS)
 }
 
 /// The real server, over the filled store.

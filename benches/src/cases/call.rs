@@ -47,7 +47,7 @@ fn table() -> RoutingTable {
         id: "g".into(),
         account: "a".into(),
         name: "agent".to_owned(),
-        socket: Some(socket),
+        socket: Some(socket.into()),
         rules: AgentRules::default(),
     };
     RoutingTable::build(1, vec![trunk], vec![number], vec![agent])

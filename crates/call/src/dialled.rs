@@ -21,7 +21,13 @@ pub fn key(user: &[u8]) -> Option<String> {
     if user.len() > MAX_USER_BYTES {
         return None;
     }
-    let name = user.split(|byte| *byte == b';').next().and_then(unescape)?;
+    let user = user.split(|byte| *byte == b';').next()?;
+    // Nearly every INVITE asks for digits alone.
+    let bare = user.strip_prefix(b"+").unwrap_or(user);
+    if !bare.is_empty() && bare.iter().all(u8::is_ascii_digit) {
+        return Some(String::from_utf8_lossy(bare).into_owned());
+    }
+    let name = unescape(user)?;
     digits(&name).or_else(|| (!name.is_empty()).then_some(name))
 }
 

@@ -34,6 +34,7 @@ mod placing;
 mod reach;
 pub mod record;
 pub mod route;
+mod short_text;
 pub mod table;
 pub mod template;
 pub mod verdict;

@@ -569,7 +569,7 @@ impl LiveCall {
         detail: impl Into<String>,
     ) {
         if let Some(verdict) = &mut self.verdict {
-            verdict.step(check, outcome, subject, detail);
+            verdict.step(check, outcome, subject, detail.into());
         }
     }
 }

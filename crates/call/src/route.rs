@@ -132,7 +132,7 @@ pub struct Route {
     /// Who answers.
     pub agent: Arc<Agent>,
     /// How; the agent's socket, which is there.
-    pub socket: AgentSocket,
+    pub socket: Arc<AgentSocket>,
 }
 
 /// The whole answer.
@@ -212,7 +212,9 @@ pub(crate) struct Search<'a> {
 /// Decides on one INVITE.
 pub fn evaluate(query: &Query<'_>, table: &RoutingTable, authentication: &Authentication) -> Decision {
     let search = Search::new(query, table);
-    let is_known = table.knows_source(query.source.ip());
+    // A range of a trunk that was dialled is a range of the node: only others have to be looked for.
+    let is_known =
+        search.found.iter().any(|found| found.range.is_some()) || table.knows_source(query.source.ip());
     let mut verdict = blank(query);
     let outcome = search.decide(&mut verdict, authentication, is_known);
     let (code, action, status) = match outcome {
@@ -270,8 +272,13 @@ impl<'a> Search<'a> {
             query,
             table,
             request_key: dialled::key(query.request_user),
-            to_key: dialled::key(query.to_user),
+            to_key: None,
             found: SmallVec::new(),
+        };
+        // Mostly they are the same.
+        search.to_key = match query.to_user == query.request_user {
+            true => search.request_key.clone(),
+            false => dialled::key(query.to_user),
         };
         search.collect(Place::RequestUri);
         if search.to_key != search.request_key {
@@ -394,23 +401,24 @@ impl<'a> Search<'a> {
 
     fn ask_credentials(&self, verdict: &mut Verdict, authentication: &Authentication) -> Refused {
         let source = self.query.source.ip().to_string();
-        let mut note =
-            |outcome, detail: &str| verdict.step(Check::Credentials, outcome, source.clone(), detail);
+        let mut note = |outcome, detail: Cow<'static, str>| {
+            verdict.step(Check::Credentials, outcome, source.clone(), detail);
+        };
         match authentication {
             Authentication::Absent => {
-                note(StepOutcome::Noted, "none came; challenged");
+                note(StepOutcome::Noted, "none came; challenged".into());
                 Refused::challenged(VerdictCode::CredentialsRequired, Staleness::Fresh)
             }
             Authentication::Stale => {
-                note(StepOutcome::Noted, "they answer a challenge too old; challenged anew");
+                note(StepOutcome::Noted, "they answer a challenge too old; challenged anew".into());
                 Refused::challenged(VerdictCode::CredentialsStale, Staleness::Stale)
             }
             Authentication::Replayed => {
-                note(StepOutcome::Failed, "their nonce count was used before; challenged anew");
+                note(StepOutcome::Failed, "their nonce count was used before; challenged anew".into());
                 Refused::challenged(VerdictCode::CredentialsReplayed, Staleness::Stale)
             }
             Authentication::Wrong(why) => {
-                note(StepOutcome::Failed, why);
+                note(StepOutcome::Failed, why.clone().into());
                 Refused::with(VerdictCode::CredentialsWrong)
             }
             // Proven credentials of a trunk that lacks the number never come here: `number_of_proven` has them.
@@ -470,7 +478,7 @@ impl<'a> Search<'a> {
             number: number.id.clone(),
             number_text: number.number.to_string(),
             agent: Arc::clone(agent),
-            socket: socket.clone(),
+            socket: Arc::clone(socket),
         })
     }
 
@@ -539,7 +547,7 @@ impl<'a> Search<'a> {
                 return Ok(());
             }
             OfferSummary::Unacceptable { status, why } => {
-                verdict.step(Check::Codec, StepOutcome::Failed, allowed, why.as_str());
+                verdict.step(Check::Codec, StepOutcome::Failed, allowed, why.clone());
                 return Err(Refused {
                     status: Some(*status),
                     ..Refused::with(VerdictCode::OfferUnacceptable)
@@ -604,15 +612,20 @@ impl<'a> Search<'a> {
     fn note_outside(&self, verdict: &mut Verdict, found: &Found<'_>) {
         let source = self.query.source.ip().to_canonical();
         let ranges = near_miss::outside(found.trunk, source);
-        verdict.step(Check::Source, StepOutcome::Failed, source.to_string(), ranges.as_str());
+        verdict.step(Check::Source, StepOutcome::Failed, source.to_string(), ranges.clone());
         verdict
             .near_miss(format!("the number belongs to trunk {}, but {source} is {ranges}", found.trunk.name));
     }
 
     pub(crate) fn note_unknown_number(&self, verdict: &mut Verdict, detail: &str) {
-        verdict.step(Check::RequestUri, StepOutcome::Failed, wire_text(self.query.request_user), detail);
+        verdict.step(
+            Check::RequestUri,
+            StepOutcome::Failed,
+            wire_text(self.query.request_user),
+            detail.to_owned(),
+        );
         if self.to_key != self.request_key {
-            verdict.step(Check::To, StepOutcome::Failed, wire_text(self.query.to_user), detail);
+            verdict.step(Check::To, StepOutcome::Failed, wire_text(self.query.to_user), detail.to_owned());
         }
     }
 }
@@ -646,8 +659,9 @@ fn blank(query: &Query<'_>) -> Verdict {
         trunk: None,
         number: None,
         agent: None,
-        trace: Vec::new(),
+        // As many steps as an INVITE takes that connects.
+        trace: Vec::with_capacity(8),
         near_misses: Vec::new(),
-        remedy: String::new(),
+        remedy: Cow::default(),
     }
 }

@@ -6,33 +6,36 @@
 //! What it refuses to do: decide ([`crate::route`] does), or trust. Rows that contradict each other (a number on another
 //! account's trunk) are kept and never found: no row of one account can reach into another.
 
+mod hash_tree;
+mod index;
+mod numbers;
 mod ordered_set;
 mod ranges;
 mod shared_map;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use smallvec::SmallVec;
 use tandem_agent::DialectConfig;
 use tandem_media::Law;
 use tandem_sip::Transport;
 
 use crate::agent_rules::AgentRules;
 use crate::bridge::OnClose;
-use crate::dialled;
 use crate::ids::{AccountId, AgentId, NumberId, TrunkId};
+use hash_tree::hash_of;
+use index::{Index, Key};
+pub(crate) use numbers::NumberEntry;
+use numbers::NumberIndex;
 use ordered_set::OrderedSet;
 use ranges::Ranges;
 use shared_map::SharedMap;
 
-/// Digits at the end of a number by which numbers alike are found: those of a subscriber number, and fewer are no
-/// likeness.
-pub(crate) const TAIL: usize = 7;
+pub(crate) use numbers::TAIL;
 
 /// How a trunk proves who it is when it calls us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,30 +269,10 @@ pub struct Agent {
     /// What its owner calls it.
     pub name: String,
     /// How it is reached; without it, it cannot be called.
-    pub socket: Option<AgentSocket>,
+    pub socket: Option<Arc<AgentSocket>>,
     /// What its owner asks of its calls.
     pub rules: AgentRules,
 }
-
-/// One number as the table keeps it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NumberEntry {
-    pub(crate) id: NumberId,
-    account: AccountId,
-    /// As its owner wrote it.
-    pub(crate) number: Box<str>,
-    /// As it is looked up.
-    key: Arc<str>,
-    /// As it is looked up besides, where the carrier writes it in another way.
-    destination: Option<Arc<str>>,
-    trunk: TrunkId,
-    pub(crate) is_active: bool,
-    pub(crate) is_for_pstn: bool,
-    pub(crate) agent: Option<AgentId>,
-}
-
-/// Numbers that are found alike. Mostly there is one.
-type Numbers = SmallVec<[Arc<NumberEntry>; 1]>;
 
 /// A number with the trunk it is on.
 pub(crate) type NumberOnTrunk<'a> = (&'a NumberEntry, &'a Arc<Trunk>);
@@ -298,21 +281,38 @@ pub(crate) type NumberOnTrunk<'a> = (&'a NumberEntry, &'a Arc<Trunk>);
 #[derive(Clone, Default)]
 pub struct RoutingTable {
     version: u64,
-    trunks: SharedMap<TrunkId, Arc<Trunk>>,
-    agents: SharedMap<AgentId, Arc<Agent>>,
-    numbers: SharedMap<NumberId, Arc<NumberEntry>>,
-    /// Ordered by identifier.
-    by_key: SharedMap<Arc<str>, Numbers>,
-    /// By what carriers write instead of the number, ordered by identifier.
-    by_destination: SharedMap<Arc<str>, Numbers>,
-    /// By their last digits, ordered by their key read backwards: numbers that end alike stand together.
-    by_tail: SharedMap<[u8; TAIL], Numbers>,
+    trunks: Index<Trunk, ById>,
+    agents: Index<Agent, ById>,
+    numbers: NumberIndex,
     by_source: Ranges,
     by_username: SharedMap<Box<str>, OrderedSet<TrunkId>>,
     /// Accounts whose balance is used up.
     exhausted: SharedMap<AccountId, ()>,
     /// Calls answered so far, by caller, of agents that bound them.
     answered: SharedMap<AgentId, Arc<BTreeMap<String, u32>>>,
+}
+
+/// Trunks and agents are found by their identifiers.
+enum ById {}
+
+impl Key<Trunk> for ById {
+    fn hash(row: &Trunk) -> u64 {
+        hash_of(&row.id)
+    }
+
+    fn order(left: &Trunk, right: &Trunk) -> Ordering {
+        left.id.cmp(&right.id)
+    }
+}
+
+impl Key<Agent> for ById {
+    fn hash(row: &Agent) -> u64 {
+        hash_of(&row.id)
+    }
+
+    fn order(left: &Agent, right: &Agent) -> Ordering {
+        left.id.cmp(&right.id)
+    }
 }
 
 impl fmt::Debug for RoutingTable {
@@ -359,12 +359,12 @@ impl RoutingTable {
             trunks.insert(trunk.id.clone());
             self.by_username.insert(username.into(), trunks);
         }
-        self.trunks.insert(trunk.id.clone(), Arc::new(trunk));
+        self.trunks.insert(Arc::new(trunk));
     }
 
     /// Takes a trunk out. Its numbers stay, found by nobody until they are taken out or it comes back.
     pub fn remove_trunk(&mut self, id: &TrunkId) {
-        let Some(trunk) = self.trunks.remove(id) else { return };
+        let Some(trunk) = self.trunks.remove_by(hash_of(id), |row| row.id.cmp(id)) else { return };
         for range in &trunk.sources {
             self.by_source.remove(range.trunc(), id);
         }
@@ -379,60 +379,22 @@ impl RoutingTable {
 
     /// Puts a number in, instead of the one of this identifier if there is one. What can never be dialled is left out.
     pub fn put_number(&mut self, number: Number) {
-        self.remove_number(&number.id);
-        let Some(key) = dialled::stored_key(&number.number) else { return };
-        // A carrier that writes the number itself needs no second way to it.
-        let destination = number.destination_key.as_deref().and_then(dialled::stored_key);
-        let destination = destination.filter(|destination| *destination != key);
-        // The identifiers of rows already here are shared rather than kept once more for each number.
-        let trunk = self.trunks.get(&number.trunk);
-        let account =
-            trunk.map(|trunk| &trunk.account).filter(|account| **account == number.account).cloned();
-        let agent = number.agent.map(|id| self.agents.get(&id).map_or(id, |agent| agent.id.clone()));
-        let entry = Arc::new(NumberEntry {
-            trunk: trunk.map_or(number.trunk, |trunk| trunk.id.clone()),
-            account: account.unwrap_or(number.account),
-            number: number.number.into_boxed_str(),
-            key: key.into(),
-            destination: destination.map(Into::into),
-            is_active: number.is_active,
-            is_for_pstn: number.is_for_pstn,
-            agent,
-            id: number.id,
-        });
-        self.numbers.insert(entry.id.clone(), Arc::clone(&entry));
-        if let Some(tail) = tail(&entry.key) {
-            let mut alike = self.by_tail.remove(&tail).unwrap_or_default();
-            let at = alike.partition_point(|other| backward_order(other).lt(backward_order(&entry)));
-            alike.insert(at, Arc::clone(&entry));
-            self.by_tail.insert(tail, alike);
-        }
-        if let Some(destination) = &entry.destination {
-            with(&mut self.by_destination, destination, &entry);
-        }
-        with(&mut self.by_key, &entry.key, &entry);
+        self.numbers.put(number);
     }
 
     /// Takes a number out.
     pub fn remove_number(&mut self, id: &NumberId) {
-        let Some(entry) = self.numbers.remove(id) else { return };
-        without(&mut self.by_key, &entry.key, id);
-        if let Some(destination) = &entry.destination {
-            without(&mut self.by_destination, destination, id);
-        }
-        if let Some(tail) = tail(&entry.key) {
-            without(&mut self.by_tail, &tail, id);
-        }
+        self.numbers.remove(id);
     }
 
     /// Puts an agent in, instead of the one of this identifier if there is one.
     pub fn put_agent(&mut self, agent: Agent) {
-        self.agents.insert(agent.id.clone(), Arc::new(agent));
+        self.agents.insert(Arc::new(agent));
     }
 
     /// Takes an agent out. Numbers mapped to it say that it is missing until they are mapped anew.
     pub fn remove_agent(&mut self, id: &AgentId) {
-        self.agents.remove(id);
+        self.agents.remove_by(hash_of(id), |row| row.id.cmp(id));
         self.answered.remove(id);
     }
 
@@ -452,12 +414,12 @@ impl RoutingTable {
 
     /// The agent of that name.
     pub fn agent(&self, id: &AgentId) -> Option<&Arc<Agent>> {
-        self.agents.get(id)
+        self.agents.of_hash(hash_of(id)).find(|agent| agent.id == *id)
     }
 
     /// Whether the agent bounds the calls of one caller.
     pub fn bounds_callers(&self, agent: &AgentId) -> bool {
-        self.agents.get(agent).is_some_and(|agent| agent.rules.inbound_limit.is_some())
+        self.agent(agent).is_some_and(|agent| agent.rules.inbound_limit.is_some())
     }
 
     /// Says how many calls of each caller, known by its key, the agent has answered so far.
@@ -473,17 +435,17 @@ impl RoutingTable {
     /// How many numbers cannot be called because they contradict the rest: no such trunk, or another account's. Looks at
     /// every number.
     pub fn left_out(&self) -> usize {
-        self.numbers.values().filter(|number| self.trunk_of(number).is_none()).count()
+        self.numbers.iter().filter(|number| self.trunk_of(number).is_none()).count()
     }
 
     /// The trunk of that name.
     pub fn trunk(&self, id: &TrunkId) -> Option<&Arc<Trunk>> {
-        self.trunks.get(id)
+        self.trunks.of_hash(hash_of(id)).find(|trunk| trunk.id == *id)
     }
 
     /// All trunks, in no order.
     pub fn trunks(&self) -> impl Iterator<Item = &Arc<Trunk>> {
-        self.trunks.values()
+        self.trunks.iter()
     }
 
     /// How many numbers are held.
@@ -499,7 +461,7 @@ impl RoutingTable {
     /// Trunks whose ranges hold the address, those of the longest prefix first, then by identifier.
     pub fn trunks_of_source(&self, source: IpAddr) -> impl Iterator<Item = (u8, &Arc<Trunk>)> {
         self.by_source.holding(source.to_canonical()).into_iter().flat_map(move |(bits, trunks)| {
-            trunks.iter().filter_map(move |id| self.trunks.get(id).map(|trunk| (bits, trunk)))
+            trunks.iter().filter_map(move |id| self.trunk(id).map(|trunk| (bits, trunk)))
         })
     }
 
@@ -511,17 +473,23 @@ impl RoutingTable {
     /// Trunks that take inbound calls with this digest user name, by identifier.
     pub fn trunks_of_username(&self, username: &str) -> impl Iterator<Item = &Arc<Trunk>> {
         let trunks = self.by_username.get(username).into_iter().flat_map(OrderedSet::iter);
-        trunks.filter_map(|id| self.trunks.get(id))
+        trunks.filter_map(|id| self.trunk(id))
     }
 
-    /// Numbers found by a key of [`dialled::key`].
-    pub(crate) fn numbers_of_key(&self, key: &str) -> impl Iterator<Item = NumberOnTrunk<'_>> {
-        self.by_key.get(key).into_iter().flatten().filter_map(|number| self.on_trunk(number))
+    /// Numbers found by a key of [`crate::dialled::key`].
+    pub(crate) fn numbers_of_key<'a>(
+        &'a self,
+        key: &str,
+    ) -> impl Iterator<Item = NumberOnTrunk<'a>> + use<'a> {
+        self.numbers.of_key(key).filter_map(|number| self.on_trunk(number))
     }
 
-    /// Numbers that their carriers write as this key of [`dialled::key`].
-    pub(crate) fn numbers_of_destination(&self, key: &str) -> impl Iterator<Item = NumberOnTrunk<'_>> {
-        self.by_destination.get(key).into_iter().flatten().filter_map(|number| self.on_trunk(number))
+    /// Numbers that their carriers write as this key of [`crate::dialled::key`].
+    pub(crate) fn numbers_of_destination<'a>(
+        &'a self,
+        key: &str,
+    ) -> impl Iterator<Item = NumberOnTrunk<'a>> + use<'a> {
+        self.numbers.of_destination(key).filter_map(|number| self.on_trunk(number))
     }
 
     /// Numbers whose digits end with these, at least [`TAIL`] of them, the shortest first.
@@ -529,33 +497,28 @@ impl RoutingTable {
         &'a self,
         digits: &'a str,
     ) -> impl Iterator<Item = NumberOnTrunk<'a>> {
-        let alike = tail(digits).and_then(|tail| self.by_tail.get(&tail)).map_or(&[][..], |alike| alike);
-        let start = alike.partition_point(|entry| backwards(&entry.key).lt(backwards(digits)));
-        alike[start..]
-            .iter()
-            .take_while(move |entry| entry.key.ends_with(digits))
-            .filter_map(|number| self.on_trunk(number))
+        self.numbers.ending_with(digits).filter_map(|number| self.on_trunk(number))
     }
 
     /// The agent a number is mapped to, if it exists and is of the number's account.
     pub(crate) fn agent_of(&self, number: &NumberEntry) -> Option<&Arc<Agent>> {
-        let agent = self.agents.get(number.agent.as_ref()?)?;
+        let agent = self.agent(number.agent.as_ref()?)?;
         (agent.account == number.account).then_some(agent)
     }
 
     /// The agent that answers a trunk's numbers without one of their own, if it exists and is of the trunk's account.
     pub(crate) fn default_agent_of(&self, trunk: &Trunk) -> Option<&Arc<Agent>> {
-        let agent = self.agents.get(trunk.default_agent.as_ref()?)?;
+        let agent = self.agent(trunk.default_agent.as_ref()?)?;
         (agent.account == trunk.account).then_some(agent)
     }
 
     /// Trunks with a range that holds this one, lies in it, or is it: those of the first `most` entries.
     pub fn trunks_overlapping(&self, range: &IpNet, most: usize) -> impl Iterator<Item = &Arc<Trunk>> {
-        self.by_source.overlapping(range, most).into_iter().filter_map(|id| self.trunks.get(id))
+        self.by_source.overlapping(range, most).into_iter().filter_map(|id| self.trunk(id))
     }
 
     fn trunk_of(&self, number: &NumberEntry) -> Option<&Arc<Trunk>> {
-        self.trunks.get(&number.trunk).filter(|trunk| trunk.account == number.account)
+        self.trunk(&number.trunk).filter(|trunk| trunk.account == number.account)
     }
 
     fn on_trunk<'a>(&'a self, number: &'a Arc<NumberEntry>) -> Option<NumberOnTrunk<'a>> {
@@ -567,33 +530,15 @@ impl RoutingTable {
         let missing = |left: &Self, right: &Self| {
             left.trunks
                 .iter()
-                .find_map(|(id, trunk)| (right.trunks.get(id) != Some(trunk)).then(|| format!("trunk {id}")))
-                .or_else(|| {
-                    left.agents.iter().find_map(|(id, agent)| {
-                        (right.agents.get(id) != Some(agent)).then(|| format!("agent {id}"))
-                    })
+                .find_map(|trunk| {
+                    (right.trunk(&trunk.id) != Some(trunk)).then(|| format!("trunk {}", trunk.id))
                 })
                 .or_else(|| {
-                    left.numbers.iter().find_map(|(id, number)| {
-                        (right.numbers.get(id) != Some(number)).then(|| format!("number {id}"))
+                    left.agents.iter().find_map(|agent| {
+                        (right.agent(&agent.id) != Some(agent)).then(|| format!("agent {}", agent.id))
                     })
                 })
-                .or_else(|| {
-                    left.by_key.iter().find_map(|(key, numbers)| {
-                        (right.by_key.get(key) != Some(numbers)).then(|| format!("what {key} finds"))
-                    })
-                })
-                .or_else(|| {
-                    left.by_destination.iter().find_map(|(key, numbers)| {
-                        (right.by_destination.get(key) != Some(numbers))
-                            .then(|| format!("what {key} as a destination finds"))
-                    })
-                })
-                .or_else(|| {
-                    left.by_tail.iter().find_map(|(tail, numbers)| {
-                        (right.by_tail.get(tail) != Some(numbers)).then(|| format!("what ends with {tail:?}"))
-                    })
-                })
+                .or_else(|| left.numbers.missing_in(&right.numbers))
                 .or_else(|| {
                     left.by_username.iter().find_map(|(name, trunks)| {
                         let there = right.by_username.get(name);
@@ -602,7 +547,7 @@ impl RoutingTable {
                     })
                 })
                 .or_else(|| {
-                    left.trunks.values().flat_map(|trunk| &trunk.sources).find_map(|range| {
+                    left.trunks.iter().flat_map(|trunk| &trunk.sources).find_map(|range| {
                         let found = |table: &Self| -> Vec<(u8, TrunkId)> {
                             let trunks = table.trunks_of_source(range.network());
                             trunks.map(|(bits, trunk)| (bits, trunk.id.clone())).collect()
@@ -620,37 +565,6 @@ fn inbound_usernames(trunk: &Trunk) -> impl Iterator<Item = &str> {
     let takes_calls = trunk.is_active && trunk.inbound_enabled;
     let credentials = if takes_calls { trunk.auth.credentials() } else { &[] };
     credentials.iter().map(|credential| credential.username.as_str())
-}
-
-/// Puts a number among those found by the key.
-fn with(map: &mut SharedMap<Arc<str>, Numbers>, key: &Arc<str>, entry: &Arc<NumberEntry>) {
-    let mut same = map.remove(&**key).unwrap_or_default();
-    let at = same.partition_point(|other| other.id < entry.id);
-    same.insert(at, Arc::clone(entry));
-    map.insert(Arc::clone(key), same);
-}
-
-/// Takes a number out of those found by the key.
-fn without<K: Hash + Eq + Clone>(map: &mut SharedMap<K, Numbers>, key: &K, id: &NumberId) {
-    let Some(mut numbers) = map.remove(key) else { return };
-    numbers.retain(|number| number.id != *id);
-    if !numbers.is_empty() {
-        map.insert(key.clone(), numbers);
-    }
-}
-
-/// The last digits of a number, when it has so many.
-fn tail(key: &str) -> Option<[u8; TAIL]> {
-    key.as_bytes().last_chunk().copied().filter(|tail: &[u8; TAIL]| tail.iter().all(u8::is_ascii_digit))
-}
-
-fn backwards(key: &str) -> impl Iterator<Item = u8> + '_ {
-    key.bytes().rev()
-}
-
-/// By the key read backwards; equals by identifier, after a byte that no key holds.
-fn backward_order(number: &NumberEntry) -> impl Iterator<Item = u8> + '_ {
-    backwards(&number.key).chain([0]).chain(number.id.as_str().bytes())
 }
 
 #[cfg(test)]
@@ -846,7 +760,7 @@ mod tests {
         assert!(table.numbers_of_destination("mumbai-1").next().is_none());
         assert!(table.numbers_of_destination("919876543210").next().is_none());
         assert!(table.numbers_of_key("919876543210").next().is_some());
-        assert!(table.by_destination.is_empty());
+        assert!(table.numbers.has_no_destination());
     }
 
     fn number(id: &str, account: &str, trunk: &str, number: &str) -> Number {

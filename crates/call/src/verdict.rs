@@ -3,6 +3,7 @@
 //! What it refuses to do: decide. [`crate::route`] and the engine decide and write down here what they saw. A verdict
 //! belongs to one account (or to none, and then to the operator alone) and names nothing of any other account.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -348,7 +349,7 @@ pub struct Step {
     /// What came of it.
     pub outcome: StepOutcome,
     /// Why, in words.
-    pub detail: String,
+    pub detail: Cow<'static, str>,
 }
 
 /// The whole finding on one INVITE.
@@ -392,7 +393,7 @@ pub struct Verdict {
     /// What nearly fitted.
     pub near_misses: Vec<String>,
     /// What can be done about it.
-    pub remedy: String,
+    pub remedy: Cow<'static, str>,
 }
 
 impl Verdict {
@@ -400,7 +401,7 @@ impl Verdict {
     pub fn conclude(&mut self, code: VerdictCode) {
         self.code = code;
         self.status = code.status();
-        self.remedy = code.remedy().to_owned();
+        self.remedy = Cow::Borrowed(code.remedy());
     }
 
     /// Adds a step to the trace. Beyond [`MAX_STEPS`] the last one is replaced, for the last is what decided.
@@ -409,7 +410,7 @@ impl Verdict {
         check: Check,
         outcome: StepOutcome,
         subject: impl Into<String>,
-        detail: impl Into<String>,
+        detail: impl Into<Cow<'static, str>>,
     ) {
         if self.trace.len() >= MAX_STEPS {
             self.trace.truncate(MAX_STEPS - 1);
@@ -440,6 +441,10 @@ impl Verdict {
 /// Bytes from the wire as text fit to be kept: unreadable bytes and control characters replaced, length bounded.
 pub fn wire_text(bytes: &[u8]) -> String {
     let shortened = &bytes[..bytes.len().min(MAX_TEXT_BYTES)];
+    // Nearly always nothing has to be replaced, and every INVITE has some of these.
+    if shortened.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return String::from_utf8_lossy(shortened).into_owned();
+    }
     String::from_utf8_lossy(shortened)
         .chars()
         .map(|character| if character.is_control() { '\u{FFFD}' } else { character })
@@ -518,7 +523,7 @@ mod tests {
             agent: None,
             trace: Vec::new(),
             near_misses: Vec::new(),
-            remedy: String::new(),
+            remedy: Cow::default(),
         }
     }
 }

@@ -192,7 +192,7 @@ fn each_refusal_has_its_status_its_code_and_its_words() {
         let verdict = &decision.verdict;
         assert_eq!((verdict.status, verdict.code), (status, code));
         let last = verdict.trace.last().unwrap();
-        assert_eq!((last.outcome, last.detail.as_str()), (StepOutcome::Failed, detail));
+        assert_eq!((last.outcome, &*last.detail), (StepOutcome::Failed, detail));
         assert_eq!(verdict.account.as_ref().map(|account| account.as_str()), Some("a"), "{code}");
         assert!(!decision.is_stranger, "{code}");
         assert!(matches!(decision.action, Action::Refuse));
@@ -535,7 +535,7 @@ impl House {
             id: id.into(),
             account: account.into(),
             name: id.to_owned(),
-            socket: Some(socket),
+            socket: Some(socket.into()),
             rules: AgentRules::default(),
         });
     }

@@ -365,7 +365,13 @@ pub fn agent(stored: StoredAgent) -> Agent {
         }
     };
     let rules = agent_rules(&stored.body);
-    Agent { id: stored.id.into(), account: stored.account.into(), name: stored.name, socket, rules }
+    Agent {
+        id: stored.id.into(),
+        account: stored.account.into(),
+        name: stored.name,
+        socket: socket.map(Arc::new),
+        rules,
+    }
 }
 
 /// The `websocket` object as it is stored: checked by the API when it came in.

@@ -1,28 +1,14 @@
-//! A hash map whose copies share what they have in common: a copy is a pointer, and a change copies the few small nodes
-//! on its way and nothing else.
-//!
-//! What it refuses to do: keep an order a caller could rely on, beyond being the same for the same content. The hash is
-//! fixed, so snapshots of two nodes are alike; who forges collisions makes changes slower and look-ups hardly, because
-//! a leaf is searched by halves.
+//! A hash map whose copies share what they have in common: a [`HashTree`] of keys and values.
 
 use std::borrow::Borrow;
-use std::hash::{DefaultHasher, Hash, Hasher as _};
-use std::sync::Arc;
+use std::hash::Hash;
 
-/// Bits of the hash that one branch looks at.
-const STRIDE: u32 = 4;
-
-/// Children of a branch.
-const WIDTH: usize = 1 << STRIDE;
-
-/// Entries of a leaf before it becomes a branch: two each of its children, so that small leaves stay rare.
-const LEAF: usize = 2 * WIDTH;
+use super::hash_tree::{HashTree, Hashed, hash_of};
 
 /// The map. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedMap<K, V> {
-    root: Child<K, V>,
-    len: usize,
+    tree: HashTree<Entry<K, V>>,
 }
 
 #[derive(Clone, Debug)]
@@ -32,191 +18,55 @@ struct Entry<K, V> {
     value: V,
 }
 
-#[derive(Debug)]
-enum Child<K, V> {
-    Empty,
-    /// Ordered by hash.
-    Leaf(Arc<Vec<Entry<K, V>>>),
-    Branch(Arc<[Self; WIDTH]>),
-}
-
-impl<K, V> Clone for Child<K, V> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Empty => Self::Empty,
-            Self::Leaf(entries) => Self::Leaf(Arc::clone(entries)),
-            Self::Branch(children) => Self::Branch(Arc::clone(children)),
-        }
+impl<K: Clone, V: Clone> Hashed for Entry<K, V> {
+    fn hash(&self) -> u64 {
+        self.hash
     }
 }
 
 impl<K, V> Default for SharedMap<K, V> {
     fn default() -> Self {
-        Self { root: Child::Empty, len: 0 }
+        Self { tree: HashTree::default() }
     }
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.tree.len() == 0
     }
 
     pub(crate) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
-        let hash = hash_of(key);
-        let mut child = &self.root;
-        let mut depth = 0;
-        loop {
-            match child {
-                Child::Empty => return None,
-                Child::Leaf(entries) => return find(entries, hash, key).ok().map(|at| &entries[at].value),
-                Child::Branch(children) => {
-                    child = &children[slot(hash, depth)];
-                    depth += 1;
-                }
-            }
+        if self.is_empty() {
+            return None;
         }
+        let same = self.tree.of_hash(hash_of(key));
+        same.iter().find(|entry| entry.key.borrow() == key).map(|entry| &entry.value)
     }
 
     /// Puts the value there and returns the one that was.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let hash = hash_of(&key);
-        let before = insert(&mut self.root, 0, Entry { hash, key, value });
-        self.len += usize::from(before.is_none());
-        before
+        let key_again = key.clone();
+        let place =
+            |same: &[Entry<K, V>]| same.iter().position(|entry| entry.key == key_again).ok_or(same.len());
+        self.tree.insert(Entry { hash, key, value }, place).map(|entry| entry.value)
     }
 
     pub(crate) fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
-        // Without this look, taking away what is not there would copy the way to it.
-        self.get(key)?;
-        let removed = remove(&mut self.root, 0, hash_of(key), key);
-        self.len -= usize::from(removed.is_some());
-        removed
+        let find = |same: &[Entry<K, V>]| same.iter().position(|entry| entry.key.borrow() == key);
+        self.tree.remove(hash_of(key), find).map(|entry| entry.value)
     }
 
     /// All of it, in the order of the hashes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        let mut waiting = vec![&self.root];
-        let mut leaf: std::slice::Iter<'_, Entry<K, V>> = [].iter();
-        std::iter::from_fn(move || {
-            loop {
-                if let Some(entry) = leaf.next() {
-                    return Some((&entry.key, &entry.value));
-                }
-                match waiting.pop()? {
-                    Child::Empty => {}
-                    Child::Leaf(entries) => leaf = entries.iter(),
-                    Child::Branch(children) => waiting.extend(children.iter().rev()),
-                }
-            }
-        })
+        self.tree.iter().map(|entry| (&entry.key, &entry.value))
     }
-
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.iter().map(|(_, value)| value)
-    }
-}
-
-fn hash_of(key: &(impl Hash + ?Sized)) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// The child of a branch at this depth that the hash belongs to: the highest bits first, so that the order of leaves
-/// is the order of hashes.
-fn slot(hash: u64, depth: u32) -> usize {
-    (hash >> (u64::BITS - STRIDE * (depth + 1))) as usize & (WIDTH - 1)
-}
-
-/// Where the key is, or where it would be put.
-fn find<K: Borrow<Q>, V, Q: Eq + ?Sized>(
-    entries: &[Entry<K, V>],
-    hash: u64,
-    key: &Q,
-) -> Result<usize, usize> {
-    let start = entries.partition_point(|entry| entry.hash < hash);
-    let mut end = start;
-    for entry in &entries[start..] {
-        if entry.hash != hash {
-            break;
-        }
-        if entry.key.borrow() == key {
-            return Ok(end);
-        }
-        end += 1;
-    }
-    Err(end)
-}
-
-fn insert<K: Eq + Clone, V: Clone>(child: &mut Child<K, V>, depth: u32, entry: Entry<K, V>) -> Option<V> {
-    match child {
-        Child::Empty => {
-            *child = Child::Leaf(Arc::new(vec![entry]));
-            None
-        }
-        Child::Branch(children) => {
-            insert(&mut Arc::make_mut(children)[slot(entry.hash, depth)], depth + 1, entry)
-        }
-        Child::Leaf(entries) => {
-            let entries = Arc::make_mut(entries);
-            match find(entries, entry.hash, &entry.key) {
-                Ok(at) => Some(std::mem::replace(&mut entries[at].value, entry.value)),
-                Err(at) => {
-                    entries.insert(at, entry);
-                    if entries.len() > LEAF && depth < u64::BITS / STRIDE {
-                        *child = split(std::mem::take(entries), depth);
-                    }
-                    None
-                }
-            }
-        }
-    }
-}
-
-fn split<K, V>(entries: Vec<Entry<K, V>>, depth: u32) -> Child<K, V> {
-    let mut leaves: [Vec<Entry<K, V>>; WIDTH] = Default::default();
-    for entry in entries {
-        leaves[slot(entry.hash, depth)].push(entry);
-    }
-    Child::Branch(Arc::new(leaves.map(|leaf| match leaf.is_empty() {
-        true => Child::Empty,
-        false => Child::Leaf(Arc::new(leaf)),
-    })))
-}
-
-fn remove<K: Eq + Clone + Borrow<Q>, V: Clone, Q: Eq + ?Sized>(
-    child: &mut Child<K, V>,
-    depth: u32,
-    hash: u64,
-    key: &Q,
-) -> Option<V> {
-    let (removed, is_empty) = match child {
-        Child::Empty => return None,
-        Child::Branch(children) => {
-            let children = Arc::make_mut(children);
-            let removed = remove(&mut children[slot(hash, depth)], depth + 1, hash, key);
-            (removed, children.iter().all(|child| matches!(child, Child::Empty)))
-        }
-        Child::Leaf(entries) => {
-            let entries = Arc::make_mut(entries);
-            let removed = find(entries, hash, key).ok().map(|at| entries.remove(at).value);
-            (removed, entries.is_empty())
-        }
-    };
-    if is_empty {
-        *child = Child::Empty;
-    }
-    removed
 }
 
 #[cfg(test)]
@@ -245,7 +95,7 @@ mod tests {
         }
         copies.push((map, plain));
         for (map, plain) in copies {
-            assert_eq!(map.len(), plain.len());
+            assert_eq!(map.tree.len(), plain.len());
             assert!((0..3_000).all(|key| map.get(&key) == plain.get(&key)));
             let all: BTreeMap<_, _> = map.iter().map(|(key, value)| (*key, *value)).collect();
             assert_eq!(all, plain);
@@ -261,7 +111,7 @@ mod tests {
         for key in 0..1_000 {
             map.remove(&key);
         }
-        assert!(map.is_empty() && matches!(map.root, Child::Empty));
+        assert!(map.is_empty() && map.tree.is_bare());
     }
 
     #[test]

@@ -404,15 +404,18 @@ pub(crate) fn house_with_rules(change: impl FnOnce(&mut Vec<Trunk>), rules: &Age
         id: id.into(),
         account: account.into(),
         name: id.to_owned(),
-        socket: Some(AgentSocket {
-            url: "ws://agent.example/ws/{execution_id}?from={from}".to_owned(),
-            dialect: DialectConfig::new(DialectKind::Asterisk),
-            headers: vec![("X-Name".to_owned(), "{header:X-Name}".to_owned())],
-            subprotocol: None,
-            parameters: vec![("trunk".to_owned(), "{trunk_id}".to_owned())],
-            on_close: OnClose::Drain,
-            fallback_url: None,
-        }),
+        socket: Some(
+            AgentSocket {
+                url: "ws://agent.example/ws/{execution_id}?from={from}".to_owned(),
+                dialect: DialectConfig::new(DialectKind::Asterisk),
+                headers: vec![("X-Name".to_owned(), "{header:X-Name}".to_owned())],
+                subprotocol: None,
+                parameters: vec![("trunk".to_owned(), "{trunk_id}".to_owned())],
+                on_close: OnClose::Drain,
+                fallback_url: None,
+            }
+            .into(),
+        ),
         rules: rules.clone(),
     };
     let number = |id: &str, account: &str, trunk: &str, number: &str, agent: &str| Number {

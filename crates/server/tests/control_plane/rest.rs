@@ -379,7 +379,7 @@ async fn what_the_api_took_for_an_agents_socket_is_what_calls_use() {
     assert_eq!(socket.headers, [("Authorization".to_owned(), "Bearer hush-hush".to_owned())]);
     assert_eq!(socket.parameters, [("k".to_owned(), "v".to_owned())]);
     assert_eq!(socket.dialect, tandem_agent::DialectConfig::new(tandem_agent::DialectKind::Asterisk));
-    assert_eq!((socket.subprotocol, socket.fallback_url), (None, None));
+    assert_eq!((&socket.subprotocol, &socket.fallback_url), (&None, &None));
 }
 
 #[tokio::test]

@@ -250,7 +250,7 @@ fn verdict(at_unix_ms: u64, account: Option<&str>, code: VerdictCode) -> Verdict
         agent: None,
         trace: Vec::new(),
         near_misses: Vec::new(),
-        remedy: String::new(),
+        remedy: Default::default(),
     };
     verdict.conclude(code);
     verdict

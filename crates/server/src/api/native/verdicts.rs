@@ -148,7 +148,7 @@ impl ShownVerdict {
             agent: verdict.agent.map(|agent| agent.to_string()),
             trace: verdict.trace.into_iter().map(ShownStep::of).collect(),
             near_misses: verdict.near_misses,
-            remedy: verdict.remedy,
+            remedy: verdict.remedy.into_owned(),
         }
     }
 }
@@ -164,7 +164,7 @@ impl ShownStep {
                 StepOutcome::Failed => "failed",
                 StepOutcome::Noted => "noted",
             },
-            detail: step.detail,
+            detail: step.detail.into_owned(),
         }
     }
 }
