@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tandem_server::metric_list::{Kind, METRICS};
 
 use crate::{
     DID,
@@ -112,4 +113,30 @@ fn product_verdict(product: &tandem_tests::product::Product, query: &str) -> Val
         assert!(Instant::now() < deadline, "no verdict for {query}: {page}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn the_metrics_page_holds_the_metrics_of_the_list_as_the_list_has_them() {
+    let (product, _) = product_with(&Agent::echo(), "");
+    let mut phone = Phone::over_udp(product.sip, DID);
+    phone.call();
+    let page = product.metrics();
+    let mut shown = 0;
+    for line in page.lines() {
+        let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) else {
+            continue;
+        };
+        let listed = METRICS.iter().find(|metric| metric.name == name);
+        let listed = listed.unwrap_or_else(|| panic!("{name} is not in the list"));
+        let is_so = match listed.kind {
+            Kind::Counter => kind == "counter",
+            Kind::Gauge => kind == "gauge",
+            Kind::Seconds => kind == "histogram" || kind == "summary",
+        };
+        assert!(is_so, "{name} is a {kind}, and in the list a {:?}", listed.kind);
+        assert!(page.contains(&format!("# HELP {name} {}", listed.help)), "{name} without its help");
+        shown += 1;
+    }
+    assert!(shown > 40, "{shown} metrics:\n{page}");
+    assert!(page.lines().any(|line| line == "tandem_calls 1"), "{page}");
 }

@@ -1,6 +1,8 @@
-//! SIGTERM: new calls are refused, those that are up finish within a bound, the exit code is 0.
+//! SIGTERM: new calls are refused, those that are up finish within a bound, the exit code is 0. SIGKILL: whatever
+//! was up has a record that says how it ended.
 
 use std::{
+    collections::BTreeSet,
     process::Command,
     time::{Duration, Instant},
 };
@@ -79,4 +81,54 @@ fn records_outlive_the_server() {
     assert_eq!(text(&product.ended_calls(&provisioned.agent_id, 1)[0], "status"), "completed");
     terminate(&product);
     assert_eq!(product.wait(Duration::from_secs(5)).and_then(|status| status.code()), Some(0));
+}
+
+/// Killed in mid-call, with one call over and some up: the next process has a
+/// record of each, and none of them is said to go on.
+#[test]
+fn a_killed_server_has_a_record_of_every_call_that_was_up() {
+    const UP: usize = 8;
+    let (mut product, provisioned) = product_with(&Agent::echo(), "");
+    let mut over = Phone::over_udp(product.sip, DID);
+    over.call();
+    over.hang_up();
+    product.ended_calls(&provisioned.agent_id, 1);
+    let up: Vec<Phone> = (0..UP)
+        .map(|_| {
+            let mut phone = Phone::over_udp(product.sip, DID);
+            let rtp = phone.call();
+            assert!(!phone.talk(rtp, Duration::from_millis(100)).is_empty(), "the call is heard");
+            phone
+        })
+        .collect();
+    let live = |product: &Product| {
+        let (status, page) = product.get("/v1/calls?limit=100");
+        assert_eq!(status, 200, "{page}");
+        page["data"].as_array().expect("a list").iter().map(|call| text(call, "id").to_owned()).collect()
+    };
+    let known: BTreeSet<String> = live(&product);
+    assert_eq!(known.len(), UP, "{known:?}");
+    // Their beginnings are in the store; what has come since is only in memory.
+    let stored = |product: &Product| {
+        product.get(&format!("/v2/agent/{}/executions?page_size=50", provisioned.agent_id)).1
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stored(&product)["data"].as_array().is_none_or(|calls| calls.len() < UP + 1) {
+        assert!(Instant::now() < deadline, "{}", stored(&product));
+    }
+    product.kill_and_start_again();
+    assert_eq!(live(&product), BTreeSet::new(), "no call outlives its process");
+    let mut ended = product.ended_calls(&provisioned.agent_id, UP + 1);
+    assert_eq!(ended.len(), UP + 1);
+    ended.retain(|call| known.contains(text(call, "id")));
+    assert_eq!(ended.len(), UP, "each of them by its own identifier");
+    for call in ended {
+        assert_eq!(text(&call, "status"), "error", "{call}");
+        assert!(call.to_string().contains("stopped while the call was up"), "{call}");
+    }
+    drop(up);
+    // And the next call is taken.
+    let mut next = Phone::over_udp(product.sip, DID);
+    next.call();
+    next.hang_up();
 }

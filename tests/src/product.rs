@@ -152,20 +152,7 @@ impl Product {
         );
         let file = folder.path().join("tandem.toml");
         fs::write(&file, configuration).expect("written");
-        let log = fs::File::create(folder.path().join("log")).expect("a log file");
-        let mut words = launcher.iter().map(AsRef::as_ref).chain([binary().as_os_str()]);
-        let child = Command::new(words.next().expect("the binary at least"))
-            .args(words)
-            .args(["serve", "--config"])
-            .arg(&file)
-            .current_dir(folder.path())
-            .env("TANDEM_API_KEY", API_KEY)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a handle"))
-            .stderr(log)
-            .spawn()
-            .expect("the binary starts");
+        let child = spawn(launcher, folder.path(), environment);
         let mut product = Self { child, folder, sip, api };
         product.wait_until_ready();
         product
@@ -199,6 +186,15 @@ impl Product {
         assert!(status.expect("`kill` runs").success(), "the server had ended before");
     }
 
+    /// Kills the process and starts another over the same folder: the same configuration, ports and store, and nothing
+    /// of what was in memory.
+    pub fn kill_and_start_again(&mut self) {
+        self.kill();
+        self.child.wait().expect("a killed process ends");
+        self.child = spawn(&[], self.folder.path(), &[]);
+        self.wait_until_ready();
+    }
+
     /// The memory it holds, in bytes.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
@@ -210,12 +206,18 @@ impl Product {
     /// The sum of a metric's samples whose line holds `label`.
     #[must_use]
     pub fn metric(&self, name: &str, label: &str) -> f64 {
-        let page = ureq::get(format!("http://{}/metrics", self.api)).call();
-        let page = page.ok().and_then(|mut page| page.body_mut().read_to_string().ok()).unwrap_or_default();
-        page.lines()
+        self.metrics()
+            .lines()
             .filter(|line| line.starts_with(name) && line.contains(label))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
+    }
+
+    /// The page of metrics; empty when it is not served.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let page = ureq::get(format!("http://{}/metrics", self.api)).call();
+        page.ok().and_then(|mut page| page.body_mut().read_to_string().ok()).unwrap_or_default()
     }
 
     /// Everything the server has logged so far.
@@ -323,6 +325,24 @@ impl Product {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// The server over a folder that holds its configuration; its log goes to the end of the one that is there.
+fn spawn(launcher: &[String], folder: &Path, environment: &[(&str, &str)]) -> Child {
+    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
+    let mut words = launcher.iter().map(AsRef::as_ref).chain([binary().as_os_str()]);
+    Command::new(words.next().expect("the binary at least"))
+        .args(words)
+        .args(["serve", "--config"])
+        .arg(folder.join("tandem.toml"))
+        .current_dir(folder)
+        .env("TANDEM_API_KEY", API_KEY)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a handle"))
+        .stderr(log)
+        .spawn()
+        .expect("the binary starts")
 }
 
 impl Drop for Product {

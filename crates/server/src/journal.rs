@@ -2,12 +2,13 @@
 //! store in batches; and the calls that are up now.
 //!
 //! A record of a call is written when the call begins and again as it goes on, so that even a killed process
-//! leaves a row. No record is ever dropped: of each call the last state waits, and when too many wait the node
+//! leaves a row. No record is dropped for want of time: of each call the last state waits, and when too many wait the node
 //! takes no new calls ([`Journal::is_behind`]) until the database has caught up. So what waits is bounded by that
 //! mark and the calls that were up when it was reached. A spill to disk was weighed against this: it would keep a
 //! node answering whose records nobody can read, and need a replay that an operator must trust; another node, or
 //! a carrier's retry, serves the caller better. Verdicts are a window upon the last INVITEs: beyond their bound
-//! they are dropped and counted. Nothing here decides about calls.
+//! they are dropped and counted. A row that the database refuses for what it holds, whoever asks and how often, is
+//! left out, counted and named in the log. Nothing here decides about calls.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -292,46 +293,95 @@ impl Writer {
     }
 
     async fn write(&mut self, batch: Batch) {
-        let records = &batch.records;
-        self.until_written("records", || self.store.write_records(records), records.is_empty()).await;
-        let verdicts: Vec<NewVerdict> = batch.verdicts.iter().filter_map(stored).collect();
-        self.until_written(
-            "verdicts",
-            || self.store.write_verdicts(&verdicts, self.verdicts),
-            verdicts.is_empty(),
-        )
-        .await;
+        self.until_written(Rows::Records(batch.records)).await;
+        self.until_written(Rows::Verdicts(batch.verdicts.iter().filter_map(stored).collect())).await;
         let changes = self.feed.changes(batch.told);
-        let mut pause = Duration::from_millis(100);
-        while let Err(error) = self.feed.queue(&changes, clock::now()).await {
-            metrics::counter!("tandem_journal_failures_total").increment(1);
-            tracing::error!(%error, "webhooks could not be queued; trying again");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
-        }
+        self.until_written(Rows::Webhooks(changes)).await;
         for done in batch.flushes {
             // Whoever waited may have gone.
             done.send(()).ok();
         }
     }
 
-    /// Repeats a write until the database takes it: meanwhile others wait, and in the end new calls are refused.
-    async fn until_written<F: Future<Output = Result<(), StoreError>>>(
-        &self,
-        what: &str,
-        write: impl Fn() -> F,
-        is_empty: bool,
-    ) {
-        if is_empty {
-            return;
-        }
+    /// Repeats a write until the database takes it: meanwhile others wait, and in the end new calls are refused. Rows that
+    /// the database itself will never take are told from a database that is not there: they are halved until the one
+    /// is found, which is left out, counted and named, and the others get in.
+    async fn until_written(&mut self, rows: Rows) {
+        let mut waiting = vec![rows];
         let mut pause = Duration::from_millis(100);
-        while let Err(error) = write().await {
-            metrics::counter!("tandem_journal_failures_total").increment(1);
-            tracing::error!(%error, what, "the journal could not be written; trying again");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
+        while let Some(rows) = waiting.pop() {
+            let what = rows.what();
+            match self.write_rows(&rows).await {
+                Ok(()) => {}
+                Err(error) if error.is_refusal() => match rows.halves() {
+                    Ok((first, second)) => waiting.extend([second, first]),
+                    Err(id) => {
+                        metrics::counter!("tandem_journal_refused_total", "what" => what).increment(1);
+                        tracing::error!(%error, what, id, "the database refuses a row, which is left out");
+                    }
+                },
+                Err(error) => {
+                    metrics::counter!("tandem_journal_failures_total").increment(1);
+                    tracing::error!(%error, what, "the journal could not be written; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                    waiting.push(rows);
+                }
+            }
         }
+    }
+
+    async fn write_rows(&mut self, rows: &Rows) -> Result<(), StoreError> {
+        match rows {
+            Rows::Records(records) if !records.is_empty() => self.store.write_records(records).await,
+            Rows::Verdicts(verdicts) if !verdicts.is_empty() => {
+                self.store.write_verdicts(verdicts, self.verdicts).await
+            }
+            Rows::Webhooks(changes) if !changes.is_empty() => self.feed.queue(changes, clock::now()).await,
+            Rows::Records(_) | Rows::Verdicts(_) | Rows::Webhooks(_) => Ok(()),
+        }
+    }
+}
+
+/// What is written in one transaction.
+enum Rows {
+    Records(Vec<CallRecord>),
+    Verdicts(Vec<NewVerdict>),
+    Webhooks(Vec<CallRecord>),
+}
+
+impl Rows {
+    fn what(&self) -> &'static str {
+        match self {
+            Self::Records(_) => "record",
+            Self::Verdicts(_) => "verdict",
+            Self::Webhooks(_) => "webhook",
+        }
+    }
+
+    /// The first half and the rest, or the identifier of the only one.
+    fn halves(self) -> Result<(Self, Self), String> {
+        fn cut<T>(mut rows: Vec<T>, id: impl Fn(&T) -> String) -> Result<(Vec<T>, Vec<T>), String> {
+            if let [only] = rows.as_slice() {
+                return Err(id(only));
+            }
+            let rest = rows.split_off(rows.len() / 2);
+            Ok((rows, rest))
+        }
+        Ok(match self {
+            Self::Records(rows) => {
+                let (first, rest) = cut(rows, |record| record.id.to_string())?;
+                (Self::Records(first), Self::Records(rest))
+            }
+            Self::Verdicts(rows) => {
+                let (first, rest) = cut(rows, |verdict| verdict.id.clone())?;
+                (Self::Verdicts(first), Self::Verdicts(rest))
+            }
+            Self::Webhooks(rows) => {
+                let (first, rest) = cut(rows, |record| record.id.to_string())?;
+                (Self::Webhooks(first), Self::Webhooks(rest))
+            }
+        })
     }
 }
 

@@ -1,6 +1,6 @@
-//! Address ranges and the trunks that call from them: a trie of nibbles whose copies share what they have in common.
+//! Address ranges and the trunks that call from them: a trie of bytes whose copies share what they have in common.
 //!
-//! A look-up walks at most 8 nodes for IPv4 and 32 for IPv6, however many ranges there are. IPv4-mapped IPv6 addresses
+//! A look-up walks at most 5 nodes for IPv4 and 17 for IPv6, however many ranges there are. IPv4-mapped IPv6 addresses
 //! are the caller's to unwrap.
 
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use super::ordered_set::OrderedSet;
 use crate::ids::TrunkId;
 
 /// Bits of the address that one node looks at.
-const STRIDE: u8 = 4;
+const STRIDE: u8 = 8;
 
 /// The ranges. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
@@ -24,30 +24,32 @@ pub(crate) struct Ranges {
 
 #[derive(Clone, Debug, Default)]
 struct Node {
-    /// Ranges that end within this nibble, the shortest first.
+    /// Ranges that end within this byte, the shortest first, then by its bits.
     here: Vec<Range>,
-    /// Bit n: there is a child for nibble n. Children stand in this order.
-    occupied: u16,
+    /// Bit n: there are ranges of n bits here.
+    lengths: u8,
+    /// Bit n of all 256, the lowest word first: there is a child for byte n. Children stand in this order.
+    occupied: [u64; 4],
     children: Vec<Arc<Self>>,
 }
 
 #[derive(Clone, Debug)]
 struct Range {
-    /// How many bits of the nibble count, 0 to 3 (4 is the child's 0), and what they are, in their places.
+    /// How many bits of the byte count, 0 to 7 (8 is the child's 0), and what they are, in their places.
     bits: u8,
-    nibble: u8,
+    byte: u8,
     trunks: Arc<OrderedSet<TrunkId>>,
 }
 
 impl Range {
-    fn holds(&self, nibble: u8) -> bool {
-        (nibble ^ self.nibble) & mask(self.bits) == 0
+    fn place(&self) -> (u8, u8) {
+        (self.bits, self.byte)
     }
 }
 
-/// The bits of a nibble that count.
+/// The bits of a byte that count.
 fn mask(bits: u8) -> u8 {
-    0b1111 << (STRIDE - bits) & 0b1111
+    0xff_u8.checked_shl(u32::from(STRIDE - bits)).unwrap_or(0)
 }
 
 /// An address from its highest bit down.
@@ -63,23 +65,36 @@ fn gather<'a>(range: &'a Range, most: usize, into: &mut Vec<&'a TrunkId>) {
     into.extend(range.trunks.iter().take(room));
 }
 
-fn nibble_at(bits: u128, depth: u8) -> u8 {
-    // Beyond the last nibble stands nothing, and nothing is asked of it but the range that ends there.
-    bits.checked_shr(u32::from(124_u8.saturating_sub(depth * STRIDE)))
-        .map_or(0, |bits| if depth < 32 { (bits & 0b1111) as u8 } else { 0 })
+fn byte_at(bits: u128, depth: u8) -> u8 {
+    // Beyond the last byte stands nothing, and nothing is asked of it but the range that ends there.
+    bits.to_be_bytes().get(usize::from(depth)).copied().unwrap_or(0)
 }
 
 impl Node {
-    fn child(&self, nibble: u8) -> Option<&Arc<Self>> {
-        (self.occupied >> nibble & 1 == 1).then(|| &self.children[self.place(nibble)])
+    fn has_child(&self, byte: u8) -> bool {
+        self.occupied[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
     }
 
-    fn place(&self, nibble: u8) -> usize {
-        (self.occupied & ((1 << nibble) - 1)).count_ones() as usize
+    fn child(&self, byte: u8) -> Option<&Arc<Self>> {
+        self.has_child(byte).then(|| &self.children[self.place(byte)])
+    }
+
+    fn place(&self, byte: u8) -> usize {
+        let word = usize::from(byte / 64);
+        let before: u32 = self.occupied[..word].iter().map(|word| word.count_ones()).sum();
+        (before + (self.occupied[word] & ((1 << (byte % 64)) - 1)).count_ones()) as usize
     }
 
     fn is_empty(&self) -> bool {
-        self.here.is_empty() && self.occupied == 0
+        self.here.is_empty() && self.children.is_empty()
+    }
+
+    /// The ranges here that hold an address with this byte, the shortest first.
+    fn holding(&self, byte: u8) -> impl Iterator<Item = &Range> {
+        (0..STRIDE).filter(|bits| self.lengths >> bits & 1 == 1).filter_map(move |bits| {
+            let wanted = (bits, byte & mask(bits));
+            self.here.binary_search_by_key(&wanted, Range::place).ok().map(|at| &self.here[at])
+        })
     }
 
     /// Every trunk of this node and below, as long as there is room.
@@ -96,46 +111,48 @@ impl Node {
     }
 
     fn insert(&mut self, bits: u128, depth: u8, left: u8, trunk: &TrunkId) {
-        let nibble = nibble_at(bits, depth);
+        let byte = byte_at(bits, depth);
         if left >= STRIDE {
-            let place = self.place(nibble);
-            if self.occupied >> nibble & 1 == 0 {
-                self.occupied |= 1 << nibble;
+            let place = self.place(byte);
+            if !self.has_child(byte) {
+                self.occupied[usize::from(byte / 64)] |= 1 << (byte % 64);
                 self.children.insert(place, Arc::default());
             }
             return Arc::make_mut(&mut self.children[place]).insert(bits, depth + 1, left - STRIDE, trunk);
         }
-        let nibble = nibble & mask(left);
-        let at = self.here.partition_point(|range| (range.bits, range.nibble) < (left, nibble));
-        if self.here.get(at).is_none_or(|range| (range.bits, range.nibble) != (left, nibble)) {
-            self.here.insert(at, Range { bits: left, nibble, trunks: Arc::default() });
+        let wanted = (left, byte & mask(left));
+        let at = self.here.partition_point(|range| range.place() < wanted);
+        if self.here.get(at).is_none_or(|range| range.place() != wanted) {
+            self.here.insert(at, Range { bits: wanted.0, byte: wanted.1, trunks: Arc::default() });
+            self.lengths |= 1 << left;
         }
         Arc::make_mut(&mut self.here[at].trunks).insert(trunk.clone());
     }
 
     fn remove(&mut self, bits: u128, depth: u8, left: u8, trunk: &TrunkId) {
-        let nibble = nibble_at(bits, depth);
+        let byte = byte_at(bits, depth);
         if left >= STRIDE {
-            if self.occupied >> nibble & 1 == 0 {
+            if !self.has_child(byte) {
                 return;
             }
-            let place = self.place(nibble);
+            let place = self.place(byte);
             let child = Arc::make_mut(&mut self.children[place]);
             child.remove(bits, depth + 1, left - STRIDE, trunk);
             if child.is_empty() {
                 self.children.remove(place);
-                self.occupied &= !(1 << nibble);
+                self.occupied[usize::from(byte / 64)] &= !(1 << (byte % 64));
             }
             return;
         }
-        let nibble = nibble & mask(left);
-        let Some(at) = self.here.iter().position(|range| (range.bits, range.nibble) == (left, nibble)) else {
-            return;
-        };
+        let wanted = (left, byte & mask(left));
+        let Ok(at) = self.here.binary_search_by_key(&wanted, Range::place) else { return };
         let trunks = Arc::make_mut(&mut self.here[at].trunks);
         trunks.remove(trunk);
         if trunks.is_empty() {
             self.here.remove(at);
+            if !self.here.iter().any(|range| range.bits == left) {
+                self.lengths &= !(1 << left);
+            }
         }
     }
 }
@@ -165,11 +182,11 @@ impl Ranges {
         let bits = high_bits(address);
         let mut node = self.root(address.is_ipv4());
         for depth in 0.. {
-            let nibble = nibble_at(bits, depth);
-            if node.here.iter().any(|range| range.holds(nibble)) {
+            let byte = byte_at(bits, depth);
+            if node.holding(byte).next().is_some() {
                 return true;
             }
-            match node.child(nibble) {
+            match node.child(byte) {
                 Some(child) => node = child,
                 None => return false,
             }
@@ -183,11 +200,11 @@ impl Ranges {
         let mut found = SmallVec::new();
         let mut node = self.root(address.is_ipv4());
         for depth in 0.. {
-            let nibble = nibble_at(bits, depth);
-            for range in node.here.iter().filter(|range| range.holds(nibble)) {
+            let byte = byte_at(bits, depth);
+            for range in node.holding(byte) {
                 found.push((depth * STRIDE + range.bits, &*range.trunks));
             }
-            match node.child(nibble) {
+            match node.child(byte) {
                 Some(child) => node = child,
                 None => break,
             }
@@ -203,23 +220,23 @@ impl Ranges {
         let mut node = self.root(range.network().is_ipv4());
         let mut left = range.prefix_len();
         for depth in 0.. {
-            let nibble = nibble_at(bits, depth);
+            let byte = byte_at(bits, depth);
             if left < STRIDE {
-                let agree = |other: u8, bits: u8| (nibble ^ other) & mask(bits.min(left)) == 0;
-                for range in node.here.iter().filter(|range| agree(range.nibble, range.bits)) {
+                let agree = |other: u8, bits: u8| (byte ^ other) & mask(bits.min(left)) == 0;
+                for range in node.here.iter().filter(|range| agree(range.byte, range.bits)) {
                     gather(range, most, &mut found);
                 }
-                let places = (0..16_u8).filter(|nibble| node.occupied >> nibble & 1 == 1);
+                let places = (0..=u8::MAX).filter(|byte| node.has_child(*byte));
                 for (child, _) in node.children.iter().zip(places).filter(|(_, place)| agree(*place, STRIDE))
                 {
                     child.gather(most, &mut found);
                 }
                 break;
             }
-            for range in node.here.iter().filter(|range| range.holds(nibble)) {
+            for range in node.holding(byte) {
                 gather(range, most, &mut found);
             }
-            match node.child(nibble) {
+            match node.child(byte) {
                 Some(child) => node = child,
                 None => break,
             }

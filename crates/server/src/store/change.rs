@@ -234,6 +234,25 @@ fn passes(error: &sqlx::Error) -> bool {
     }
 }
 
+impl StoreError {
+    /// Whether the database refuses what was to be written, and will whenever it is asked: a value that it cannot hold, a
+    /// rule of the schema. No such is an answer that does not come, or a fault of the statement.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Encode(_)) => true,
+            Self::Database(sqlx::Error::Database(database)) => {
+                database.code().is_some_and(|code| match code.parse::<u32>() {
+                    // SQLite, where the lower byte tells the kind: too big, a constraint, a mismatch of types.
+                    Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
+                    // PostgreSQL: 22 is a value that cannot be, 23 a constraint.
+                    _ => code.starts_with("22") || code.starts_with("23"),
+                })
+            }
+            _ => false,
+        }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let is_busy = match &error {

@@ -18,6 +18,7 @@ on_both_databases!(
     after_a_rotation_the_new_key_alone_opens_secrets,
     lists_come_page_by_page_in_order,
     no_record_is_dropped_while_the_database_does_not_answer,
+    a_record_that_the_database_refuses_is_left_out_and_the_others_get_in,
 );
 
 /// An account with a trunk, two numbers and an agent with a header, one of the numbers mapped.
@@ -246,4 +247,34 @@ async fn no_record_is_dropped_while_the_database_does_not_answer(base: Base) {
     let (written,): (i64,) =
         sqlx::query_as("SELECT COUNT(*) FROM executions WHERE is_final = 1").fetch_one(&pool).await.unwrap();
     assert_eq!(written, CALLS as i64);
+}
+
+async fn a_record_that_the_database_refuses_is_left_out_and_the_others_get_in(base: Base) {
+    let store = base.open().await;
+    let pool = sqlx::AnyPool::connect(&base.url).await.unwrap();
+    let rule = if base.url.starts_with("sqlite") {
+        "CREATE TRIGGER no_poison BEFORE INSERT ON executions WHEN NEW.agent_id = 'poison' \
+         BEGIN SELECT RAISE(ABORT, 'poison'); END"
+    } else {
+        "ALTER TABLE executions ADD CONSTRAINT no_poison CHECK (agent_id <> 'poison')"
+    };
+    sqlx::query(rule).execute(&pool).await.unwrap();
+    let journal = Journal::with_bound(store.clone(), "n1".to_owned(), 100, 800);
+    for place in 0..30 {
+        let mut call = record("acme", "n1", CallStatus::Completed);
+        if place % 10 == 3 {
+            call.agent = "poison".into();
+        }
+        journal.record(call);
+    }
+    tokio::time::timeout(std::time::Duration::from_secs(60), journal.flush()).await.unwrap();
+    let (written,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM executions").fetch_one(&pool).await.unwrap();
+    assert_eq!(written, 27);
+    // And what comes after them.
+    journal.record(record("acme", "n1", CallStatus::Completed));
+    journal.flush().await;
+    let (written,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM executions").fetch_one(&pool).await.unwrap();
+    assert_eq!(written, 28);
 }
