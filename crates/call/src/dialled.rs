@@ -24,8 +24,10 @@ pub fn key(user: &[u8]) -> Option<String> {
     let user = user.split(|byte| *byte == b';').next()?;
     // Nearly every INVITE asks for digits alone.
     let bare = user.strip_prefix(b"+").unwrap_or(user);
-    if !bare.is_empty() && bare.iter().all(u8::is_ascii_digit) {
-        return Some(String::from_utf8_lossy(bare).into_owned());
+    if let (true, Ok(digits)) = (bare.iter().all(u8::is_ascii_digit), std::str::from_utf8(bare))
+        && !digits.is_empty()
+    {
+        return Some(digits.to_owned());
     }
     let name = unescape(user)?;
     digits(&name).or_else(|| (!name.is_empty()).then_some(name))

@@ -471,7 +471,7 @@ impl<'a> Search<'a> {
             verdict.step(Check::Agent, StepOutcome::Failed, agent.name.as_str(), "it has no websocket");
             return Err(Refused::with(VerdictCode::AgentWithoutSocket));
         };
-        let spoken = format!("spoken to by {}", socket.dialect.dialect.name());
+        let spoken = ["spoken to by ", socket.dialect.dialect.name()].concat();
         verdict.step(Check::Agent, StepOutcome::Passed, agent.name.as_str(), spoken);
         Ok(Route {
             trunk: Arc::clone(found.trunk),
@@ -562,7 +562,7 @@ impl<'a> Search<'a> {
         };
         match trunk.codecs.iter().find(|law| laws.contains(law)) {
             Some(law) => {
-                let offered = format!("{} chosen; offered {}", name(*law), names(laws));
+                let offered = [name(*law), " chosen; offered ", &*names(laws)].concat();
                 verdict.step(Check::Codec, StepOutcome::Passed, allowed, offered);
                 Ok(())
             }
@@ -593,7 +593,7 @@ impl<'a> Search<'a> {
             Place::To => self.query.to_user,
         };
         let way = if found.is_by_destination { "is how the carrier writes number" } else { "is number" };
-        let detail = format!("{way} {} of trunk {}", found.number.number, found.trunk.name);
+        let detail = [way, " ", &*found.number.number, " of trunk ", &*found.trunk.name].concat();
         verdict.step(found.place.check(), StepOutcome::Passed, wire_text(dialled), detail);
     }
 
@@ -637,8 +637,14 @@ fn name(law: Law) -> &'static str {
     }
 }
 
-fn names(laws: &[Law]) -> String {
-    laws.iter().map(|law| name(*law)).collect::<Vec<_>>().join(", ")
+fn names(laws: &[Law]) -> Cow<'static, str> {
+    match laws {
+        [] => Cow::default(),
+        [only] => name(*only).into(),
+        [Law::Mulaw, Law::Alaw] => "PCMU, PCMA".into(),
+        [Law::Alaw, Law::Mulaw] => "PCMA, PCMU".into(),
+        more => more.iter().map(|law| name(*law)).collect::<Vec<_>>().join(", ").into(),
+    }
 }
 
 fn blank(query: &Query<'_>) -> Verdict {

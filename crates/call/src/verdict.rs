@@ -442,8 +442,9 @@ impl Verdict {
 pub fn wire_text(bytes: &[u8]) -> String {
     let shortened = &bytes[..bytes.len().min(MAX_TEXT_BYTES)];
     // Nearly always nothing has to be replaced, and every INVITE has some of these.
-    if shortened.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        return String::from_utf8_lossy(shortened).into_owned();
+    let is_plain = shortened.iter().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~'));
+    if let (true, Ok(text)) = (is_plain, std::str::from_utf8(shortened)) {
+        return text.to_owned();
     }
     String::from_utf8_lossy(shortened)
         .chars()

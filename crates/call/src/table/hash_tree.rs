@@ -16,8 +16,8 @@ const STRIDE: u32 = 5;
 /// Children of a branch.
 const WIDTH: usize = 1 << STRIDE;
 
-/// Entries of a leaf before it becomes a branch: two each of its children, so that small leaves stay rare.
-const LEAF: usize = 2 * WIDTH;
+/// Entries of a leaf before it becomes a branch: four each of its children, so that small leaves stay rare.
+const LEAF: usize = 4 * WIDTH;
 
 /// What stands in the tree.
 pub(crate) trait Hashed: Clone {
