@@ -102,7 +102,7 @@ impl Facts for DialFacts<'_> {
 struct Found {
     trunk: Arc<Trunk>,
     agent: Arc<Agent>,
-    socket: AgentSocket,
+    socket: Arc<AgentSocket>,
 }
 
 impl Engine {
