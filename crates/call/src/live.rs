@@ -165,6 +165,7 @@ pub(crate) struct PlacedParts {
     pub(crate) permit: Permit,
     pub(crate) negotiation: Negotiation,
     pub(crate) record: CallRecord,
+    pub(crate) verdict: Box<Verdict>,
     pub(crate) outgoing: Outgoing,
 }
 
@@ -207,7 +208,7 @@ impl LiveCall {
             negotiation: parts.negotiation,
             bridge: BridgeLife::Unasked,
             record: parts.record,
-            verdict: None,
+            verdict: Some(parts.verdict),
             ladder: Ladder::default(),
             deadline: None,
             outgoing: Some(Box::new(parts.outgoing)),

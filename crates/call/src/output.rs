@@ -3,7 +3,7 @@
 //! For each call they come in this order: `OpenBridge`, any number of `Bridge` and `Progress`, `CloseBridge` (exactly once
 //! if the bridge was opened), `Record` (exactly once for each call), `Ladder` (exactly once, after the last SIP message).
 //! A call that we place begins with `FindWay`, which may come again; one that there is no room for has `NotPlaced` and nothing else.
-//! A call refused because its account cannot pay for it has a `Record` and nothing else. Each INVITE gets exactly one `Verdict`, those silenced by a limit excepted, which are counted.
+//! Each call that we place has one `Verdict` too. A call refused because its account cannot pay for it has a `Record` and nothing else. Each INVITE gets exactly one `Verdict`, those silenced by a limit excepted, which are counted.
 
 use std::sync::Arc;
 

@@ -4,14 +4,15 @@
 //! gateways (`live` does).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tandem_agent::StreamFacts;
 use tandem_media::LatchPolicy;
-use tandem_sip::HeaderName;
+use tandem_sip::{HeaderName, Transport};
+use uuid::Uuid;
 
 use crate::admission::{NoRoom, Side};
 use crate::bridge::{AgentDial, BridgePlan};
@@ -27,6 +28,7 @@ use crate::output::Output;
 use crate::record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
 use crate::table::{Agent, AgentSocket, MediaEncryption, Trunk};
 use crate::template::Facts;
+use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
 
 /// Most headers that one order may add to its INVITE: it must still fit a datagram.
 const MAX_HEADERS: usize = 16;
@@ -137,6 +139,7 @@ impl Engine {
         let ringing = dial.ringing.unwrap_or(self.node.config.ringing_timeout);
         let outgoing = Outgoing::new(dial.to, dial.from, gateways, plan).ordered(headers.collect(), ringing);
         let parts = PlacedParts {
+            verdict: Box::new(verdict_on(&record)),
             sip_call_id: Bytes::from(sip_call_id),
             max_duration: [dial.max_duration, agent.rules.max_duration].into_iter().flatten().min(),
             negotiation: Negotiation::new(trunk.codecs.clone(), sdp_session, None),
@@ -198,6 +201,10 @@ impl Engine {
         record.hangup_by = Some(HangupBy::Error);
         record.hangup_reason = Some(reason);
         record.q850 = Some(reason.q850());
+        let mut verdict = Box::new(verdict_on(&record));
+        verdict.step(Check::Trunk, StepOutcome::Failed, record.trunk.to_string(), why.clone());
+        verdict.conclude(VerdictCode::CallNotPlaced);
+        self.node.emit_verdict(verdict, now);
         record.error_message = Some(why);
         self.node.emit(Output::Record(Box::new(record)));
     }
@@ -258,6 +265,33 @@ impl Engine {
             media: MediaSummary::default(),
             incidents: Incidents::default(),
         }
+    }
+}
+
+/// The verdict on a call of ours, to be filled in as it goes.
+fn verdict_on(record: &CallRecord) -> Verdict {
+    let code = VerdictCode::Accepted;
+    Verdict {
+        id: Uuid::nil(),
+        at_unix_ms: 0,
+        account: Some(record.account.clone()),
+        direction: CallDirection::Outbound,
+        code,
+        status: code.status(),
+        source: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        transport: Transport::Udp,
+        request_uri: wire_text(format!("sip:{}", record.to).as_bytes()),
+        from: wire_text(record.from.as_bytes()),
+        to: wire_text(record.to.as_bytes()),
+        sip_call_id: record.sip_call_id.clone(),
+        user_agent: String::new(),
+        call: Some(record.id),
+        trunk: Some(record.trunk.clone()),
+        number: Some(record.number.clone()),
+        agent: Some(record.agent.clone()),
+        trace: Vec::new(),
+        near_misses: Vec::new(),
+        remedy: code.remedy().into(),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::agent_rules::CallerIdentity;
 use crate::dialled;
 use crate::ids::{NumberId, TrunkId};
 use crate::near_miss;
+use crate::record::CallDirection;
 use crate::table::{Agent, AgentSocket, MediaEncryption, NumberEntry, RoutingTable, Trunk, TrunkAuth};
 use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
 
@@ -649,6 +650,7 @@ fn names(laws: &[Law]) -> Cow<'static, str> {
 
 fn blank(query: &Query<'_>) -> Verdict {
     Verdict {
+        direction: CallDirection::Inbound,
         id: Uuid::nil(),
         at_unix_ms: 0,
         account: None,

@@ -12,6 +12,7 @@ use tandem_sip::Transport;
 use uuid::Uuid;
 
 use crate::ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
+use crate::record::CallDirection;
 
 /// Longest text kept of any one header, in bytes: enough for every honest one, and a stranger cannot fill the store.
 pub const MAX_TEXT_BYTES: usize = 256;
@@ -96,11 +97,21 @@ pub enum VerdictCode {
     CallerLost,
     /// The request asks for something that SIP here does not do: an extension, a body, a session timer too short.
     ProtocolRefused,
+    /// A call of ours: trunk, agent or gateway is missing or switched off.
+    CallNotPlaced,
+    /// A call of ours: the callee is busy, declined, or is not there.
+    CalleeRefused,
+    /// A call of ours: it rang, and nobody answered.
+    CalleeSilent,
+    /// A call of ours: the carrier refused it for a reason of its own.
+    GatewayRefused,
+    /// A call of ours: no gateway of the trunk could be had.
+    GatewaysUnreachable,
 }
 
 impl VerdictCode {
     /// Every code, in the order of the enum: for documentation and tests.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 40] = [
         Self::Accepted,
         Self::CancelledByCaller,
         Self::SourceUnknown,
@@ -136,6 +147,11 @@ impl VerdictCode {
         Self::EndedBeforeAnswer,
         Self::CallerLost,
         Self::ProtocolRefused,
+        Self::CallNotPlaced,
+        Self::CalleeRefused,
+        Self::CalleeSilent,
+        Self::GatewayRefused,
+        Self::GatewaysUnreachable,
     ];
 
     /// The stable word.
@@ -176,6 +192,11 @@ impl VerdictCode {
             Self::EndedBeforeAnswer => "ended_before_answer",
             Self::CallerLost => "caller_lost",
             Self::ProtocolRefused => "protocol_refused",
+            Self::CallNotPlaced => "call_not_placed",
+            Self::CalleeRefused => "callee_refused",
+            Self::CalleeSilent => "callee_silent",
+            Self::GatewayRefused => "gateway_refused",
+            Self::GatewaysUnreachable => "gateways_unreachable",
         }
     }
 
@@ -187,6 +208,10 @@ impl VerdictCode {
         match self {
             Self::Accepted => 200,
             Self::ProtocolRefused => 400,
+            Self::CallNotPlaced | Self::CalleeRefused => 480,
+            Self::CalleeSilent => 408,
+            Self::GatewayRefused => 403,
+            Self::GatewaysUnreachable => 503,
             Self::CredentialsRequired | Self::CredentialsStale | Self::CredentialsReplayed => 401,
             Self::SourceUnknown
             | Self::SourceOutsideRanges
@@ -277,6 +302,15 @@ impl VerdictCode {
             Self::EndedBeforeAnswer => "nothing to do: the call was ended on purpose",
             Self::CallerLost => "look at the carrier's side: it stopped talking before the answer",
             Self::ProtocolRefused => "let the carrier leave out what the status and its headers name",
+            Self::CallNotPlaced => "see the last step of the trace: it names what is missing or switched off",
+            Self::CalleeRefused => "nothing to do, or try again later: retry_config does that by itself",
+            Self::CalleeSilent => "try again later, or let it ring longer with ringing_timeout_seconds",
+            Self::GatewayRefused => {
+                "ask the carrier about what the status names: the form of the number, the caller id, user name and password"
+            }
+            Self::GatewaysUnreachable => {
+                "compare gateway_address, port and transport with what the carrier gave; see that its network lets us in"
+            }
         }
     }
 }
@@ -325,6 +359,8 @@ pub enum Check {
     Caller,
     /// What SIP itself has against the request.
     Protocol,
+    /// A gateway that a call of ours was tried at.
+    Gateway,
 }
 
 /// What came of one step.
@@ -361,11 +397,14 @@ pub struct Verdict {
     pub at_unix_ms: u64,
     /// Whose it is; `None` is the operator's alone.
     pub account: Option<AccountId>,
+    /// Whether the INVITE came to us, or was ours.
+    #[serde(default = "inbound")]
+    pub direction: CallDirection,
     /// What came of it.
     pub code: VerdictCode,
-    /// The SIP status sent.
+    /// The SIP status sent; for an INVITE of ours the one that came, or that stands for what happened.
     pub status: u16,
-    /// Where the INVITE came from.
+    /// Where the INVITE came from; where one of ours went last, or nowhere.
     pub source: SocketAddr,
     /// By which transport.
     #[serde(serialize_with = "write_transport", deserialize_with = "read_transport")]
@@ -394,6 +433,11 @@ pub struct Verdict {
     pub near_misses: Vec<String>,
     /// What can be done about it.
     pub remedy: Cow<'static, str>,
+}
+
+/// What verdicts were about that say nothing of it.
+const fn inbound() -> CallDirection {
+    CallDirection::Inbound
 }
 
 impl Verdict {
@@ -506,6 +550,7 @@ mod tests {
 
     fn sample() -> Verdict {
         Verdict {
+            direction: CallDirection::Inbound,
             id: Uuid::nil(),
             at_unix_ms: 0,
             account: None,

@@ -13,6 +13,7 @@ use tandem_sip::{EndedBy, Refusal, SessionId};
 use super::ending::{self, Ending};
 use super::{Awaiting, BridgeLife, LAST_MESSAGES, LiveCall};
 use crate::bridge::{BridgeCommand, BridgeStatistics};
+use crate::gateways::transport_of;
 use crate::input::AgentFailure;
 use crate::ladder::Rung;
 use crate::media_summary::MediaSummary;
@@ -122,8 +123,11 @@ impl LiveCall {
             self.record.error_message = ending.error;
         }
         self.cut_attempt(now, node);
-        // The status of a call that we placed is the carrier's own, if it came to that.
-        if !was_answered && self.outgoing.is_none() {
+        if !was_answered && self.outgoing.is_some() {
+            // The status of a call that we placed is the carrier's own, if it came to that.
+            let status = self.record.sip_status.unwrap_or(ending.refusal);
+            self.settle_verdict(ending.code, status, now, node);
+        } else if !was_answered {
             self.record.sip_status = Some(ending.refusal);
             self.settle_verdict(ending.code, ending.refusal, now, node);
         }
@@ -191,6 +195,10 @@ impl LiveCall {
         if let Some(mut verdict) = self.verdict.take() {
             verdict.conclude(code);
             verdict.status = status;
+            if let Some(gateway) = self.outgoing.as_ref().and_then(|outgoing| outgoing.gateway()) {
+                verdict.source = self.peer;
+                verdict.transport = transport_of(&self.trunk, gateway);
+            }
             node.emit_verdict(verdict, now);
         }
     }

@@ -71,14 +71,14 @@ pub(super) fn by_refusal(
 /// The callee's telephone rang for so long.
 pub(super) fn unanswered(seconds: u64) -> Ending {
     let (by, reason) = (HangupBy::Caller, HangupReason::Unanswered);
-    Ending::new(CallStatus::NoAnswer, by, reason, VerdictCode::CallerLost)
+    Ending::new(CallStatus::NoAnswer, by, reason, VerdictCode::CalleeSilent)
         .because(format!("nobody answered within {seconds} s"))
 }
 
 /// No gateway could be had.
 pub(super) fn unreachable(error: String) -> Ending {
     let (by, reason) = (HangupBy::Carrier, HangupReason::NetworkError);
-    Ending::new(CallStatus::Failed, by, reason, VerdictCode::CallerLost).because(error)
+    Ending::new(CallStatus::Failed, by, reason, VerdictCode::GatewaysUnreachable).because(error)
 }
 
 /// What came with the callee's 200 is no answer to our offer.

@@ -37,7 +37,7 @@ use crate::output::Output;
 use crate::reach;
 use crate::record::{CallStatus, HangupBy, HangupReason};
 use crate::table::Gateway;
-use crate::verdict::{VerdictCode, wire_text};
+use crate::verdict::{Check, StepOutcome, VerdictCode, wire_text};
 
 /// What only a call that we place has.
 #[derive(Debug)]
@@ -84,6 +84,11 @@ impl Outgoing {
             until: None,
             refused: None,
         }
+    }
+
+    /// The gateway being tried, or tried last.
+    pub(super) fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.as_ref()
     }
 
     /// The same with headers of its order and a bound on ringing.
@@ -310,20 +315,28 @@ impl LiveCall {
             Some(Ok(media)) => media,
             Some(Err(error)) => {
                 let why = format!("the callee's answer cannot be used: {error}");
-                self.close_attempt(Some(status), &why, now, node);
-                return self.end(ending::unusable_answer(why), now, node);
+                return self.answer_unusable(status, why, now, node);
             }
             None => {
                 let why = "the callee answered without describing its audio".to_owned();
-                self.close_attempt(Some(status), &why, now, node);
-                return self.end(ending::unusable_answer(why), now, node);
+                return self.answer_unusable(status, why, now, node);
             }
         };
         self.close_attempt(Some(status), "answered", now, node);
+        self.settle_verdict(VerdictCode::Accepted, status, now, node);
         node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Media(media) });
         node.emit(Output::DialAgent { call: self.id });
         self.enter(Awaiting::Listener, now, node);
         self.progress(node);
+    }
+
+    fn answer_unusable(&mut self, status: u16, why: String, now: Instant, node: &mut Node) {
+        if let Some(attempt) = self.record.gateways.last_mut() {
+            attempt.sip_status = Some(status);
+        }
+        self.close_attempt(None, &why, now, node);
+        self.settle_verdict(VerdictCode::OfferUnacceptable, status, now, node);
+        self.end(ending::unusable_answer(why), now, node);
     }
 
     /// The INVITE under way came to nothing.
@@ -472,8 +485,15 @@ impl LiveCall {
             && attempt.ended_unix_ms.is_none()
         {
             attempt.ended_unix_ms = Some(at);
-            attempt.sip_status = status;
+            attempt.sip_status = status.or(attempt.sip_status);
             attempt.cause = cause.to_owned();
+            let went = attempt.address.map(|address| format!(" at {address}")).unwrap_or_default();
+            let subject = format!("{}:{}/{}{went}", attempt.gateway, attempt.port, attempt.transport);
+            let outcome = match status {
+                Some(200..300) => StepOutcome::Passed,
+                Some(_) | None => StepOutcome::Failed,
+            };
+            self.note(Check::Gateway, outcome, subject, cause);
         }
     }
 
@@ -492,11 +512,13 @@ fn name_of(address: &str) -> Option<String> {
 /// How a call ends that a gateway refused for good.
 fn refusal_ending(status: u16, q850: Option<u8>, error: String) -> Ending {
     let (outcome, reason) = outcome_of_refusal(status, q850);
-    let by = match reason {
+    let (by, code) = match reason {
         HangupReason::RecipientBusy | HangupReason::RecipientRejected | HangupReason::Unanswered => {
-            HangupBy::Caller
+            (HangupBy::Caller, VerdictCode::CalleeRefused)
         }
-        _ => HangupBy::Carrier,
+        _ => (HangupBy::Carrier, VerdictCode::GatewayRefused),
     };
-    ending::by_refusal(outcome, by, reason, VerdictCode::CallerLost, error)
+    // These are the carrier's own words for "not by me", whatever the record's word for them is.
+    let code = if matches!(status, 401..=403 | 407) { VerdictCode::GatewayRefused } else { code };
+    ending::by_refusal(outcome, by, reason, code, error)
 }

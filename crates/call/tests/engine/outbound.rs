@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tandem_call::bridge::{AgentHangUpCause, BridgeCommand, BridgeEvent};
 use tandem_call::{
-    AgentFailure, CallId, CallRecord, CallStatus, Command, Dial, EngineConfig, Gateway, HangUpCommand,
-    HangupBy, HangupReason, Input, Trunk, TrunkAuth, Way,
+    AgentFailure, CallDirection, CallId, CallRecord, CallStatus, Command, Dial, EngineConfig, Gateway,
+    HangUpCommand, HangupBy, HangupReason, Input, Trunk, TrunkAuth, Way,
 };
 use uuid::Uuid;
 
@@ -132,7 +132,10 @@ fn a_call_is_placed_rings_is_answered_and_then_the_agent_is_fetched() {
     assert_eq!(desk.log, ["progress ringing"], "the agent is not asked before there is somebody to speak to");
     desk.log.clear();
     respond(&mut desk, FIRST, "INVITE", "200 OK", "", ANSWER);
-    assert_eq!(desk.log, ["sends ACK", "bridge: Media", "dials agent", "progress in-progress"]);
+    assert_eq!(
+        desk.log,
+        ["sends ACK", "verdict accepted 200", "bridge: Media", "dials agent", "progress in-progress"]
+    );
     desk.input(Input::AgentConnected { call });
     assert_eq!(desk.commands.last(), Some(&BridgeCommand::Start));
     bye(&mut desk, "Reason: Q.850;cause=16;text=\"bye\"\r\n");
@@ -142,6 +145,10 @@ fn a_call_is_placed_rings_is_answered_and_then_the_agent_is_fetched() {
     assert_eq!(record.sip_reason.as_deref(), Some("Q.850;cause=16;text=\"bye\""));
     assert_eq!(record.sip_call_id, header(&invite, "Call-ID"));
     assert_eq!(attempts(record), [("192.0.2.101".to_owned(), Some(200))]);
+    assert_eq!(
+        (desk.verdict().call, desk.verdict().source),
+        (Some(call), FIRST.parse().expect("an address"))
+    );
     assert_eq!(record.gateways[0].address, Some(FIRST.parse().expect("an address")));
     desk.assert_empty();
     assert!(
@@ -222,6 +229,10 @@ fn what_is_said_of_the_callee_ends_the_call_with_the_guides_words() {
         let told: u16 = status[..3].parse().expect("a status");
         assert_eq!((record.sip_status, record.gateways.len()), (Some(told), 1), "{status}: no other gateway");
         assert!(record.error_message.as_deref().is_some_and(|error| error.contains(status)), "{record:?}");
+        let verdict = desk.verdict();
+        assert_eq!((verdict.status, verdict.direction), (told, CallDirection::Outbound));
+        assert!(verdict.code.as_str().ends_with("_refused"), "{verdict:?}");
+        assert!(verdict.trace[0].detail.contains(status), "{verdict:?}");
         desk.assert_empty();
     }
 }
@@ -252,6 +263,13 @@ fn a_gateway_that_says_not_a_word_is_left_for_the_next_and_its_late_answer_is_en
     let error = record.error_message.as_deref().unwrap_or_default();
     assert!(error.contains("192.0.2.101:5060 (not a word came within 6 s)"), "{error}");
     assert!(error.contains("192.0.2.102:5060 (not a word"), "{error}");
+    let verdict = desk.verdict();
+    assert_eq!((verdict.code.as_str(), verdict.status), ("gateways_unreachable", 503));
+    let subjects: Vec<&str> = verdict.trace.iter().map(|step| step.subject.as_str()).collect();
+    assert_eq!(
+        subjects,
+        ["192.0.2.101:5060/udp at 192.0.2.101:5060", "192.0.2.102:5060/udp at 192.0.2.102:5060"]
+    );
     desk.assert_empty();
 }
 
@@ -723,6 +741,7 @@ fn each_state_and_input_of_a_placed_call_comes_to_one_record_and_leaves_nothing(
             desk.advance(Duration::from_secs(200));
             assert_eq!(desk.engine.census(), tandem_call::Census::default(), "{state} × {input}");
             assert_eq!((desk.records.len(), desk.ladders.len()), (1, 1), "{state} × {input}");
+            assert_eq!(desk.verdicts.len(), 1, "{state} × {input}");
             assert!(desk.closed.len() <= 1 && desk.plans.len() <= 1, "{state} × {input}");
             let record = desk.record();
             assert!(

@@ -232,6 +232,7 @@ async fn verdicts_are_shown_to_their_account_newest_first() {
 
 fn verdict(at_unix_ms: u64, account: Option<&str>, code: VerdictCode) -> Verdict {
     let mut verdict = Verdict {
+        direction: CallDirection::Inbound,
         id: Uuid::new_v4(),
         at_unix_ms,
         account: account.map(Into::into),

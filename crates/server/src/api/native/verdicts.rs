@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use serde_json::Value;
-use tandem_call::{Step, StepOutcome, Verdict, VerdictCode};
+use tandem_call::{CallDirection, Step, StepOutcome, Verdict, VerdictCode};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,13 +31,16 @@ pub(super) struct ShownVerdict {
     id: String,
     /// When, in milliseconds since 1970 UTC; 0 for a route test.
     at_unix_ms: u64,
+    /// `inbound`, or `outbound` for an INVITE of ours.
+    #[schema(example = "inbound")]
+    direction: &'static str,
     /// What came of it, as a stable word.
     #[schema(example = "number_without_agent")]
     code: &'static str,
-    /// The SIP status sent.
+    /// The SIP status sent, or for an INVITE of ours the one that came.
     #[schema(minimum = 100, maximum = 699)]
     status: u16,
-    /// Where the INVITE came from.
+    /// Where the INVITE came from, or where ours went last.
     source: String,
     /// By which transport.
     transport: &'static str,
@@ -133,6 +136,10 @@ impl ShownVerdict {
         Self {
             id: verdict.id.to_string(),
             at_unix_ms: verdict.at_unix_ms,
+            direction: match verdict.direction {
+                CallDirection::Inbound => "inbound",
+                CallDirection::Outbound => "outbound",
+            },
             code: verdict.code.as_str(),
             status: verdict.status,
             source: verdict.source.to_string(),
