@@ -1,7 +1,7 @@
 //! Agents: `/v2/agent`, the older `/agent`, and the path of the guide. Bolna's object, with the `websocket` object of ours.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{Method, StatusCode, Uri};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,6 +14,7 @@ use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::Faults;
+use crate::api::paging::{self, ListQuery, Paged};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::ids::canonical_uuid;
 use crate::store::StoreError;
@@ -40,10 +41,10 @@ async fn create(app: State<App>, caller: Caller, body: Body) -> ApiResult<Tagged
 }
 
 /// Lists the account's agents, newest first.
-#[utoipa::path(get, path = "/v2/agent/all", tag = "agents",
+#[utoipa::path(get, path = "/v2/agent/all", tag = "agents", params(ListQuery),
     responses((status = 200, body = Vec<Agent>), Refusals))]
-async fn list(app: State<App>, caller: Caller) -> ApiResult<Json<Vec<Agent>>> {
-    show_all(app, caller).await
+async fn list(app: State<App>, caller: Caller, query: RawQuery) -> ApiResult<Paged<Agent>> {
+    show_all(app, caller, query).await
 }
 
 /// Shows an agent.
@@ -103,10 +104,10 @@ async fn create_v1(app: State<App>, caller: Caller, body: Body) -> ApiResult<Tag
 }
 
 /// Lists the account's agents, newest first: the older path.
-#[utoipa::path(get, path = "/agent/all", tag = "agents",
+#[utoipa::path(get, path = "/agent/all", tag = "agents", params(ListQuery),
     responses((status = 200, body = Vec<Agent>), Refusals))]
-async fn list_v1(app: State<App>, caller: Caller) -> ApiResult<Json<Vec<Agent>>> {
-    show_all(app, caller).await
+async fn list_v1(app: State<App>, caller: Caller, query: RawQuery) -> ApiResult<Paged<Agent>> {
+    show_all(app, caller, query).await
 }
 
 /// Shows an agent: the older path.
@@ -199,10 +200,15 @@ async fn make(
     Ok(Tagged { revision: agent.revision, answer })
 }
 
-async fn show_all(State(app): State<App>, caller: Caller) -> ApiResult<Json<Vec<Agent>>> {
+async fn show_all(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> ApiResult<Paged<Agent>> {
     caller.may("agents:read")?;
-    let agents = app.store().agents(&caller.account).await?;
-    Ok(Json(agents.iter().map(Agent::of).collect()))
+    let part = paging::part(query.as_deref())?;
+    let page = app.store().list_agents(&caller.account, part.after.as_ref(), part.limit).await?;
+    Ok(Paged::of(&page, Agent::of))
 }
 
 async fn show_one(

@@ -1,7 +1,7 @@
 //! `/trunk/trunks` and `/trunk/pop`: Bolna's newer trunk family, over the trunks of both.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::carrier_body;
 use super::carrier_shapes::{self, CarrierTrunk};
-use super::trunk_facts::{AccountFacts, Facts};
+use super::trunk_facts::{Facts, ListFacts};
 use super::trunk_schemas::{ChangeCarrierTrunk, NewCarrierTrunk};
 use super::trunks::Done;
 use crate::api::App;
@@ -18,6 +18,7 @@ use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::Faults;
+use crate::api::paging::{self, ListQuery, Paged};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::config::Config;
 
@@ -97,13 +98,18 @@ async fn create(
 }
 
 /// The account's trunks, newest first, those of every family.
-#[utoipa::path(get, path = "/trunk/trunks", tag = "trunk",
+#[utoipa::path(get, path = "/trunk/trunks", tag = "trunk", params(ListQuery),
     responses((status = 200, body = Vec<CarrierTrunk>), Refusals))]
-async fn list(State(app): State<App>, caller: Caller) -> ApiResult<Json<Vec<CarrierTrunk>>> {
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(text): RawQuery,
+) -> ApiResult<Paged<CarrierTrunk>> {
     caller.may("trunks:read")?;
-    let trunks = app.store().trunks(&caller.account, None).await?;
-    let mut facts = AccountFacts::read(&app, &caller.account).await?;
-    Ok(Json(trunks.iter().map(|trunk| carrier_shapes::trunk(trunk, facts.take(trunk))).collect()))
+    let part = paging::part(text.as_deref())?;
+    let page = app.store().list_trunks(&caller.account, None, part.after.as_ref(), part.limit).await?;
+    let mut facts = ListFacts::read(&app, &caller.account, &page.rows).await?;
+    Ok(Paged::of(&page, |trunk| carrier_shapes::trunk(trunk, facts.take(trunk))))
 }
 
 /// One trunk.
@@ -171,7 +177,7 @@ async fn delete(
 }
 
 /// Says in the family's words that there is no such trunk.
-pub(super) fn no_trunk(error: ApiError, id: &str) -> ApiError {
+pub(in crate::api) fn no_trunk(error: ApiError, id: &str) -> ApiError {
     // An agent that is missing has told so itself.
     if error.status == StatusCode::NOT_FOUND && error.errors.is_empty() {
         return ApiError::not_found(format!("No live trunk has the id {id:?}"))

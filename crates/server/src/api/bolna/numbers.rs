@@ -1,7 +1,7 @@
 //! `/sip-trunks/trunks/{trunk_id}/numbers`
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,6 +15,7 @@ use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::Faults;
+use crate::api::paging::{self, ListQuery, Paged};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::store::StoreError;
 
@@ -49,16 +50,20 @@ async fn add(
 
 /// The numbers of a trunk, oldest first.
 #[utoipa::path(get, path = "/sip-trunks/trunks/{trunk_id}/numbers", tag = "sip-trunks",
-    params(("trunk_id" = String, Path)),
+    params(("trunk_id" = String, Path), ListQuery),
     responses((status = 200, body = Vec<SipTrunkNumber>), Refusals, Missing))]
 async fn list(
     State(app): State<App>,
     caller: Caller,
     Path(trunk): Path<String>,
-) -> ApiResult<Json<Vec<SipTrunkNumber>>> {
+    RawQuery(query): RawQuery,
+) -> ApiResult<Paged<SipTrunkNumber>> {
     caller.may("trunks:read")?;
-    let numbers = app.store().numbers_of_trunk(&caller.account, &trunk).await.map_err(not_found)?;
-    Ok(Json(numbers.iter().map(trunk_shapes::number).collect()))
+    let part = paging::part(query.as_deref())?;
+    app.store().trunk(&caller.account, &trunk).await.map_err(not_found)?;
+    let page =
+        app.store().list_numbers(&caller.account, Some(&trunk), part.after.as_ref(), part.limit).await?;
+    Ok(Paged::of(&page, trunk_shapes::number))
 }
 
 /// Removes a number from its trunk, and from the agent that answered it.

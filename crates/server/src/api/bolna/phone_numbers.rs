@@ -1,8 +1,7 @@
 //! `/phone-numbers`: the account's numbers, whichever trunk they are on. Buying and selling numbers is a vendor's
 //! trade and is answered with 501.
 
-use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
@@ -14,6 +13,7 @@ use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::Path;
 use crate::api::error::{ApiError, ApiResult, ErrorBody, Missing, Refusals};
+use crate::api::paging::{self, ListQuery, Paged};
 use crate::store::{StoreError, StoredNumber, now_ms};
 
 /// Every endpoint of this file.
@@ -71,13 +71,18 @@ enum Vendor {
 }
 
 /// The account's numbers on all its trunks, oldest first.
-#[utoipa::path(get, path = "/phone-numbers/all", tag = "phone-numbers",
+#[utoipa::path(get, path = "/phone-numbers/all", tag = "phone-numbers", params(ListQuery),
     responses((status = 200, body = Vec<ListedNumber>), Refusals))]
-async fn all(State(app): State<App>, caller: Caller) -> ApiResult<Json<Vec<ListedNumber>>> {
+async fn all(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> ApiResult<Paged<ListedNumber>> {
     caller.may("trunks:read")?;
-    let numbers = app.store().numbers(&caller.account).await?;
+    let part = paging::part(query.as_deref())?;
+    let page = app.store().list_numbers(&caller.account, None, part.after.as_ref(), part.limit).await?;
     let now = now_ms();
-    Ok(Json(numbers.iter().map(|number| listed(number, now)).collect()))
+    Ok(Paged::of(&page, |number| listed(number, now)))
 }
 
 /// Numbers for sale: there are none.

@@ -53,26 +53,23 @@ pub(super) struct Facts {
     pub(super) conflicts: Vec<Conflict>,
 }
 
-/// What is known of all trunks of an account.
-pub(super) struct AccountFacts {
+/// What is known of the trunks of a list.
+pub(super) struct ListFacts {
     numbers: BTreeMap<String, Vec<StoredNumber>>,
     health: BTreeMap<String, TrunkHealth>,
     calls: BTreeMap<String, usize>,
     table: std::sync::Arc<RoutingTable>,
 }
 
-impl AccountFacts {
+impl ListFacts {
     /// Reads them.
     ///
     /// # Errors
     /// When the database fails.
-    pub(super) async fn read(app: &App, account: &str) -> Result<Self> {
-        let mut numbers: BTreeMap<String, Vec<StoredNumber>> = BTreeMap::new();
-        for number in app.store().numbers(account).await? {
-            numbers.entry(number.trunk.clone()).or_default().push(number);
-        }
+    pub(super) async fn read(app: &App, account: &str, trunks: &[StoredTrunk]) -> Result<Self> {
+        let ids = || trunks.iter().map(|trunk| trunk.id.as_str());
         Ok(Self {
-            numbers,
+            numbers: app.store().numbers_of_trunks(account, ids()).await?,
             health: app.store().health_of_trunks(account).await?,
             calls: app.journal().live_by_trunk(account),
             table: app.table(),

@@ -9,13 +9,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::trunk_body;
-use super::trunk_facts::{AccountFacts, Facts};
+use super::trunk_facts::{Facts, ListFacts};
 use super::trunk_schemas::{ChangeSipTrunk, NewSipTrunk};
 use super::trunk_shapes::{self, SipTrunk};
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::Faults;
+use crate::api::paging::{self, ListQuery, Paged};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::api::{App, query};
 use crate::store::StoreError;
@@ -56,19 +57,20 @@ async fn create(
 
 /// The account's trunks, newest first, those of every family.
 #[utoipa::path(get, path = "/sip-trunks/trunks", tag = "sip-trunks",
-    params(("is_active" = Option<String>, Query, description = "`true` or `1`: those switched on; `false` or `0`: the others; absent: all",
+    params(ListQuery, ("is_active" = Option<String>, Query, description = "`true` or `1`: those switched on; `false` or `0`: the others; absent: all",
         pattern = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01])$")),
     responses((status = 200, body = Vec<SipTrunk>), Refusals))]
 async fn list(
     State(app): State<App>,
     caller: Caller,
     RawQuery(text): RawQuery,
-) -> ApiResult<Json<Vec<SipTrunk>>> {
+) -> ApiResult<Paged<SipTrunk>> {
     caller.may("trunks:read")?;
     let is_active = query::switch(text.as_deref(), "is_active")?;
-    let trunks = app.store().trunks(&caller.account, is_active).await?;
-    let mut facts = AccountFacts::read(&app, &caller.account).await?;
-    Ok(Json(trunks.iter().map(|trunk| trunk_shapes::trunk(trunk, facts.take(trunk))).collect()))
+    let part = paging::part(text.as_deref())?;
+    let page = app.store().list_trunks(&caller.account, is_active, part.after.as_ref(), part.limit).await?;
+    let mut facts = ListFacts::read(&app, &caller.account, &page.rows).await?;
+    Ok(Paged::of(&page, |trunk| trunk_shapes::trunk(trunk, facts.take(trunk))))
 }
 
 /// One trunk.
