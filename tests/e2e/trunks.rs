@@ -1,6 +1,6 @@
 //! What the control plane does to trunks while calls are up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -60,4 +60,53 @@ fn a_trunk_takes_as_many_calls_as_it_has_channels() {
     let mut third = Phone::over_udp(product.sip, DID);
     third.call();
     third.hang_up();
+}
+
+/// The limits of one direction and of a second, set and seen by `/v1/trunks/{id}/limits`.
+#[test]
+fn a_trunk_takes_as_many_calls_from_its_carrier_and_in_a_second_as_its_limits_say() {
+    let (product, provisioned) = product_with(&Agent::echo(), "");
+    let path = format!("/v1/trunks/{}/limits", provisioned.trunk_id);
+    let limit = |body: serde_json::Value| {
+        let (status, limits) = product.request("PATCH", &path, Some(&body));
+        assert_eq!(status, 200, "{limits}");
+    };
+    let refused = || {
+        let mut phone = Phone::over_udp(product.sip, DID);
+        phone.invite();
+        phone.final_response(Duration::from_secs(5))
+    };
+    limit(json!({"channels_in": 1}));
+    let mut first = Phone::over_udp(product.sip, DID);
+    first.call();
+    let (_, limits) = product.get(&path);
+    assert_eq!((&limits["channels_in"], &limits["active_calls_in"]), (&json!(1), &json!(1)), "{limits}");
+    assert_eq!((&limits["channels"], &limits["active_calls_out"]), (&json!(null), &json!(0)), "{limits}");
+    let busy = refused();
+    assert!(busy.starts_with("SIP/2.0 486"), "{busy}");
+
+    // Calls to the carrier are counted by themselves: their limit keeps no call out.
+    limit(json!({"channels_in": null, "channels_out": 1}));
+    let mut second = Phone::over_udp(product.sip, DID);
+    second.call();
+    limit(json!({"channels": 2}));
+    let busy = refused();
+    assert!(busy.starts_with("SIP/2.0 486"), "{busy}");
+
+    // One call, and the next in a thousand seconds.
+    limit(json!({"channels": null, "calls_per_second": 0.001}));
+    let answers: Vec<String> = (0..3).map(|_| refused()).collect();
+    let later = answers.iter().filter(|answer| answer.starts_with("SIP/2.0 480")).count();
+    assert!(later >= 2, "{answers:#?}");
+    let is_told = || {
+        let (_, verdicts) = product.get("/v1/verdicts?code=trunk_rate_reached");
+        verdicts["data"].as_array().is_some_and(|list| list.len() >= 2)
+    };
+    let until = Instant::now() + Duration::from_secs(10);
+    while !is_told() {
+        assert!(Instant::now() < until, "{}", product.get("/v1/verdicts").1);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    first.hang_up();
+    second.hang_up();
 }

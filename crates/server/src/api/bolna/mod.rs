@@ -32,6 +32,8 @@ use axum::body::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 
 pub(super) use agent_body::MOST_ENTRIES;
+pub(super) use carrier_trunks::no_trunk;
+pub(super) use trunk_body::limits as read_limits;
 
 use super::fields::Faults;
 use super::{App, body};

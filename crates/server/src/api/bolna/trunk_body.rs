@@ -186,7 +186,7 @@ fn rest(fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Faults) 
 }
 
 /// How much the trunk carries, in both families; null takes a bound away.
-pub(super) fn limits(fields: &Fields<'_>, limits: &mut StoredLimits, faults: &mut Faults) {
+pub(in crate::api) fn limits(fields: &Fields<'_>, limits: &mut StoredLimits, faults: &mut Faults) {
     for (name, bound) in [
         ("channels", &mut limits.total),
         ("channels_in", &mut limits.inbound),

@@ -7,6 +7,7 @@ mod audit;
 mod calls;
 mod keys;
 mod routing;
+mod trunk_limits;
 mod verdicts;
 mod webhooks;
 
@@ -33,6 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(calls::routes())
         .merge(keys::routes())
         .merge(routing::routes())
+        .merge(trunk_limits::routes())
         .merge(verdicts::routes())
         .merge(webhooks::routes())
 }
