@@ -123,6 +123,23 @@ fn cores_carry_the_same_lint_file() {
     }
 }
 
+/// What is routed past the description is in no documentation, and no test that reads it tries it.
+#[test]
+fn every_endpoint_of_the_api_is_described() {
+    let api = workspace().join("crates/server/src/api");
+    let mut bare = Vec::new();
+    for path in rust_files(&api) {
+        // The description itself, and the page made of it.
+        if path.ends_with("openapi.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source file");
+        let routed = product_lines(&text).filter(|(_, line)| line.contains(".route("));
+        bare.extend(routed.map(|(number, line)| format!("{}:{number}: {}", path.display(), line.trim())));
+    }
+    assert!(bare.is_empty(), "use .routes(routes!(…)) over a #[utoipa::path]: {bare:#?}");
+}
+
 #[test]
 fn nothing_half_done_is_left_in_the_sources() {
     let root = workspace();

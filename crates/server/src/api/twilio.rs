@@ -1,19 +1,20 @@
 //! `POST /2010-04-01/Accounts/{sid}/Calls/{sid}.json`: how agents written for Twilio hang up, with `Status=completed`.
 //!
 //! Basic authentication, as Twilio's clients send it: the user name is theirs to choose, the password is an API
-//! key. Errors have Twilio's shape (`code`, `message`, `status`). Redirecting a call (`Twiml`, `Url`) is refused.
+//! key; Bearer will do too. Errors have Twilio's shape (`code`, `message`, `status`). Redirecting a call (`Twiml`, `Url`) is refused.
 
 use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use base64_simd::STANDARD;
-use serde_json::json;
+use serde::Serialize;
 use tandem_agent::{account_sid, call_sid, parse_call_sid};
-use tandem_call::CallId;
+use tandem_call::{CallDirection, CallId};
+use utoipa::{IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::body::Path;
@@ -41,12 +42,86 @@ impl From<ApiError> for TwilioError {
     }
 }
 
+/// The body of every error.
+#[derive(Serialize, ToSchema)]
+struct TwilioErrorBody {
+    /// Twilio's number for it.
+    #[schema(example = 20_404)]
+    code: u32,
+    /// What is wrong, in words.
+    message: String,
+    /// The HTTP status again.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+}
+
+/// A call that was told to end.
+#[derive(Serialize, ToSchema)]
+struct TwilioCall {
+    /// The call.
+    #[schema(pattern = "^CA[0-9a-f]{32}$")]
+    sid: String,
+    /// The account.
+    account_sid: String,
+    /// Always `completed`.
+    status: &'static str,
+    /// Who called.
+    from: String,
+    /// Whom.
+    to: String,
+    /// `inbound`, or `outbound-api`.
+    direction: &'static str,
+}
+
+/// What shall become of the call.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: the form is read by crate::api::query")]
+struct CallForm {
+    /// `completed` or `canceled`: the call ends in good order.
+    #[serde(rename = "Status")]
+    #[schema(pattern = "^(completed|canceled)$", example = "completed")]
+    status: String,
+}
+
+/// What is answered when the call is not told to end.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "read by the derive alone")]
+enum Refusals {
+    /// The form asks for something else, or is too long.
+    #[response(status = 400)]
+    BadRequest(#[to_schema] TwilioErrorBody),
+    /// The password is no key, or its key lacks the scope.
+    #[response(status = 401)]
+    Unauthorized(#[to_schema] TwilioErrorBody),
+    /// No call of this account that is up has this sid.
+    #[response(status = 404)]
+    NotFound(#[to_schema] TwilioErrorBody),
+    /// The body did not come in time.
+    #[response(status = 408)]
+    Timeout(#[to_schema] TwilioErrorBody),
+    /// The `Idempotency-Key` is that of a request under way.
+    #[response(status = 409)]
+    Conflict(#[to_schema] TwilioErrorBody),
+    /// The body is too long.
+    #[response(status = 413)]
+    TooLarge(#[to_schema] TwilioErrorBody),
+    /// The `Idempotency-Key` was used for another request.
+    #[response(status = 422)]
+    Contradiction(#[to_schema] TwilioErrorBody),
+    /// More requests than the limits allow.
+    #[response(status = 429)]
+    TooMany(#[to_schema] TwilioErrorBody),
+    /// The node cannot serve it now.
+    #[response(status = 503)]
+    Unavailable(#[to_schema] TwilioErrorBody),
+}
+
 impl IntoResponse for TwilioError {
     fn into_response(self) -> Response {
         let Self(code, error) = self;
         // Twilio's clients know a refused key by 401.
         let status = if code == 20_003 { StatusCode::UNAUTHORIZED } else { error.status };
-        let body = json!({"code": code, "message": error.message, "status": status.as_u16()});
+        let body = TwilioErrorBody { code, message: error.message, status: status.as_u16() };
         let mut response = (status, Json(body)).into_response();
         if let Some((name, value)) = error.header {
             response.headers_mut().insert(name, value);
@@ -62,10 +137,17 @@ pub(super) fn refuse(error: ApiError) -> Response {
 
 /// The family's endpoint.
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().route("/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}", post(change_call))
+    OpenApiRouter::new().routes(routes!(change_call))
 }
 
-/// `POST /2010-04-01/Accounts/{account_sid}/Calls/{call_sid}.json`
+/// Hangs up, as agents written for Twilio do.
+#[utoipa::path(post, path = "/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}", tag = "twilio",
+    params(
+        ("account_sid" = String, Path, description = "The account's Twilio-style sid, or its plain identifier."),
+        ("call_sid" = String, Path, description = "The call's sid, `CA` and 32 hex digits, with or without `.json`.")),
+    security(("basic" = []), ("bearer" = [])),
+    request_body(content = CallForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, body = TwilioCall), Refusals))]
 async fn change_call(
     State(app): State<App>,
     Path((account, call)): Path<(String, String)>,
@@ -103,15 +185,13 @@ async fn change(app: &App, account: &str, call: &str, request: Request) -> Resul
         }
     }
     app.command(CallCommand::Complete(record.id))?;
-    Ok(Json(json!({
-        "sid": call_sid(id),
-        "account_sid": account_sid(&caller.account),
-        "status": "completed",
-        "from": record.from,
-        "to": record.to,
-        "direction": "inbound",
-    }))
-    .into_response())
+    let direction = match record.direction {
+        CallDirection::Inbound => "inbound",
+        CallDirection::Outbound => "outbound-api",
+    };
+    let (sid, account_sid) = (call_sid(id), account_sid(&caller.account));
+    let (from, to) = (record.from, record.to);
+    Ok(Json(TwilioCall { sid, account_sid, status: "completed", from, to, direction }).into_response())
 }
 
 async fn caller(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {
@@ -120,6 +200,9 @@ async fn caller(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {
     let basic = basic.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
     let decoded = basic.and_then(|(_, text)| STANDARD.decode_to_vec(text.trim()).ok());
     let pair = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    let key = pair.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, key)| key);
+    let bearer = value.and_then(|text| text.split_once(' '));
+    let bearer =
+        bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
+    let key = pair.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, key)| key).or(bearer);
     Caller::of_key(app, key.unwrap_or_default()).await
 }
