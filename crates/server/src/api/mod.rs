@@ -18,12 +18,14 @@ mod key_rules;
 mod native;
 mod open;
 mod openapi;
+mod paging;
 mod preconditions;
 mod query;
 mod request;
 mod schemas;
 mod times;
 mod twilio;
+mod web_url;
 
 use std::collections::HashSet;
 use std::ops::Deref;

@@ -18,6 +18,7 @@ mod idempotency;
 mod keys;
 mod kill;
 mod outbound;
+mod paging;
 #[expect(unreachable_pub, reason = "the same file is a public module of the tests' own library")]
 #[path = "../../../../tests/src/postgres.rs"]
 mod postgres;

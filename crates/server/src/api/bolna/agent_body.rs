@@ -7,6 +7,7 @@ use tandem_agent::{ConfigError, DialectConfig, DialectKind, Encoding};
 use tandem_call::{dialled, template};
 
 use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
+use crate::api::web_url;
 use crate::store::{MASK, NewAgent};
 
 const BAD: StatusCode = StatusCode::BAD_REQUEST;
@@ -63,6 +64,10 @@ pub(super) fn new_agent(object: &Map<String, Value>, faults: &mut Faults) -> Opt
 /// What an agent's owner asks of its calls: read by [`crate::agent_rules`], and of the right types from here on.
 fn call_rules(config: &Fields<'_>, faults: &mut Faults) {
     config.word("telephony_provider", PROVIDERS, |word| PROVIDERS.contains(&word).then_some(()), faults);
+    let webhook = config.text("webhook_url", Text::Line(2_048), faults);
+    if let Some(url) = webhook.filter(|url| !url.is_empty()) {
+        web_url::target(url, &config.location("webhook_url"), faults);
+    }
     if let Some(guardrails) = config.object("calling_guardrails", faults) {
         guardrail_hours(&guardrails, faults);
     }
@@ -316,7 +321,15 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
             ConfigError::FrameMs { .. } => "frame_ms",
             ConfigError::Encoding { setting, .. } => setting,
         };
-        faults.push(socket.location(name), error.to_string());
+        let location = socket.location(name);
+        let frame = socket.value("frame_ms").and_then(Value::as_u64);
+        if name == "frame_ms" && !frame.is_some_and(|ms| ms % 10 == 0 && (10..=200).contains(&ms)) {
+            faults.push(location, error.to_string());
+            return;
+        }
+        // Each is right by itself.
+        let headline = format!("{name} does not fit the dialect");
+        faults.constant(StatusCode::UNPROCESSABLE_ENTITY, &headline, location, error.to_string());
     }
 }
 

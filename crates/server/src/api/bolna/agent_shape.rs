@@ -118,6 +118,14 @@ pub(super) struct AgentConfigBody {
     /// `sip-trunk` and `trunk` set the formats of its tasks to `ulaw`.
     #[schema(required = false)]
     telephony_provider: Option<TelephonyProvider>,
+    /// Where to POST each change of its calls: an `https` or `http` URL.
+    #[schema(
+        required = false,
+        max_length = 2_048,
+        pattern = r"^(https?://[A-Za-z0-9._:\[\]-]+([/?#][!-~]*)?)?$",
+        example = "https://hooks.example/calls"
+    )]
+    webhook_url: Option<String>,
     /// When it may call.
     #[schema(required = false)]
     calling_guardrails: Option<GuardrailsBody>,
@@ -142,6 +150,14 @@ pub(super) struct AgentConfigPatch {
     /// `sip-trunk` and `trunk` set the formats of its tasks to `ulaw`.
     #[schema(required = false)]
     telephony_provider: Option<TelephonyProvider>,
+    /// Where to POST each change of its calls: an `https` or `http` URL.
+    #[schema(
+        required = false,
+        max_length = 2_048,
+        pattern = r"^(https?://[A-Za-z0-9._:\[\]-]+([/?#][!-~]*)?)?$",
+        example = "https://hooks.example/calls"
+    )]
+    webhook_url: Option<String>,
     /// When it may call.
     #[schema(required = false)]
     calling_guardrails: Option<GuardrailsBody>,

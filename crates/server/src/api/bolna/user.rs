@@ -10,6 +10,10 @@ use utoipa_axum::routes;
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::error::{ApiResult, Refusals};
+use crate::store::StoreError;
+
+/// The balance is kept in thousandths of a cent.
+const MILLICENTS_PER_DOLLAR: f64 = 100_000.0;
 
 /// Every endpoint of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -26,7 +30,8 @@ struct User {
     /// Always null: no addresses are kept here.
     #[schema(required)]
     email: Option<String>,
-    /// Always 0: nothing is charged here.
+    /// What the account may still spend, in dollars; 0 where nobody set a bound.
+    #[schema(example = 12.5)]
     wallet: f64,
     /// Calls at once.
     concurrency: Concurrency,
@@ -46,12 +51,17 @@ struct Concurrency {
 /// The account that the key opens.
 #[utoipa::path(get, path = "/user/me", tag = "user", responses((status = 200, body = User), Refusals))]
 async fn me(State(app): State<App>, caller: Caller) -> ApiResult<Json<User>> {
+    let balance = match app.store().balance(&caller.account).await {
+        // The account of the environment's key needs no row.
+        Err(StoreError::NotFound) => None,
+        balance => balance?,
+    };
     let current = app.journal().live_by_trunk(&caller.account).values().sum();
     Ok(Json(User {
         id: caller.account.clone(),
         name: caller.account,
         email: None,
-        wallet: 0.0,
+        wallet: balance.map_or(0.0, |millicents| millicents as f64 / MILLICENTS_PER_DOLLAR),
         concurrency: Concurrency { max: app.config().limits.calls, current },
     }))
 }

@@ -19,7 +19,7 @@ use crate::api::fields::{Faults, Fields, Text, wrong_word};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::api::query::{bad_parameter, parameter};
 use crate::api::times::zulu;
-use crate::api::{App, schemas};
+use crate::api::{App, schemas, web_url};
 use crate::config::AgentNetworks;
 use crate::net::fence::Fence;
 use crate::net::post::PostTarget;
@@ -259,26 +259,14 @@ fn delivery_of(delivery: Delivery) -> ShownDelivery {
 /// Reads what a body says about a webhook into `settings`; what it leaves out stays as it is.
 fn read(app: &App, fields: &Fields<'_>, settings: &mut WebhookSettings, faults: &mut Faults) {
     if let Some(url) = fields.text("url", Text::Line(2_048), faults) {
-        match PostTarget::parse(url) {
-            Err(why) if !is_plain(url) => faults.push("url", format!("{url:?} will not do: {why}")),
-            Ok(_) if !is_plain(url) => {
-                faults
-                    .push("url", format!("{url:?} was given; give one such as https://hooks.example/calls"));
-            }
-            Ok(target) if !may_be_reached(app, &target) => {
+        match web_url::target(url, "url", faults) {
+            Some(target) if !may_be_reached(app, &target) => {
                 let message = "names an address that policy forbids; give one that is reached publicly";
-                faults.constant(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "This address is forbidden",
-                    "url",
-                    message,
-                );
+                let headline = "This address is forbidden";
+                faults.constant(StatusCode::UNPROCESSABLE_ENTITY, headline, "url", message);
             }
-            Ok(_) => url.clone_into(&mut settings.url),
-            Err(why) => {
-                let message = format!("{url:?} will not do: {why}");
-                faults.constant(StatusCode::UNPROCESSABLE_ENTITY, "This URL cannot be used", "url", message);
-            }
+            Some(_) => url.clone_into(&mut settings.url),
+            None => {}
         }
     }
     if settings.url.is_empty() && !faults.touches("url") {
@@ -300,18 +288,6 @@ fn read(app: &App, fields: &Fields<'_>, settings: &mut WebhookSettings, faults: 
     if let Some(is_active) = fields.switch("is_active", faults) {
         settings.is_active = is_active;
     }
-}
-
-/// Whether a text looks like an address of the web, escapes and all: what is further asked of one is for
-/// [`PostTarget`] to say.
-fn is_plain(url: &str) -> bool {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let Some(rest) = rest else { return false };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._:[]-".contains(&byte);
-    !authority.is_empty()
-        && authority.bytes().all(is_part)
-        && path.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Whether an address that is written out passes the fence; names are looked up when they are used.
