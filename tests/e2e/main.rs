@@ -7,6 +7,7 @@ mod connections;
 mod control;
 mod dialects;
 mod exotel;
+mod gateways;
 mod phone;
 mod starting;
 mod stopping;

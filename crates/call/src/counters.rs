@@ -17,6 +17,12 @@ pub struct Counters {
     pub placed: u64,
     /// Calls to be placed that there was no room for: they wait elsewhere.
     pub not_placed: u64,
+    /// Gateways asked by OPTIONS whether they are there.
+    pub qualify_asked: u64,
+    /// Questions without an answer, and gateways without an address.
+    pub qualify_failed: u64,
+    /// Questions put off because too many were under way.
+    pub qualify_delayed: u64,
     /// INVITEs sent to gateways.
     pub invites: u64,
     /// INVITEs given up for the next gateway.
@@ -58,6 +64,8 @@ pub struct Census {
     pub sip_call_ids: usize,
     /// Deadlines of calls.
     pub deadlines: usize,
+    /// Gateways asked whether they are there, without an answer so far.
+    pub questions: usize,
     /// Outputs not yet polled.
     pub outputs: usize,
     /// What the endpoint holds.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use tandem_sip::auth::Authenticator;
-use tandem_sip::{Endpoint, Event, SessionId, Target, Transmit};
+use tandem_sip::{Endpoint, Event, NoResponseCause, SessionId, Target, Transmit};
 
 use crate::admission::Admission;
 use crate::config::EngineConfig;
@@ -26,6 +26,7 @@ use crate::ladder::{Glimpse, Heading, MAX_LINE_BYTES, Rung, short_text};
 use crate::live::{Awaiting, Happening, LiveCall};
 use crate::node::Node;
 use crate::output::Output;
+use crate::qualify::Qualify;
 use crate::record::CallRecord;
 use crate::table::RoutingTable;
 
@@ -38,6 +39,7 @@ pub struct Engine {
     calls: BTreeMap<CallId, LiveCall>,
     sip_call_ids: BTreeMap<Bytes, CallId>,
     drain_until: Option<Instant>,
+    pub(crate) qualify: Qualify,
 }
 
 impl Engine {
@@ -67,6 +69,7 @@ impl Engine {
             calls: BTreeMap::new(),
             sip_call_ids: BTreeMap::new(),
             drain_until: None,
+            qualify: Qualify::default(),
         };
         engine.doorkeeper = Doorkeeper::new(engine.node.random.next_u64());
         engine
@@ -99,9 +102,18 @@ impl Engine {
                 let table = &self.node.table;
                 self.node.admission.forget_callers(|agent| table.bounds_callers(agent));
             }
+            Input::TrunksChanged(trunks) => self.qualify.trunks_changed(&trunks, now, &mut self.node),
             Input::Place(dial) => self.place(*dial, now),
-            Input::WayFound { call, ways } => self.step(call, Happening::WayFound { ways }, now),
-            Input::WayFailed { call, why } => self.step(call, Happening::WayFailed { why }, now),
+            Input::WayFound { call, ways } => {
+                if !self.qualify.way_found(call, &ways, now, &mut self.node) {
+                    self.step(call, Happening::WayFound { ways }, now);
+                }
+            }
+            Input::WayFailed { call, why } => {
+                if !self.qualify.way_failed(call, &why, now, &mut self.node) {
+                    self.step(call, Happening::WayFailed { why }, now);
+                }
+            }
             Input::BridgeOpened { call, rtp } => self.step(call, Happening::BridgeOpened { rtp }, now),
             Input::BridgeFailed { call, cause } => self.step(call, Happening::BridgeFailed { cause }, now),
             Input::AgentConnected { call } => self.step(call, Happening::AgentConnected, now),
@@ -135,7 +147,9 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let call = self.node.deadlines.first().map(|(at, call)| (*at, self.reason_of(*call)));
         let drain = self.drain_until.map(|at| (at, "end the calls that outlast the drain"));
-        [self.node.endpoint.poll_timeout(), call, drain].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let watch = self.qualify.next().map(|at| (at, "ask a gateway whether it is there"));
+        let all = [self.node.endpoint.poll_timeout(), call, drain, watch];
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// What was counted since the start.
@@ -156,6 +170,7 @@ impl Engine {
             sessions: self.node.sessions.len(),
             sip_call_ids: self.sip_call_ids.len(),
             deadlines: self.node.deadlines.len(),
+            questions: self.qualify.questions(),
             outputs: self.node.outputs.len(),
             endpoint: self.node.endpoint.census(),
         }
@@ -234,6 +249,8 @@ impl Engine {
         }
         self.end_drain(now);
         self.settle(now);
+        self.qualify.run(now, &mut self.node);
+        self.settle(now);
     }
 
     fn end_drain(&mut self, now: Instant) {
@@ -282,11 +299,20 @@ impl Engine {
             Event::Answered { session, status, body, response: _ } => {
                 (session, Happening::Answered { session, status, body })
             }
-            // This engine changes no session by itself and sends no request outside of calls.
-            Event::OfferAnswered { .. }
-            | Event::OfferRefused { .. }
-            | Event::Response { .. }
-            | Event::NoResponse { .. } => {
+            Event::Response { request, response } => {
+                let _known = self.qualify.outcome(request, Ok(response.status()), now, &mut self.node);
+                return;
+            }
+            Event::NoResponse { request, cause } => {
+                let why = match cause {
+                    NoResponseCause::TimedOut => "it does not answer OPTIONS",
+                    NoResponseCause::TransportFailed => "nothing could be sent to it",
+                };
+                let _known = self.qualify.outcome(request, Err(why), now, &mut self.node);
+                return;
+            }
+            // This engine changes no session by itself.
+            Event::OfferAnswered { .. } | Event::OfferRefused { .. } => {
                 self.node.counters.unexpected_inputs += 1;
                 return;
             }

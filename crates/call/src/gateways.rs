@@ -108,6 +108,12 @@ pub(crate) fn uri_host(address: &str) -> String {
     }
 }
 
+/// What a gateway has to prove over TLS: its name, unless it is known by its address alone.
+pub(crate) fn name_of(address: &str) -> Option<String> {
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().is_err().then(|| bare.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use rand_core::SeedableRng;

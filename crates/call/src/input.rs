@@ -12,7 +12,7 @@ use tandem_sip::{Flow, TransmitId};
 
 use crate::bridge::{BridgeEvent, BridgeStatistics};
 use crate::gateways::Way;
-use crate::ids::CallId;
+use crate::ids::{CallId, TrunkId};
 use crate::placing::Dial;
 use crate::table::RoutingTable;
 
@@ -52,6 +52,8 @@ pub enum Input {
     Timeout,
     /// What is configured, whole. Calls under way keep what they began with.
     Routing(Arc<RoutingTable>),
+    /// These trunks are new, changed or gone in the table that came last: their gateways are watched accordingly.
+    TrunksChanged(Vec<TrunkId>),
     /// Place this call.
     Place(Box<Dial>),
     /// A gateway has these addresses, the first to be tried first, in answer to [`crate::Output::FindWay`].

@@ -31,6 +31,7 @@ mod negotiation;
 mod node;
 pub mod output;
 mod placing;
+pub mod qualify;
 mod reach;
 pub mod record;
 pub mod route;
@@ -53,6 +54,7 @@ pub use ladder::Rung;
 pub use media_summary::{DelaySummary, MediaSummary};
 pub use output::Output;
 pub use placing::{Dial, is_free_header};
+pub use qualify::{GatewayHealth, GatewayKey, GatewayState};
 pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
 pub use table::{
     Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth,

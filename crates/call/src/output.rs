@@ -13,6 +13,7 @@ use crate::admission::NoRoom;
 use crate::bridge::{BridgeCommand, BridgePlan};
 use crate::ids::{AccountId, CallId};
 use crate::ladder::Rung;
+use crate::qualify::{GatewayHealth, GatewayKey};
 use crate::record::CallRecord;
 use crate::verdict::Verdict;
 
@@ -35,7 +36,15 @@ pub enum Output {
         /// The call.
         call: CallId,
     },
-    /// Find the addresses of a gateway, and ours on the way to each; answer with `WayFound` or `WayFailed`.
+    /// What is known of a gateway now; nothing, once it is not watched any more.
+    Gateway {
+        /// Which.
+        key: GatewayKey,
+        /// What.
+        health: Option<Box<GatewayHealth>>,
+    },
+    /// Find the addresses of a gateway, and ours on the way to each; answer with `WayFound` or `WayFailed`. It may be
+    /// asked for no call, but to watch over a gateway; `call` then only names the question.
     FindWay {
         /// The call.
         call: CallId,

@@ -129,7 +129,9 @@ impl Engine {
         let plan = self.plan_of(&dial, &trunk, &socket, &sip_call_id);
         let record = self.record_of(&dial, &sip_call_id, now);
         let sdp_session = self.node.new_sdp_session();
-        let gateways = gateways::in_order(&trunk, &mut self.node.random);
+        let mut gateways = gateways::in_order(&trunk, &mut self.node.random);
+        // Last, not never: the watch may be wrong, and the carrier may take calls though it answers no OPTIONS.
+        gateways.sort_by_key(|gateway| self.qualify.is_down(&trunk, gateway));
         let headers = dial
             .headers
             .iter()

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod dialling;
+pub mod gateway_health;
 pub mod ids;
 pub mod journal;
 pub mod ladders;

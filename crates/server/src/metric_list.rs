@@ -87,6 +87,12 @@ pub const METRICS: &[Metric] = &[
         "Times that an outbound call was put back because its trunk or the node had no room",
     ),
     metric(
+        "tandem_gateway_checks_total",
+        Kind::Counter,
+        "Outcomes of asking gateways by OPTIONS, by what the gateway was then held to be",
+    ),
+    metric("tandem_gateway_round_trip_seconds", Kind::Seconds, "From an OPTIONS to its answer"),
+    metric(
         "tandem_gateway_lookups_total",
         Kind::Counter,
         "Look-ups of gateways' names, by outcome: found, stale (the last answer is used), failed",

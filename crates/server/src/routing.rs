@@ -18,7 +18,7 @@ use tandem_agent::DialectConfig;
 use tandem_call::bridge::OnClose;
 use tandem_call::{
     Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth,
-    TrunkLimits,
+    TrunkId, TrunkLimits,
 };
 use tandem_media::Law;
 use tandem_sip::Transport;
@@ -45,6 +45,8 @@ const TIDY: Duration = Duration::from_secs(600);
 pub struct TableUpdate {
     /// The table.
     pub table: Arc<RoutingTable>,
+    /// Trunks that are new, changed or gone in it.
+    pub trunks: Vec<TrunkId>,
     /// To be answered once the engine routes by it.
     pub taken: oneshot::Sender<()>,
 }
@@ -141,13 +143,13 @@ impl Publication {
     async fn publish(&mut self) -> Result<(), PublishError> {
         let began = tokio::time::Instant::now();
         let before = self.current.load_full();
-        let (table, read) =
+        let (table, read, trunks) =
             self.next_table(&before).await.map_err(|error| PublishError::Store(Arc::new(error)))?;
         let Some(mut table) = table else { return Ok(()) };
         table.set_version(before.version() + 1);
         let table = Arc::new(table);
         let (taken, is_taken) = oneshot::channel();
-        let update = TableUpdate { table: Arc::clone(&table), taken };
+        let update = TableUpdate { table: Arc::clone(&table), trunks, taken };
         self.engine.send(update).await.map_err(|_| PublishError::Stopped)?;
         is_taken.await.map_err(|_| PublishError::Stopped)?;
         metrics::gauge!("tandem_routing_numbers").set(table.number_count() as f64);
@@ -158,39 +160,45 @@ impl Publication {
         Ok(())
     }
 
-    /// The table after the one given, unless nothing changed, and the last change in it.
-    async fn next_table(&self, before: &RoutingTable) -> Result<(Option<RoutingTable>, i64), StoreError> {
-        let Some(mut read) = self.read else { return self.whole_table().await };
-        let mut table = None;
+    /// The table after the one given, unless nothing changed, the last change in it, and the trunks that changed.
+    async fn next_table(&self, before: &RoutingTable) -> Result<Next, StoreError> {
+        let Some(mut read) = self.read else { return self.whole_table(before).await };
+        let (mut table, mut trunks) = (None, Vec::new());
         loop {
             match self.store.changes(read).await? {
-                Changes::None => return Ok((table, read)),
-                Changes::Unknown => return self.whole_table().await,
+                Changes::None => return Ok((table, read, trunks)),
+                Changes::Unknown => return self.whole_table(before).await,
                 Changes::Rows(rows) => {
                     read = rows.upto;
                     let has_more = rows.has_more;
                     note_foreign(&rows);
                     let limited = bounded(rows.agents.iter().filter_map(|(_, agent)| agent.as_ref()));
                     let next = table.get_or_insert_with(|| before.clone());
+                    trunks.extend(rows.trunks.iter().map(|(id, _)| TrunkId::from(id.as_str())));
                     apply(next, *rows);
                     count_answered(&self.store, next, limited).await?;
                     if !has_more {
-                        return Ok((table, read));
+                        return Ok((table, read, trunks));
                     }
                 }
             }
         }
     }
 
-    async fn whole_table(&self) -> Result<(Option<RoutingTable>, i64), StoreError> {
+    async fn whole_table(&self, before: &RoutingTable) -> Result<Next, StoreError> {
         metrics::counter!("tandem_routing_reloads_total").increment(1);
         // What changes while pages are read is read again after them, by its number.
         let read = self.store.last_change().await?;
         let mut table = read_whole(&self.store).await?;
         table.set_version(self.current.load().version());
-        Ok((Some(table), read))
+        // Those that are gone too: of them nothing is to be watched any more.
+        let trunks = before.trunks().chain(table.trunks()).map(|trunk| trunk.id.clone()).collect();
+        Ok((Some(table), read, trunks))
     }
 }
+
+/// The next table, if there is one, the last change in it, and the trunks that changed.
+type Next = (Option<RoutingTable>, i64, Vec<TrunkId>);
 
 /// Another process's changes, and how old the oldest was when it came to be known, by the clocks of both.
 fn note_foreign(rows: &ChangedRows) {

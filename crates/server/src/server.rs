@@ -20,6 +20,7 @@ use crate::{
     clock,
     config::{AgentNetworks, Config, DigestAlgorithm},
     dialling::{Dialling, sip::OverSip},
+    gateway_health::GatewayHealths,
     journal::Journal,
     ladders::Ladders,
     media::{Media, Ports},
@@ -185,6 +186,7 @@ impl Server {
         let (network_in, network) = mpsc::channel(NETWORK_QUEUE);
         let shared = TcpShared::new(tcp_limits(&config), network_in.clone(), tls.connector().clone());
         let ladders = Arc::new(Ladders::default());
+        let gateways = Arc::new(GatewayHealths::default());
         let seed = u64::from_le_bytes(random());
         let engine = Engine::new(engine_config(&config), seed, clock::now(), clock::unix_ms());
         let sources = (udp.counters(), shared.counters(), media.counters(), media.ports());
@@ -205,6 +207,7 @@ impl Server {
             tables,
             tcp_addresses: sip_tcp.clone(),
             tls_addresses: sip_tls.clone(),
+            gateways_known: Arc::clone(&gateways),
             commands,
             media_address: config.media_address(),
             seed: u64::from_le_bytes(random()),
@@ -243,6 +246,7 @@ impl Server {
             routing,
             journal: journal.clone(),
             ladders: Arc::clone(&ladders),
+            gateways,
             commands: commands_in,
             readiness: readiness.clone(),
             metrics: Arc::new(move || metrics.render()),

@@ -33,6 +33,7 @@ use crate::{
     api::CallCommand,
     clock,
     dialling::Placed,
+    gateway_health::GatewayHealths,
     journal::Journal,
     ladders::Ladders,
     media::{Media, MediaEvent},
@@ -128,6 +129,8 @@ pub struct Parts {
     pub tcp_addresses: Vec<SocketAddr>,
     /// The same over TLS.
     pub tls_addresses: Vec<SocketAddr>,
+    /// What is known of gateways, for the API.
+    pub gateways_known: Arc<GatewayHealths>,
     /// What the API wants done.
     pub commands: mpsc::Receiver<CallCommand>,
     /// The address written into SDP, if it is not the local one.
@@ -203,6 +206,9 @@ impl Signalling {
                 Some(control) = self.control.recv() => self.control(control),
                 Some(update) = self.parts.tables.recv() => {
                     self.engine(Input::Routing(update.table));
+                    if !update.trunks.is_empty() {
+                        self.engine(Input::TrunksChanged(update.trunks));
+                    }
                     // Whoever waited may have given up; the table is in force all the same.
                     let _ = update.taken.send(());
                 }
@@ -360,6 +366,9 @@ impl Signalling {
             Output::Progress(record) => self.parts.journal.progress(*record),
             Output::DialAgent { call } => self.dial(call),
             Output::FindWay { call, transport, host, port } => self.find_way(call, transport, &host, port),
+            Output::Gateway { key, health } => {
+                self.parts.gateways_known.set(key, health.map(|health| *health))
+            }
             Output::NotPlaced { call, no_room } => self.not_placed(call, no_room),
             Output::Record(record) => self.ended(*record),
             Output::Verdict(verdict) => {

@@ -56,6 +56,8 @@ impl World {
                 self.mark_verdict(&verdict);
                 self.ledger.judged(verdict);
             }
+            // The world's carriers are not watched.
+            Output::Gateway { .. } => {}
             Output::Ladder { .. } => {}
             // Nobody orders a call in this world.
             Output::DialAgent { .. } | Output::FindWay { .. } | Output::NotPlaced { .. } => {}

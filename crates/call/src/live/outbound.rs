@@ -15,7 +15,7 @@
 //! so no nonce and no realm of one gateway reaches another. RFC 3261 sections 8.1, 9.1, 13.2, 22; RFC 3263 section 4.3.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -31,7 +31,7 @@ use crate::addressing;
 use crate::bridge::{BridgeCommand, BridgePlan};
 use crate::cause::outcome_of_refusal;
 use crate::failover::{self, Next};
-use crate::gateways::{GatewayAttempt, MAX_ATTEMPTS, Way, transport_of, transport_word};
+use crate::gateways::{GatewayAttempt, MAX_ATTEMPTS, Way, name_of, transport_of, transport_word};
 use crate::node::Node;
 use crate::output::Output;
 use crate::reach;
@@ -501,12 +501,6 @@ impl LiveCall {
     pub(super) fn cut_attempt(&mut self, now: Instant, node: &Node) {
         self.close_attempt(None, "given up, for the call was ended", now, node);
     }
-}
-
-/// What a gateway has to prove over TLS: its name, unless it is known by its address alone.
-fn name_of(address: &str) -> Option<String> {
-    let bare = address.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<IpAddr>().is_err().then(|| bare.to_owned())
 }
 
 /// How a call ends that a gateway refused for good.

@@ -12,7 +12,7 @@ use tandem_agent::{DialectConfig, DialectKind};
 use tandem_call::bridge::{AgentDial, BridgeCommand, BridgePlan, BridgeStatistics, OnClose};
 use tandem_call::{
     Agent, AgentFailure, AgentRules, AgentSocket, BridgeFailure, CallId, CallRecord, Engine, EngineConfig,
-    Input, NoRoom, Number, Output, RoutingTable, Rung, Trunk, Verdict, Way,
+    GatewayHealth, GatewayKey, Input, NoRoom, Number, Output, RoutingTable, Rung, Trunk, Verdict, Way,
 };
 use tandem_sip::{Flow, Target, TransmitId, Transport};
 
@@ -50,6 +50,8 @@ pub(crate) struct Desk {
     /// What a look-up of a name tells.
     pub(crate) names: BTreeMap<String, Vec<SocketAddr>>,
     pub(crate) not_placed: Vec<(CallId, NoRoom)>,
+    /// What is known of each gateway.
+    pub(crate) gateways: BTreeMap<GatewayKey, Option<GatewayHealth>>,
     pub(crate) sent: Vec<String>,
     /// Names of what was sent, in the same order.
     pub(crate) transmits: Vec<TransmitId>,
@@ -81,6 +83,7 @@ impl Desk {
             finds_ways: true,
             names: BTreeMap::new(),
             not_placed: Vec::new(),
+            gateways: BTreeMap::new(),
             sent: Vec::new(),
             transmits: Vec::new(),
             plans: Vec::new(),
@@ -124,6 +127,9 @@ impl Desk {
                 }
                 Output::FindWay { call, transport, host, port } => {
                     self.find_way(call, transport, &host, port)
+                }
+                Output::Gateway { key, health } => {
+                    drop(self.gateways.insert(key, health.map(|health| *health)))
                 }
                 Output::DialAgent { call } => self.dial_agent(call),
                 Output::NotPlaced { call, no_room } => self.not_placed.push((call, no_room)),
@@ -275,6 +281,10 @@ fn short(output: &Output) -> Option<String> {
             }
         }
         Output::OpenBridge { .. } => "opens bridge".to_owned(),
+        Output::Gateway { key, health } => {
+            let state = health.as_ref().map_or("unwatched", |health| health.state.as_str());
+            format!("gateway {} {state}", key.host)
+        }
         Output::DialAgent { .. } => "dials agent".to_owned(),
         Output::FindWay { host, .. } => format!("finds {host}"),
         Output::NotPlaced { no_room, .. } => format!("NOT PLACED {}", no_room.code),

@@ -7,6 +7,7 @@ mod call;
 mod desk;
 mod dry_run;
 mod outbound;
+mod qualify;
 mod rules;
 mod states;
 mod strangers;

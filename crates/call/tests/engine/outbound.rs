@@ -53,7 +53,7 @@ fn dial(number: u128) -> Dial {
     }
 }
 
-fn place(desk: &mut Desk) -> CallId {
+pub(crate) fn place(desk: &mut Desk) -> CallId {
     desk.input(Input::Place(Box::new(dial(1))));
     dial(1).call
 }

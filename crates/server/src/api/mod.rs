@@ -51,6 +51,7 @@ pub(crate) use fields::whole as whole_number;
 pub use key_rules::{account_id, allowed_range, expiry, scope};
 
 use crate::config::Config;
+use crate::gateway_health::GatewayHealths;
 use crate::journal::Journal;
 use crate::ladders::Ladders;
 use crate::net::http::{self, HttpLimits};
@@ -186,6 +187,8 @@ pub struct Parts {
     pub journal: Journal,
     /// The SIP ladders of the last calls.
     pub ladders: Arc<Ladders>,
+    /// What this node knows of gateways.
+    pub gateways: Arc<GatewayHealths>,
     /// Takes commands to the engine.
     pub commands: mpsc::Sender<CallCommand>,
     /// What the node is doing.
@@ -241,6 +244,10 @@ impl App {
     /// The table that calls are routed by now.
     fn table(&self) -> Arc<tandem_call::RoutingTable> {
         self.0.routing.current()
+    }
+
+    fn gateways(&self) -> &Arc<GatewayHealths> {
+        &self.0.gateways
     }
 
     fn journal(&self) -> &Journal {

@@ -101,6 +101,7 @@ impl Server {
             routing,
             journal: journal.clone(),
             ladders: Arc::clone(&ladders),
+            gateways: Arc::default(),
             commands: commander,
             readiness: readiness.clone(),
             metrics: Arc::new(|| "tandem_calls 0\n".to_owned()),

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::shapes::zulu;
-use super::trunk_facts::{Conflict, Facts, HealthWord};
+use super::trunk_facts::{Conflict, Facts, HealthWord, TrunkStatus};
 use crate::routing;
 use crate::store::{StoredGateway, StoredIdentifier, StoredNumber, StoredTrunk, TransportKind};
 
@@ -66,6 +66,8 @@ pub(super) struct CarrierTrunk {
     /// Calls that are up on this node.
     #[schema(minimum = 0)]
     active_calls: usize,
+    /// Whether its gateways answer.
+    status: TrunkStatus,
     /// Ranges that other trunks call from too. That is allowed: calls are told apart by the number dialled.
     conflicts: Vec<Conflict>,
     /// When it was made.
@@ -205,6 +207,7 @@ pub(super) fn trunk(trunk: &StoredTrunk, facts: Facts) -> CarrierTrunk {
         is_active: settings.is_active,
         health: facts.health,
         active_calls: facts.active_calls,
+        status: facts.status,
         conflicts: facts.conflicts,
         created_at: zulu(trunk.created_at),
         updated_at: zulu(trunk.updated_at),

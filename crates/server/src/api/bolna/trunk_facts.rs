@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tandem_call::RoutingTable;
+use tandem_sip::Transport;
 use utoipa::ToSchema;
 
 use crate::api::App;
+use crate::api::times::zulu;
+use crate::gateway_health::GatewayHealths;
 use crate::routing;
 use crate::store::{Result, StoredNumber, StoredTrunk, TrunkHealth};
 
@@ -41,6 +44,65 @@ pub(super) struct Conflict {
     message: String,
 }
 
+/// How a trunk's gateways do, as this node sees them.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct TrunkStatus {
+    /// Each gateway that is asked by OPTIONS every `qualify_frequency` seconds and has an outcome.
+    gateways: Vec<GatewayStatus>,
+}
+
+/// How a gateway does.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+struct GatewayStatus {
+    /// As the trunk has it.
+    gateway_address: String,
+    /// Port.
+    #[schema(minimum = 0, maximum = 65_535)]
+    port: u16,
+    /// `udp`, `tcp` or `tls`.
+    transport: &'static str,
+    /// `up`: it answered last. `down`: it did not, twice at least; calls try it last. `unknown`: it missed once.
+    #[schema(example = "up")]
+    state: &'static str,
+    /// Since when.
+    #[schema(format = DateTime)]
+    since: String,
+    /// When it was last asked with an outcome.
+    #[schema(format = DateTime)]
+    checked_at: String,
+    /// Milliseconds from the question to its answer; null without one.
+    #[schema(required, minimum = 0)]
+    round_trip_ms: Option<f64>,
+    /// The SIP status of the answer, any of which is a sign of life; null without one.
+    #[schema(required, minimum = 200, maximum = 699)]
+    sip_status: Option<u16>,
+    /// Why there was none; null when there was.
+    #[schema(required)]
+    cause: Option<String>,
+}
+
+impl TrunkStatus {
+    fn of(gateways: &GatewayHealths, trunk: &StoredTrunk) -> Self {
+        let known = gateways.of_trunk(&trunk.id).into_iter();
+        let status = known.map(|(key, health)| GatewayStatus {
+            gateway_address: key.host,
+            port: key.port,
+            transport: match key.transport {
+                Transport::Udp => "udp",
+                Transport::Tcp => "tcp",
+                Transport::Tls => "tls",
+            },
+            state: health.state.as_str(),
+            since: zulu(i64::try_from(health.since_unix_ms).unwrap_or(i64::MAX)),
+            checked_at: zulu(i64::try_from(health.checked_unix_ms).unwrap_or(i64::MAX)),
+            round_trip_ms: health.round_trip.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3),
+            sip_status: health.sip_status,
+            cause: Some(health.cause).filter(|cause| !cause.is_empty()),
+        });
+        Self { gateways: status.collect() }
+    }
+}
+
 /// What is known of one trunk.
 pub(super) struct Facts {
     /// Its numbers.
@@ -51,6 +113,8 @@ pub(super) struct Facts {
     pub(super) active_calls: usize,
     /// Ranges that other trunks call from too.
     pub(super) conflicts: Vec<Conflict>,
+    /// Whether its gateways answer.
+    pub(super) status: TrunkStatus,
 }
 
 /// What is known of the trunks of a list.
@@ -59,6 +123,7 @@ pub(super) struct ListFacts {
     health: BTreeMap<String, TrunkHealth>,
     calls: BTreeMap<String, usize>,
     table: std::sync::Arc<RoutingTable>,
+    gateways: std::sync::Arc<GatewayHealths>,
 }
 
 impl ListFacts {
@@ -73,6 +138,7 @@ impl ListFacts {
             health: app.store().health_of_trunks(account).await?,
             calls: app.journal().live_by_trunk(account),
             table: app.table(),
+            gateways: std::sync::Arc::clone(app.gateways()),
         })
     }
 
@@ -84,6 +150,7 @@ impl ListFacts {
             health: word(trunk, health),
             active_calls: self.calls.get(&trunk.id).copied().unwrap_or(0),
             conflicts: conflicts(&self.table, trunk),
+            status: TrunkStatus::of(&self.gateways, trunk),
         }
     }
 }
@@ -101,6 +168,7 @@ impl Facts {
             health: word(trunk, health),
             active_calls: calls.get(&trunk.id).copied().unwrap_or(0),
             conflicts: conflicts(&app.table(), trunk),
+            status: TrunkStatus::of(app.gateways(), trunk),
         })
     }
 }

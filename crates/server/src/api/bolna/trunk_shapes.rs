@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::shapes::zulu;
-use super::trunk_facts::{Conflict, Facts, HealthWord};
+use super::trunk_facts::{Conflict, Facts, HealthWord, TrunkStatus};
 use crate::store::{AuthType, MediaEncryption, StoredNumber, StoredTrunk, TransportKind};
 
 /// A trunk, with its gateways, ranges and numbers.
@@ -84,6 +84,8 @@ pub(super) struct SipTrunk {
     /// Calls that are up on this node.
     #[schema(minimum = 0)]
     active_calls: usize,
+    /// Whether its gateways answer.
+    status: TrunkStatus,
     /// Ranges that other trunks call from too. That is allowed: calls are told apart by the number dialled.
     conflicts: Vec<Conflict>,
     /// When it was made.
@@ -206,6 +208,7 @@ pub(super) fn trunk(trunk: &StoredTrunk, facts: Facts) -> SipTrunk {
         calls_per_second: settings.limits.per_second(),
         health: facts.health,
         active_calls: facts.active_calls,
+        status: facts.status,
         conflicts: facts.conflicts,
         created_at: zulu(trunk.created_at),
         updated_at: zulu(trunk.updated_at),
