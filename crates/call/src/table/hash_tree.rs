@@ -35,8 +35,12 @@ pub(crate) struct HashTree<E> {
 #[derive(Debug)]
 enum Child<E> {
     Empty,
-    /// Ordered by hash.
-    Leaf(Arc<Vec<E>>),
+    /// The first `count` are there, ordered by hash; behind them is room. In one piece with its counter: a look-up
+    /// follows one pointer and not two.
+    Leaf {
+        entries: Arc<[Option<E>]>,
+        count: usize,
+    },
     Branch(Arc<[Self; WIDTH]>),
 }
 
@@ -44,7 +48,7 @@ impl<E> Clone for Child<E> {
     fn clone(&self) -> Self {
         match self {
             Self::Empty => Self::Empty,
-            Self::Leaf(entries) => Self::Leaf(Arc::clone(entries)),
+            Self::Leaf { entries, count } => Self::Leaf { entries: Arc::clone(entries), count: *count },
             Self::Branch(children) => Self::Branch(Arc::clone(children)),
         }
     }
@@ -61,14 +65,14 @@ impl<E: Hashed> HashTree<E> {
         self.len
     }
 
-    /// The entries of this hash, in the order in which they were placed.
-    pub(crate) fn of_hash(&self, hash: u64) -> &[E] {
+    /// The entries of this hash, in the order in which they were placed. All are there.
+    pub(crate) fn of_hash(&self, hash: u64) -> &[Option<E>] {
         let mut child = &self.root;
         let mut depth = 0;
         loop {
             match child {
                 Child::Empty => return &[],
-                Child::Leaf(entries) => return alike(entries, hash, depth).1,
+                Child::Leaf { entries, count } => return alike(&entries[..*count], hash, depth).1,
                 Child::Branch(children) => {
                     child = &children[slot(hash, depth)];
                     depth += 1;
@@ -79,14 +83,18 @@ impl<E: Hashed> HashTree<E> {
 
     /// Puts an entry in. `place` is shown those of the same hash and says whether it stands for one of them (`Ok`) or
     /// between them (`Err`), as a binary search does. Returns the one it stands for.
-    pub(crate) fn insert(&mut self, entry: E, place: impl FnOnce(&[E]) -> Result<usize, usize>) -> Option<E> {
+    pub(crate) fn insert(
+        &mut self,
+        entry: E,
+        place: impl FnOnce(&[Option<E>]) -> Result<usize, usize>,
+    ) -> Option<E> {
         let before = insert(&mut self.root, 0, entry, place);
         self.len += usize::from(before.is_none());
         before
     }
 
     /// Takes the entry out that `find` points to among those of the hash.
-    pub(crate) fn remove(&mut self, hash: u64, find: impl Fn(&[E]) -> Option<usize>) -> Option<E> {
+    pub(crate) fn remove(&mut self, hash: u64, find: impl Fn(&[Option<E>]) -> Option<usize>) -> Option<E> {
         // Without this look, taking away what is not there would copy the way to it.
         find(self.of_hash(hash))?;
         let removed = remove(&mut self.root, 0, hash, &find);
@@ -97,7 +105,7 @@ impl<E: Hashed> HashTree<E> {
     /// All of it, in the order of the hashes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
         let mut waiting = vec![&self.root];
-        let mut leaf: std::slice::Iter<'_, E> = [].iter();
+        let mut leaf = [].iter().flatten();
         std::iter::from_fn(move || {
             loop {
                 if let Some(entry) = leaf.next() {
@@ -105,7 +113,7 @@ impl<E: Hashed> HashTree<E> {
                 }
                 match waiting.pop()? {
                     Child::Empty => {}
-                    Child::Leaf(entries) => leaf = entries.iter(),
+                    Child::Leaf { entries, count } => leaf = entries[..*count].iter().flatten(),
                     Child::Branch(children) => waiting.extend(children.iter().rev()),
                 }
             }
@@ -131,29 +139,34 @@ fn slot(hash: u64, depth: u32) -> usize {
     (hash >> (u64::BITS - STRIDE * (depth + 1))) as usize & (WIDTH - 1)
 }
 
+/// The hash of an entry of a leaf; beyond them all where there is none.
+fn hash_at<E: Hashed>(entry: &Option<E>) -> u64 {
+    entry.as_ref().map_or(u64::MAX, E::hash)
+}
+
 /// The entries of a leaf that have the hash, and where they begin.
-fn alike<E: Hashed>(entries: &[E], hash: u64, depth: u32) -> (usize, &[E]) {
+fn alike<E: Hashed>(entries: &[Option<E>], hash: u64, depth: u32) -> (usize, &[Option<E>]) {
     let start = first_from(entries, hash, depth);
     let rest = &entries[start..];
     let count = match rest.len() > LEAF {
-        true => rest.partition_point(|entry| entry.hash() == hash),
-        false => rest.iter().take_while(|entry| entry.hash() == hash).count(),
+        true => rest.partition_point(|entry| hash_at(entry) == hash),
+        false => rest.iter().take_while(|entry| hash_at(entry) == hash).count(),
     };
     (start, &rest[..count])
 }
 
 /// Where entries of this hash begin, or would. Hashes are spread evenly, so what the branches have not looked at yet
 /// tells about where.
-fn first_from<E: Hashed>(entries: &[E], hash: u64, depth: u32) -> usize {
+fn first_from<E: Hashed>(entries: &[Option<E>], hash: u64, depth: u32) -> usize {
     if entries.len() > LEAF {
-        return entries.partition_point(|entry| entry.hash() < hash);
+        return entries.partition_point(|entry| hash_at(entry) < hash);
     }
     let left = hash.checked_shl(STRIDE * depth).unwrap_or(0) >> 32;
     let mut at = (left * entries.len() as u64 >> 32) as usize;
-    while at < entries.len() && entries[at].hash() < hash {
+    while at < entries.len() && hash_at(&entries[at]) < hash {
         at += 1;
     }
-    while at > 0 && entries[at - 1].hash() >= hash {
+    while at > 0 && hash_at(&entries[at - 1]) >= hash {
         at -= 1;
     }
     at
@@ -163,26 +176,31 @@ fn insert<E: Hashed>(
     child: &mut Child<E>,
     depth: u32,
     entry: E,
-    place: impl FnOnce(&[E]) -> Result<usize, usize>,
+    place: impl FnOnce(&[Option<E>]) -> Result<usize, usize>,
 ) -> Option<E> {
     match child {
         Child::Empty => {
-            *child = Child::Leaf(Arc::new(vec![entry]));
+            *child = leaf([Some(entry)].into_iter(), 1);
             None
         }
         Child::Branch(children) => {
             let slot = slot(entry.hash(), depth);
             insert(&mut Arc::make_mut(children)[slot], depth + 1, entry, place)
         }
-        Child::Leaf(entries) => {
-            let entries = Arc::make_mut(entries);
-            let (start, same) = alike(entries, entry.hash(), depth);
+        Child::Leaf { entries, count } => {
+            let (start, same) = alike(&entries[..*count], entry.hash(), depth);
             match place(same) {
-                Ok(at) => Some(std::mem::replace(&mut entries[start + at], entry)),
+                Ok(at) => Arc::make_mut(entries)[start + at].replace(entry),
                 Err(at) => {
-                    entries.insert(start + at, entry);
-                    if entries.len() > LEAF && depth < u64::BITS / STRIDE {
-                        *child = split(std::mem::take(entries), depth);
+                    if *count == entries.len() {
+                        *entries = with_room(entries);
+                    }
+                    let entries = Arc::make_mut(entries);
+                    entries[*count] = Some(entry);
+                    entries[start + at..=*count].rotate_right(1);
+                    *count += 1;
+                    if *count > LEAF && depth < u64::BITS / STRIDE {
+                        *child = split(entries[..*count].iter_mut().filter_map(Option::take), depth);
                     }
                     None
                 }
@@ -191,14 +209,30 @@ fn insert<E: Hashed>(
     }
 }
 
-fn split<E: Hashed>(entries: Vec<E>, depth: u32) -> Child<E> {
-    let mut leaves: [Vec<E>; WIDTH] = std::array::from_fn(|_| Vec::new());
-    for entry in entries {
-        leaves[slot(entry.hash(), depth)].push(entry);
+/// The entries in a larger piece, taken out of theirs when nobody shares it.
+fn with_room<E: Hashed>(entries: &mut Arc<[Option<E>]>) -> Arc<[Option<E>]> {
+    let room = entries.len() + entries.len() / 4 + 2;
+    let mut larger = Vec::with_capacity(room);
+    match Arc::get_mut(entries) {
+        Some(own) => larger.extend(own.iter_mut().map(Option::take)),
+        None => larger.extend(entries.iter().cloned()),
     }
-    Child::Branch(Arc::new(leaves.map(|leaf| match leaf.is_empty() {
-        true => Child::Empty,
-        false => Child::Leaf(Arc::new(leaf)),
+    larger.resize_with(room, || None);
+    larger.into()
+}
+
+fn leaf<E>(entries: impl Iterator<Item = Option<E>>, count: usize) -> Child<E> {
+    Child::Leaf { entries: entries.collect(), count }
+}
+
+fn split<E: Hashed>(entries: impl Iterator<Item = E>, depth: u32) -> Child<E> {
+    let mut leaves: [Vec<Option<E>>; WIDTH] = std::array::from_fn(|_| Vec::new());
+    for entry in entries {
+        leaves[slot(entry.hash(), depth)].push(Some(entry));
+    }
+    Child::Branch(Arc::new(leaves.map(|entries| match entries.len() {
+        0 => Child::Empty,
+        count => leaf(entries.into_iter(), count),
     })))
 }
 
@@ -206,7 +240,7 @@ fn remove<E: Hashed>(
     child: &mut Child<E>,
     depth: u32,
     hash: u64,
-    find: &impl Fn(&[E]) -> Option<usize>,
+    find: &impl Fn(&[Option<E>]) -> Option<usize>,
 ) -> Option<E> {
     let (removed, is_empty) = match child {
         Child::Empty => return None,
@@ -215,11 +249,14 @@ fn remove<E: Hashed>(
             let removed = remove(&mut children[slot(hash, depth)], depth + 1, hash, find);
             (removed, children.iter().all(|child| matches!(child, Child::Empty)))
         }
-        Child::Leaf(entries) => {
-            let entries = Arc::make_mut(entries);
-            let (start, same) = alike(entries, hash, depth);
-            let removed = find(same).map(|at| entries.remove(start + at));
-            (removed, entries.is_empty())
+        Child::Leaf { entries, count } => {
+            let (start, same) = alike(&entries[..*count], hash, depth);
+            let at = start + find(same)?;
+            let entries = &mut Arc::make_mut(entries)[at..*count];
+            let removed = entries[0].take();
+            entries.rotate_left(1);
+            *count -= 1;
+            (removed, *count == 0)
         }
     };
     if is_empty {

@@ -71,14 +71,16 @@ impl<T, K: Key<T>> Index<T, K> {
 
     /// The rows of this hash in their order, among them those that are looked for.
     pub(crate) fn of_hash(&self, hash: u64) -> impl Iterator<Item = &Arc<T>> {
-        self.tree.of_hash(hash).iter().map(|filed| &filed.row)
+        self.tree.of_hash(hash).iter().flatten().map(|filed| &filed.row)
     }
 
     /// The rows of this hash that the order, by which they stand, calls equal.
-    pub(crate) fn equal(&self, hash: u64, order: impl Fn(&T) -> Ordering) -> &[Filed<T>] {
+    pub(crate) fn equal(&self, hash: u64, order: impl Fn(&T) -> Ordering) -> &[Option<Filed<T>>] {
         let same = self.tree.of_hash(hash);
-        let start = same.partition_point(|filed| order(&filed.row).is_lt());
-        let count = same[start..].partition_point(|filed| order(&filed.row).is_eq());
+        let start =
+            same.partition_point(|filed| filed.as_ref().is_some_and(|filed| order(&filed.row).is_lt()));
+        let count = same[start..]
+            .partition_point(|filed| filed.as_ref().is_some_and(|filed| order(&filed.row).is_eq()));
         &same[start..start + count]
     }
 
@@ -89,15 +91,15 @@ impl<T, K: Key<T>> Index<T, K> {
         is_before: impl Fn(&T) -> bool,
     ) -> impl Iterator<Item = &Arc<T>> {
         let same = self.tree.of_hash(hash);
-        let start = same.partition_point(|filed| is_before(&filed.row));
-        same[start..].iter().map(|filed| &filed.row)
+        let start = same.partition_point(|filed| filed.as_ref().is_some_and(|filed| is_before(&filed.row)));
+        same[start..].iter().flatten().map(|filed| &filed.row)
     }
 
     /// Puts the row in and returns the one it takes the place of.
     pub(crate) fn insert(&mut self, row: Arc<T>) -> Option<Arc<T>> {
         let hash = K::hash(&row);
         let again = Arc::clone(&row);
-        let place = |same: &[Filed<T>]| same.binary_search_by(|filed| K::order(&filed.row, &again));
+        let place = |same: &[Option<Filed<T>>]| search(same, |row| K::order(row, &again));
         self.tree.insert(Filed { hash, row }, place).map(|filed| filed.row)
     }
 
@@ -108,7 +110,7 @@ impl<T, K: Key<T>> Index<T, K> {
 
     /// Takes the row out that stands where the order says.
     pub(crate) fn remove_by(&mut self, hash: u64, order: impl Fn(&T) -> Ordering) -> Option<Arc<T>> {
-        let find = |same: &[Filed<T>]| same.binary_search_by(|filed| order(&filed.row)).ok();
+        let find = |same: &[Option<Filed<T>>]| search(same, &order).ok();
         self.tree.remove(hash, find).map(|filed| filed.row)
     }
 
@@ -116,4 +118,9 @@ impl<T, K: Key<T>> Index<T, K> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
         self.tree.iter().map(|filed| &filed.row)
     }
+}
+
+/// Where the row stands that the order calls equal, or where it would.
+fn search<T>(same: &[Option<Filed<T>>], order: impl Fn(&T) -> Ordering) -> Result<usize, usize> {
+    same.binary_search_by(|filed| filed.as_ref().map_or(Ordering::Greater, |filed| order(&filed.row)))
 }

@@ -188,7 +188,7 @@ impl NumberIndex {
     /// Those found by the key, by identifier.
     pub(super) fn of_key<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a Arc<NumberEntry>> + use<'a> {
         let key = key.as_bytes();
-        self.by_key.equal(hash_of(key), |entry| entry.key().cmp(key)).iter().map(|filed| &filed.row)
+        self.by_key.equal(hash_of(key), |entry| entry.key().cmp(key)).iter().flatten().map(|filed| &filed.row)
     }
 
     /// Those whose carriers write this key, by identifier.
@@ -200,7 +200,7 @@ impl NumberIndex {
         // Mostly no carrier has a way of its own, and then there is nothing to hash.
         let hash = if self.by_destination.is_empty() { 0 } else { hash_of(key) };
         let found = self.by_destination.equal(hash, |entry| entry.destination().cmp(&Some(key)));
-        found.iter().map(|filed| &filed.row)
+        found.iter().flatten().map(|filed| &filed.row)
     }
 
     /// Those whose digits end with these, at least [`TAIL`] of them, the shortest first.

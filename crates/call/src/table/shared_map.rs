@@ -43,15 +43,16 @@ impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
             return None;
         }
         let same = self.tree.of_hash(hash_of(key));
-        same.iter().find(|entry| entry.key.borrow() == key).map(|entry| &entry.value)
+        same.iter().flatten().find(|entry| entry.key.borrow() == key).map(|entry| &entry.value)
     }
 
     /// Puts the value there and returns the one that was.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let hash = hash_of(&key);
         let key_again = key.clone();
-        let place =
-            |same: &[Entry<K, V>]| same.iter().position(|entry| entry.key == key_again).ok_or(same.len());
+        let place = |same: &[Option<Entry<K, V>>]| {
+            same.iter().flatten().position(|entry| entry.key == key_again).ok_or(same.len())
+        };
         self.tree.insert(Entry { hash, key, value }, place).map(|entry| entry.value)
     }
 
@@ -59,7 +60,8 @@ impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let find = |same: &[Entry<K, V>]| same.iter().position(|entry| entry.key.borrow() == key);
+        let find =
+            |same: &[Option<Entry<K, V>>]| same.iter().flatten().position(|entry| entry.key.borrow() == key);
         self.tree.remove(hash_of(key), find).map(|entry| entry.value)
     }
 
