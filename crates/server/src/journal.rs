@@ -79,6 +79,14 @@ struct Waiting {
 }
 
 impl Waiting {
+    fn tell(&mut self, record: CallRecord) {
+        if self.told.len() < VERDICTS {
+            self.told.push_back(record);
+        } else {
+            metrics::counter!("tandem_webhooks_left_out_total").increment(1);
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.order.is_empty() && self.verdicts.is_empty() && self.told.is_empty() && self.flushes.is_empty()
     }
@@ -91,19 +99,13 @@ impl Shared {
     }
 
     fn tell(&self, record: CallRecord) {
-        let mut waiting = self.waiting();
-        if waiting.told.len() < VERDICTS {
-            waiting.told.push_back(record);
-        } else {
-            metrics::counter!("tandem_webhooks_left_out_total").increment(1);
-        }
-        drop(waiting);
+        self.waiting().tell(record);
         self.news.notify_one();
     }
 
     fn put_record(&self, record: CallRecord) {
-        self.tell(record.clone());
         let mut waiting = self.waiting();
+        waiting.tell(record.clone());
         match waiting.records.get_mut(&record.id) {
             // A late word about a call that is over is no news.
             Some(known) if known.status.is_final() && !record.status.is_final() => {}
