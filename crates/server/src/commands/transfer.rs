@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::key::open_store;
+use crate::actor::{self, Actor};
 use crate::secrets::Sealer;
 use crate::store::{Export, Store};
 
@@ -89,7 +90,8 @@ pub async fn import(arguments: ImportArguments) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let store = open_store(arguments.config.as_deref()).await?;
-    let outcome = carry_in(&store, arguments.account, export, key.as_ref()).await;
+    let actor = Some(std::sync::Arc::new(Actor::command_line("tandem import")));
+    let outcome = actor::on_behalf(actor, carry_in(&store, arguments.account, export, key.as_ref())).await;
     store.close().await;
     print!("{}", outcome?);
     Ok(ExitCode::SUCCESS)

@@ -33,6 +33,12 @@ pub(super) const SEALED: &[Sealed] = &[
         place: |keys| place("agents", &keys[0], "headers"),
     },
     Sealed {
+        table: "webhooks",
+        column: "secret",
+        keys: &["id"],
+        place: |keys| place("webhooks", &keys[0], "secret"),
+    },
+    Sealed {
         table: "idempotency_keys",
         column: "answer",
         keys: &["account_id", "route", "name"],

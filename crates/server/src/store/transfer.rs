@@ -1,4 +1,4 @@
-//! An account as one JSON text: its trunks, numbers, mappings and agents, column by column as they are stored, and
+//! An account as one JSON text: its trunks, numbers, mappings, agents and webhooks, column by column as they are stored, and
 //! what can be shown of its API keys.
 //!
 //! Secrets are sealed with a key given for the purpose, or left out; never in clear. An import is one change: all of it
@@ -28,6 +28,7 @@ const TABLES: &[(&str, &str)] = &[
     ("ip_identifiers", ""),
     ("trunk_credentials", ""),
     ("numbers", "AND deleted_at IS NULL"),
+    ("webhooks", ""),
 ];
 
 /// Obstacles that are named; of more, their count is told.
@@ -198,7 +199,13 @@ impl Store {
             let rows = export.tables.get(*table).map_or(&[][..], Vec::as_slice);
             for row in rows {
                 let row = self.columns_for_import(table, row, key, &mut imported)?;
-                if *table == "trunk_credentials" && row.get("password").is_none_or(Value::is_null) {
+                let secret = match *table {
+                    "trunk_credentials" => Some("password"),
+                    "webhooks" => Some("secret"),
+                    _ => None,
+                };
+                // It would prove nobody, and sign nothing.
+                if secret.is_some_and(|column| row.get(column).is_none_or(Value::is_null)) {
                     continue;
                 }
                 insert(&mut change, table, account, &row).await?;
@@ -207,6 +214,7 @@ impl Store {
                     "trunks" => change.touch_trunk(&id),
                     "numbers" => change.touch_number(&id),
                     "agents" => change.touch_agent(&id),
+                    "webhooks" => change.note_deed(account, "webhook", &id, None, Some(webhook_state(&row))),
                     _ => {}
                 }
             }
@@ -249,11 +257,19 @@ impl Store {
     }
 }
 
+/// What the audit log says of a webhook that came to be.
+fn webhook_state(row: &Columns) -> Value {
+    let shown = ["url", "description", "events", "is_active"];
+    Value::Object(
+        shown.iter().filter_map(|name| Some(((*name).to_owned(), row.get(*name)?.clone()))).collect(),
+    )
+}
+
 /// Whether a row without this secret was one with it before the export.
 fn needs_secret(table: &str, row: &Columns, column: &str) -> bool {
     match (table, column) {
-        // A credential without a password is none; the row stays behind.
-        ("trunk_credentials", "password") => true,
+        // A credential without a password is none, nor is a webhook that signs nothing; the row stays behind.
+        ("trunk_credentials", "password") | ("webhooks", "secret") => true,
         ("agents", "headers") => {
             row.get("body").and_then(Value::as_str).is_some_and(|body| body.contains(super::MASK))
         }
