@@ -192,6 +192,12 @@ impl Store {
                 Some(order) => queue::settle(&mut change, stored.record, order, now).await?,
                 None => upsert(&mut change, &stored.record).await?,
             }
+            let id: String = row.try_get("id")?;
+            let closed = sqlx::query("SELECT * FROM executions WHERE id = $1")
+                .bind(id)
+                .fetch_one(&mut *change)
+                .await?;
+            self.tell(&mut change, &StoredExecution::of(&closed)?.record).await?;
         }
         sqlx::query(
             "INSERT INTO nodes (name, started_at, seen_at) VALUES ($1, $2, $2) \

@@ -177,8 +177,8 @@ impl StoredWebhook {
 }
 
 impl Delivery {
-    /// The execution as it was then.
-    pub fn execution(&self) -> StoredExecution {
+    /// The execution as it was then, of its record alone.
+    fn execution(&self) -> StoredExecution {
         StoredExecution { updated_at: self.created_at, ..StoredExecution::of_record(self.record.clone()) }
     }
 
@@ -376,6 +376,36 @@ impl Store {
             }
         }
         Ok(receivers)
+    }
+
+    /// Queues the news of a call within a change that closes it, for whoever wants to be told. There are no more of
+    /// these than calls that were up, so the accounts' bound is not asked.
+    pub(super) async fn tell(&self, change: &mut AnyConnection, record: &CallRecord) -> Result<()> {
+        let status = record.status.as_str();
+        for receiver in self.receivers(record.account.as_str(), record.agent.as_str()).await? {
+            if receiver.events.is_empty() || receiver.events.iter().any(|event| event == status) {
+                let new = NewDelivery { receiver, place: place_of(0), record: record.clone() };
+                insert(change, &new, now_ms()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The call of a delivery as it was then, with what was asked of it if it was asked for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn execution_told(&self, delivery: &Delivery) -> Result<StoredExecution> {
+        match self.execution(&delivery.account, &delivery.call).await {
+            Ok(stored) => Ok(StoredExecution {
+                record: delivery.record.clone(),
+                updated_at: delivery.created_at,
+                ..stored
+            }),
+            // The record may not be written yet.
+            Err(StoreError::NotFound) => Ok(delivery.execution()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Puts deliveries into the queue, as far as each account's bound goes; returns how many had no room.

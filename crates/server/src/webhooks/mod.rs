@@ -156,9 +156,12 @@ async fn deliver(store: &Store, poster: &Poster, limits: SendLimits, delivery: D
         "" => Ok(None),
         webhook => store.webhook_secret(webhook).await.map(Some),
     };
-    let outcome = match secret {
-        Ok(secret) => send(poster, &delivery, secret.as_ref()).await,
-        Err(error) => Err(error.to_string()),
+    let outcome = match (secret, store.execution_told(&delivery).await) {
+        (Ok(secret), Ok(execution)) => {
+            let body = crate::api::execution_body(&execution).to_string();
+            send(poster, &delivery, body, secret.as_ref()).await
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
     };
     let is_alive = outcome.is_ok();
     let (status, error) = match outcome {
@@ -191,9 +194,12 @@ async fn deliver(store: &Store, poster: &Poster, limits: SendLimits, delivery: D
     is_alive
 }
 
-async fn send(poster: &Poster, delivery: &Delivery, secret: Option<&Secret>) -> Result<u16, String> {
-    let execution = delivery.execution();
-    let body = crate::api::execution_body(&execution).to_string();
+async fn send(
+    poster: &Poster,
+    delivery: &Delivery,
+    body: String,
+    secret: Option<&Secret>,
+) -> Result<u16, String> {
     let timestamp = now_ms() / 1_000;
     let text = |value: String| HeaderValue::try_from(value).map_err(|error| error.to_string());
     let mut headers = vec![

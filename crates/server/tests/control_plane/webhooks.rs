@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
 use tandem_call::{CallRecord, CallStatus};
+use tandem_server::actor::{self, Actor};
 use tandem_server::net::fence::Fence;
 use tandem_server::net::post::Poster;
 use tandem_server::net::ws_connect::verifying_tls;
@@ -220,4 +221,81 @@ async fn what_is_wrong_with_a_webhook_is_named() {
     assert_eq!(server.send(late, None).await.status, 412);
     assert_eq!(server.delete(&path).await.status, 200);
     server.get(&path).await.refuses(404, "Webhook not found");
+}
+
+#[tokio::test]
+async fn a_call_that_a_killed_node_left_open_is_told_when_the_node_starts_again() {
+    let server = Server::start().await;
+    let agent = server.agent().await;
+    for events in [json!([]), json!(["error"]), json!(["completed"])] {
+        let body = json!({"url": "https://hooks.example/", "events": events});
+        assert_eq!(server.post("/v1/webhooks", body).await.status, 201);
+    }
+    let mut record = record("acme", &agent);
+    record.node = "killed".to_owned();
+    record.status = CallStatus::InProgress;
+    server.journal.progress(record.clone());
+    server.journal.flush().await;
+    assert_eq!(server.store.start_node("killed").await.unwrap(), 1);
+    let path = format!("/v1/webhook-deliveries?call={}", record.id);
+    let told = server.get(&path).await;
+    let told = told.body["data"].as_array().unwrap().iter();
+    let errors: Vec<_> = told.filter(|one| one["event"] == "error").collect();
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    let body = server.get(&format!("/v1/webhook-deliveries/{}", errors[0]["id"].as_str().unwrap())).await;
+    assert_eq!(body.body["body"]["status"], "error", "{}", body.text);
+    assert!(body.body["body"]["error_message"].as_str().unwrap().contains("killed"), "{}", body.text);
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_call_that_was_asked_for_says_what_was_asked() {
+    let server = Server::start().await;
+    let agent = server.agent().await;
+    assert_eq!(server.post("/v1/webhooks", json!({"url": "https://hooks.example/"})).await.status, 201);
+    let order = json!({"agent_id": agent, "recipient_phone_number": "+14155550100", "user_data": {"name": "Ada"},
+        "scheduled_at": "2099-01-01T00:00:00Z"});
+    let queued = server.post("/call", order).await.body["execution_id"].as_str().unwrap().to_owned();
+    let stored = server.store.execution("acme", &queued).await.unwrap();
+    let mut record = stored.record;
+    record.status = CallStatus::Ringing;
+    server.journal.progress(record);
+    server.journal.flush().await;
+    let told = server.get(&format!("/v1/webhook-deliveries?call={queued}")).await;
+    let id = told.body["data"][0]["id"].as_str().unwrap().to_owned();
+    let told = server.get(&format!("/v1/webhook-deliveries/{id}")).await.body["body"].clone();
+    assert_eq!(told["status"], "ringing", "{told}");
+    assert_eq!(told["context_details"]["recipient_data"]["name"], "Ada", "{told}");
+}
+
+#[tokio::test]
+async fn webhooks_go_along_with_their_account_and_their_secrets_with_the_key() {
+    use tandem_server::secrets::Sealer;
+    let server = Server::start().await;
+    let made =
+        server.post("/v1/webhooks", json!({"url": "https://hooks.example/a", "description": "mine"})).await;
+    let (id, secret) = (made.body["id"].as_str().unwrap(), made.body["secret"].as_str().unwrap());
+    let key = Sealer::find(Some(&"e".repeat(64)), None, None).unwrap();
+    let sealed = server.store.export_account("acme", Some(&key)).await.unwrap();
+    assert!(!serde_json::to_string(&sealed).unwrap().contains(secret));
+    let bare = server.store.export_account("acme", None).await.unwrap();
+
+    let there = Server::start().await;
+    let actor = Some(Arc::new(Actor::command_line("tandem import")));
+    let imported =
+        actor::on_behalf(actor, there.store.import_account("acme", sealed, Some(&key))).await.unwrap();
+    assert_eq!(imported.rows["webhooks"], 1);
+    assert_eq!(there.store.webhook_secret(id).await.unwrap().reveal(), secret);
+    assert_eq!(there.get(&format!("/v1/webhooks/{id}")).await.body["description"], "mine");
+    let audit = there.get(&format!("/v1/audit?resource=webhook&resource_id={id}")).await;
+    assert_eq!(audit.body["data"][0]["action"], "created", "{}", audit.text);
+    assert!(!audit.text.contains(secret));
+
+    let elsewhere = Server::start().await;
+    let imported = elsewhere.store.import_account("acme", bare, None).await.unwrap();
+    assert_eq!(imported.without_secret, [format!("webhooks/{id}/secret")]);
+    assert_eq!(elsewhere.get("/v1/webhooks").await.body["data"], json!([]), "it could sign nothing");
+
+    // A new key of the secrets opens those of webhooks too.
+    let new = Sealer::find(Some(&"f".repeat(64)), None, None).unwrap();
+    there.store.rotate(&new).await.unwrap();
 }

@@ -417,7 +417,7 @@ async fn delivery(
 ) -> ApiResult<Json<WholeDelivery>> {
     caller.may("webhooks:read")?;
     let delivery = app.store().delivery(&caller.account, &id).await.map_err(no_delivery)?;
-    let execution = delivery.execution();
+    let execution = app.store().execution_told(&delivery).await?;
     let body = crate::api::execution_body(&execution);
     Ok(Json(WholeDelivery { delivery: delivery_of(delivery), body }))
 }
