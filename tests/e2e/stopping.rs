@@ -92,7 +92,7 @@ fn a_killed_server_has_a_record_of_every_call_that_was_up() {
     let mut over = Phone::over_udp(product.sip, DID);
     over.call();
     over.hang_up();
-    product.ended_calls(&provisioned.agent_id, 1);
+    assert_eq!(product.ended_calls(&provisioned.agent_id, 1).len(), 1);
     let up: Vec<Phone> = (0..UP)
         .map(|_| {
             let mut phone = Phone::over_udp(product.sip, DID);

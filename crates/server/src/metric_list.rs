@@ -138,6 +138,11 @@ pub const METRICS: &[Metric] = &[
     ),
     metric("tandem_sip_connections", Kind::Gauge, "SIP connections that are open"),
     metric("tandem_sip_connections_accepted_total", Kind::Counter, "SIP connections accepted"),
+    metric(
+        "tandem_sip_tls_handshakes_failed_total",
+        Kind::Counter,
+        "SIP connections that ended before their TLS stood",
+    ),
     metric("tandem_sip_connections_failed_total", Kind::Counter, "SIP connections that could not be made"),
     metric(
         "tandem_sip_connections_closed_total",
