@@ -64,6 +64,26 @@ pub fn agent_jambonz(data: &[u8]) {
     stream(DialectKind::Jambonz, data);
 }
 
+/// A stream of AudioSocket.
+pub fn agent_audiosocket(data: &[u8]) {
+    stream(DialectKind::Audiosocket, data);
+}
+
+/// A stream of OpenAI Realtime.
+pub fn agent_openai_realtime(data: &[u8]) {
+    stream(DialectKind::OpenaiRealtime, data);
+}
+
+/// A stream of ElevenLabs Agents.
+pub fn agent_elevenlabs(data: &[u8]) {
+    stream(DialectKind::Elevenlabs, data);
+}
+
+/// A stream of Deepgram Voice Agent.
+pub fn agent_deepgram(data: &[u8]) {
+    stream(DialectKind::Deepgram, data);
+}
+
 fn stream(kind: DialectKind, data: &[u8]) {
     let Some((choice, messages)) = data.split_first() else { return };
     let choice = usize::from(*choice);
@@ -110,7 +130,7 @@ fn frame(dialect: &mut Dialect, dialect_kind: DialectKind, kind: FrameKind, byte
     let ignored = dialect.ignored();
     let mut names = Vec::new();
     let mut commands = 0;
-    let is_session = matches!(dialect_kind, DialectKind::Genesys);
+    let is_session = dialect_kind == DialectKind::Genesys || dialect_kind.is_direct();
     let result = dialect.decode(kind, bytes, &mut |command| {
         commands += 1;
         match command {
@@ -128,7 +148,8 @@ fn frame(dialect: &mut Dialect, dialect_kind: DialectKind, kind: FrameKind, byte
             _ => {}
         }
     });
-    assert!(commands <= 4, "a message holds few commands");
+    // Deepgram's one request may hold many functions.
+    assert!(commands <= 4 || dialect_kind == DialectKind::Deepgram, "a message holds few commands");
     let is_known = dialect.ignored() == ignored;
     let is_done = result.is_ok() && is_known;
     // A session's own words ask nothing of the call.

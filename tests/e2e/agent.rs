@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
 /// An agent that listens.
+#[derive(Debug)]
 pub(crate) struct Agent {
     address: SocketAddr,
 }
@@ -28,6 +29,11 @@ impl Agent {
     /// An agent that echoes audio.
     pub(crate) fn echo() -> Self {
         Self::start(|stream| echo(accept(stream)))
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The agent's `websocket` object.

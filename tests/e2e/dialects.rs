@@ -1,7 +1,7 @@
 //! A whole call in every dialect, with the test agent that `tandem agent` is.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -11,8 +11,11 @@ use serde_json::json;
 use tandem_server::tools::test_agent::NAMES;
 use tandem_tests::product::{Product, binary, free_port, ip_trunk};
 
+use tungstenite::Message;
+
 use crate::{
     DID,
+    agent::{Agent, accept},
     phone::{Phone, packet},
     text,
 };
@@ -87,6 +90,138 @@ fn every_dialect_carries_a_call_both_ways_until_the_agent_ends_it() {
             call.join().expect("the call went well");
         }
     }
+}
+
+/// A call to an agent of the test's own; what the caller heard of what it said.
+fn call_to(agent: &Agent, websocket: serde_json::Value) -> Vec<u8> {
+    let product = Product::start();
+    let provisioned = product.provision(DID, &ip_trunk("loopback", "127.0.0.1/32"), &websocket);
+    let mut phone = Phone::over_udp(product.sip, DID);
+    let rtp = phone.call();
+    let heard = phone.talk(rtp, Duration::from_millis(1_500));
+    phone.await_bye(Duration::from_secs(6));
+    let calls = product.ended_calls(&provisioned.agent_id, 1);
+    assert_eq!(text(&calls[0], "status"), "completed", "{}", calls[0]);
+    assert_eq!(calls[0]["telephony_data"]["hangup_by"], "Callee", "{} at {agent:?}", calls[0]);
+    heard
+}
+
+fn assert_echoed(heard: &[u8]) {
+    let is_heard = |sequence: &u16| heard.windows(160).any(|window| window == &packet(*sequence)[12..]);
+    let whole = (10..40).filter(is_heard).count();
+    assert!(whole >= 24, "{whole} of 30 packets came back");
+}
+
+#[test]
+fn an_audiosocket_agent_echoes_over_tcp_and_hangs_up() {
+    let agent = Agent::start(|mut stream| {
+        let mut frames = 0;
+        loop {
+            let mut head = [0; 3];
+            if stream.read_exact(&mut head).is_err() {
+                return;
+            }
+            let mut payload = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+            stream.read_exact(&mut payload).expect("a whole frame");
+            match (head[0], frames) {
+                // The call's UUID comes first.
+                (0x01, 0) => assert_eq!(payload.len(), 16),
+                (0x10, 90) => return stream.write_all(&[0, 0, 0]).expect("the end is said"),
+                (0x10, _) => {
+                    // Cut anywhere, as TCP may.
+                    stream.write_all(&head[..2]).expect("sent");
+                    stream.write_all(&[&head[2..], &payload].concat()).expect("sent");
+                }
+                (kind, _) => panic!("frame {frames} of kind {kind}"),
+            }
+            frames += 1;
+        }
+    });
+    let url = format!("tcp://{}", agent.address());
+    assert_echoed(&call_to(&agent, json!({"url": url, "dialect": "audiosocket"})));
+}
+
+/// A service that wants its session set up before it takes audio, echoes, and lets the model end the call.
+fn direct(
+    dialect: &'static str,
+    greet: &'static [&'static str],
+    audio_of: fn(&Message) -> Option<String>,
+    reply: fn(&str) -> Message,
+    end: &'static str,
+) {
+    let agent = Agent::start(move |stream| {
+        let mut socket = accept(stream);
+        let mut greet = greet.iter();
+        if let Some(first) = greet.next() {
+            socket.send(Message::text(*first)).expect("sent");
+        }
+        let mut heard = 0;
+        while let Ok(message) = socket.read() {
+            if let Some(audio) = audio_of(&message) {
+                heard += 1;
+                socket.send(reply(&audio)).expect("sent");
+            } else if let Some(next) = greet.next() {
+                assert_eq!(heard, 0, "no audio before the session stands");
+                socket.send(Message::text(*next)).expect("sent");
+            }
+            if heard == 90 {
+                socket.send(Message::text(end)).expect("sent");
+            }
+        }
+    });
+    let url = format!("ws://{}/{{execution_id}}", agent.address());
+    assert_echoed(&call_to(&agent, json!({"url": url, "dialect": dialect})));
+}
+
+fn field(message: &Message, name: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(message.to_text().ok()?).ok()?;
+    Some(value[name].as_str()?.to_owned())
+}
+
+#[test]
+fn a_realtime_model_is_set_up_heard_and_ends_the_call_by_its_tool() {
+    direct(
+        "openai-realtime",
+        &[r#"{"type":"session.created"}"#, r#"{"type":"session.updated"}"#],
+        |message| field(message, "audio"),
+        |audio| {
+            let delta = json!({"type": "response.output_audio.delta", "response_id": "r", "item_id": "i",
+                "delta": audio});
+            Message::text(delta.to_string())
+        },
+        r#"{"type":"response.function_call_arguments.done","call_id":"c","name":"end_call","arguments":"{}"}"#,
+    );
+}
+
+#[test]
+fn an_elevenlabs_agent_is_set_up_heard_and_ends_the_call_by_its_tool() {
+    direct(
+        "elevenlabs",
+        &[r#"{"type":"conversation_initiation_metadata","conversation_initiation_metadata_event":
+            {"agent_output_audio_format":"ulaw_8000","user_input_audio_format":"ulaw_8000"}}"#],
+        |message| field(message, "user_audio_chunk"),
+        |audio| {
+            let event = json!({"type": "audio", "audio_event": {"event_id": 1, "audio_base_64": audio}});
+            Message::text(event.to_string())
+        },
+        r#"{"type":"client_tool_call","client_tool_call":{"tool_name":"end_call","tool_call_id":"t"}}"#,
+    );
+}
+
+#[test]
+fn a_deepgram_agent_is_set_up_heard_and_ends_the_call_by_its_function() {
+    direct(
+        "deepgram",
+        &[r#"{"type":"Welcome"}"#, r#"{"type":"SettingsApplied"}"#],
+        |message| match message {
+            // Carried as text to the closure that answers, one character a byte.
+            Message::Binary(bytes) => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
+            _ => None,
+        },
+        |audio| Message::binary(audio.chars().map(|code| code as u8).collect::<Vec<u8>>()),
+        r#"{"type":"FunctionCallRequest","functions":
+            [{"id":"f","name":"end_call","arguments":"{}","client_side":true}]}"#,
+    );
 }
 
 #[test]

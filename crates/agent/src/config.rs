@@ -4,6 +4,7 @@
 //! the frames.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::{AudioFormat, FlushRule};
@@ -33,11 +34,19 @@ pub enum DialectKind {
     Genesys,
     /// jambonz `listen`.
     Jambonz,
+    /// AudioSocket, over TCP.
+    Audiosocket,
+    /// OpenAI Realtime, direct.
+    OpenaiRealtime,
+    /// ElevenLabs Agents, direct.
+    Elevenlabs,
+    /// Deepgram Voice Agent, direct.
+    Deepgram,
 }
 
 impl DialectKind {
     /// Every dialect, in the order messages list them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Asterisk,
         Self::Bolna,
         Self::Twilio,
@@ -48,6 +57,10 @@ impl DialectKind {
         Self::Vonage,
         Self::Genesys,
         Self::Jambonz,
+        Self::Audiosocket,
+        Self::OpenaiRealtime,
+        Self::Elevenlabs,
+        Self::Deepgram,
     ];
 
     /// The name configuration uses.
@@ -60,6 +73,18 @@ impl DialectKind {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether it is spoken over bare TCP (`tcp://`) rather than a WebSocket.
+    #[must_use]
+    pub const fn is_over_tcp(self) -> bool {
+        matches!(self, Self::Audiosocket)
+    }
+
+    /// Whether we are the client of an agent service, whose session has settings.
+    #[must_use]
+    pub const fn is_direct(self) -> bool {
+        matches!(self, Self::OpenaiRealtime | Self::Elevenlabs | Self::Deepgram)
     }
 
     /// What the dialect itself asks of the upgrade request, before the agent's own settings are laid over it.
@@ -143,6 +168,25 @@ impl DialectKind {
                 handshake: Handshake { subprotocol: Some("audio.jambonz.org"), headers: &[] },
                 ..BASE
             },
+            Self::Audiosocket => Traits {
+                name: "audiosocket",
+                encodings: &[Slin, Slin16, Slin24, Slin48],
+                marks_on_clear: FlushRule::Drop,
+                ..BASE
+            },
+            Self::OpenaiRealtime => Traits {
+                name: "openai-realtime",
+                encodings: &[Ulaw, Alaw, Slin24],
+                marks_on_clear: FlushRule::Drop,
+                ..BASE
+            },
+            Self::Elevenlabs => Traits {
+                name: "elevenlabs",
+                encodings: &[Ulaw, Slin, Slin16, Slin24, Slin48],
+                marks_on_clear: FlushRule::Drop,
+                ..BASE
+            },
+            Self::Deepgram => Traits { name: "deepgram", marks_on_clear: FlushRule::Drop, ..BASE },
         }
     }
 }
@@ -293,6 +337,10 @@ pub struct DialectConfig {
     /// What a clear does with marks whose audio it drops.
     #[serde(default)]
     pub marks_on_clear: Option<FlushRule>,
+    /// Settings of the session with a direct agent, laid over our own: `session` of OpenAI's `session.update`,
+    /// Deepgram's `Settings`, ElevenLabs' initiation data.
+    #[serde(default)]
+    pub session: Option<Map<String, Value>>,
 }
 
 impl DialectConfig {
@@ -310,6 +358,9 @@ impl DialectConfig {
         let given = self.frame_ms();
         if !(10..=200).contains(&given) || !given.is_multiple_of(10) {
             return Err(ConfigError::FrameMs { given });
+        }
+        if self.session.is_some() && !self.dialect.is_direct() {
+            return Err(ConfigError::Session { dialect: self.dialect });
         }
         let spoken = self.dialect.traits().encodings;
         for (setting, given) in [("encoding", self.encoding), ("reply_encoding", self.reply_encoding)] {
@@ -365,6 +416,15 @@ pub enum ConfigError {
     FrameMs {
         /// What was set.
         given: u16,
+    },
+    /// The dialect has no session to be set up.
+    #[error(
+        "session is not for dialect {}; openai-realtime, elevenlabs and deepgram have one, parameters serve the others",
+        .dialect.name()
+    )]
+    Session {
+        /// The dialect.
+        dialect: DialectKind,
     },
     /// The dialect does not speak this coding.
     #[error("{setting} is not spoken by dialect {}; it speaks {}", .dialect.name(), spoken(*.dialect))]

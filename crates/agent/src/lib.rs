@@ -1,4 +1,4 @@
-//! The WebSocket dialects spoken to voice agents, as plain frames.
+//! The dialects spoken to voice agents, as plain frames: of a WebSocket, or for one of them of TCP.
 //!
 //! A dialect turns what a call has to say (audio, digits, played marks) into frames, and frames from the
 //! agent into [`AgentCommand`]s. It holds no queue, no clock and no socket: the egress queue is `tandem-media`'s
@@ -21,7 +21,7 @@ pub use command::{AgentCommand, AgentEvent, MediaDirection, QueueStatus, Transfe
 pub use config::{
     ByteOrder, ConfigError, ControlFormat, DialectConfig, DialectKind, Encoding, Fact, Handshake, Numbers,
 };
-pub use dialect::{Dialect, FlushRule, Watermarks};
+pub use dialect::{Dialect, FlushRule, Watermarks, audiosocket_frame_bytes};
 pub use error::DialectError;
 pub use facts::{StreamFacts, account_sid, account_uuid, call_sid, parse_call_sid, stream_sid};
 pub use frame::{AudioFormat, FrameKind};

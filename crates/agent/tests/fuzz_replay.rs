@@ -68,6 +68,26 @@ fn jambonz() {
     replay("agent_jambonz", agent::agent_jambonz);
 }
 
+#[test]
+fn audiosocket() {
+    replay("agent_audiosocket", agent::agent_audiosocket);
+}
+
+#[test]
+fn openai_realtime() {
+    replay("agent_openai_realtime", agent::agent_openai_realtime);
+}
+
+#[test]
+fn elevenlabs() {
+    replay("agent_elevenlabs", agent::agent_elevenlabs);
+}
+
+#[test]
+fn deepgram() {
+    replay("agent_deepgram", agent::agent_deepgram);
+}
+
 struct Random(u32);
 
 impl Random {

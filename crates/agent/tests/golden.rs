@@ -88,6 +88,26 @@ fn jambonz_matches_its_transcript() {
     replay("jambonz.txt");
 }
 
+#[test]
+fn audiosocket_matches_its_transcript() {
+    replay("audiosocket.txt");
+}
+
+#[test]
+fn openai_realtime_matches_its_transcript() {
+    replay("openai-realtime.txt");
+}
+
+#[test]
+fn elevenlabs_matches_its_transcript() {
+    replay("elevenlabs.txt");
+}
+
+#[test]
+fn deepgram_matches_its_transcript() {
+    replay("deepgram.txt");
+}
+
 fn replay(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let golden = std::fs::read_to_string(&path).unwrap();

@@ -7,7 +7,7 @@ use tandem_agent::{
     StreamFacts,
 };
 
-const CONFIGS: [&str; 11] = [
+const CONFIGS: [&str; 14] = [
     r#"{"dialect":"asterisk","control_format":"json"}"#,
     r#"{"dialect":"asterisk"}"#,
     r#"{"dialect":"twilio"}"#,
@@ -19,6 +19,9 @@ const CONFIGS: [&str; 11] = [
     r#"{"dialect":"vonage"}"#,
     r#"{"dialect":"genesys"}"#,
     r#"{"dialect":"jambonz"}"#,
+    r#"{"dialect":"openai-realtime"}"#,
+    r#"{"dialect":"elevenlabs"}"#,
+    r#"{"dialect":"deepgram"}"#,
 ];
 
 fn dialect(config: &str) -> Dialect {

@@ -97,7 +97,7 @@ impl Engine {
         let Decision { verdict, action, .. } = decision;
         let verdict = Box::new(verdict);
         match action {
-            Action::Connect(route) => self.connect(incoming, offer, route, verdict, now),
+            Action::Connect(route) => self.connect(incoming, offer, *route, verdict, now),
             Action::Challenge(staleness) => {
                 let refusal = self.challenge(&incoming, staleness, now);
                 self.turn_away(incoming, &refusal, verdict, now);

@@ -114,7 +114,7 @@ pub enum Authentication {
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Call the agent.
-    Connect(Route),
+    Connect(Box<Route>),
     /// Send 401 with a challenge; a stale one tells the peer that its password was right.
     Challenge(Staleness),
     /// Refuse with the verdict's status.
@@ -219,7 +219,7 @@ pub fn evaluate(query: &Query<'_>, table: &RoutingTable, authentication: &Authen
     let mut verdict = blank(query);
     let outcome = search.decide(&mut verdict, authentication, is_known);
     let (code, action, status) = match outcome {
-        Ok(route) => (VerdictCode::Accepted, Action::Connect(route), None),
+        Ok(route) => (VerdictCode::Accepted, Action::Connect(Box::new(route)), None),
         Err(Refused { code, challenge, status }) => {
             (code, challenge.map_or(Action::Refuse, Action::Challenge), status)
         }

@@ -41,6 +41,11 @@ impl AudioWire {
         rate_of(self.format)
     }
 
+    /// Refuses a coding from the agent that the bridge could not take.
+    pub(super) fn check_reply(&self) -> Result<(), DialectError> {
+        check_rate(self.reply)
+    }
+
     /// Forgets half a sample, so that nothing from before a flush is heard after it.
     pub(super) const fn forget(&mut self) {
         self.carry = None;

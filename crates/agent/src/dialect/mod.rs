@@ -6,13 +6,18 @@
 
 mod asterisk;
 mod audio_wire;
+mod audiosocket;
 mod bolna;
+mod deepgram;
+mod elevenlabs;
 mod exotel;
 mod genesys;
 mod jambonz;
 mod media_stream;
+mod openai_realtime;
 mod plivo;
 mod telnyx;
+mod tools;
 mod twilio;
 mod vobiz;
 mod vonage;
@@ -24,6 +29,7 @@ use crate::{
     MAX_MESSAGE_BYTES, MAX_NAME_BYTES, StreamFacts,
 };
 use audio_wire::AudioWire;
+pub use audiosocket::audiosocket_frame_bytes;
 
 /// What a flush does with marks whose audio it drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,6 +104,10 @@ enum Kind {
     Vonage(vonage::Vonage),
     Genesys(genesys::Genesys),
     Jambonz(jambonz::Jambonz),
+    AudioSocket(audiosocket::AudioSocket),
+    OpenAiRealtime(openai_realtime::OpenAiRealtime),
+    ElevenLabs(elevenlabs::ElevenLabs),
+    Deepgram(deepgram::Deepgram),
 }
 
 /// Does the same with whichever dialect it is.
@@ -114,6 +124,10 @@ macro_rules! each {
             Kind::Vonage($dialect) => $work,
             Kind::Genesys($dialect) => $work,
             Kind::Jambonz($dialect) => $work,
+            Kind::AudioSocket($dialect) => $work,
+            Kind::OpenAiRealtime($dialect) => $work,
+            Kind::ElevenLabs($dialect) => $work,
+            Kind::Deepgram($dialect) => $work,
         }
     };
 }
@@ -136,6 +150,12 @@ impl Dialect {
             DialectKind::Vonage => Kind::Vonage(vonage::Vonage::new(config)),
             DialectKind::Genesys => Kind::Genesys(genesys::Genesys::new(config, facts)),
             DialectKind::Jambonz => Kind::Jambonz(jambonz::Jambonz::new(config)),
+            DialectKind::Audiosocket => Kind::AudioSocket(audiosocket::AudioSocket::new(config)),
+            DialectKind::OpenaiRealtime => {
+                Kind::OpenAiRealtime(openai_realtime::OpenAiRealtime::new(config, facts))
+            }
+            DialectKind::Elevenlabs => Kind::ElevenLabs(elevenlabs::ElevenLabs::new(config)),
+            DialectKind::Deepgram => Kind::Deepgram(deepgram::Deepgram::new(config)),
         };
         Ok(Self { kind, flush_rule: config.marks_on_clear() })
     }

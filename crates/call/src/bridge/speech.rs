@@ -93,6 +93,7 @@ pub(super) struct Speech {
     pub(super) lost_notices: u64,
     is_xoff: bool,
     is_buffering: bool,
+    is_ended: bool,
     flow: Flow,
     /// Arrival of the first audio that waits to be played.
     waiting_since: Option<Instant>,
@@ -131,6 +132,7 @@ impl Speech {
             lost_notices: 0,
             is_xoff: false,
             is_buffering: false,
+            is_ended: false,
             flow: Flow::Waiting,
             waiting_since: None,
             margin: MARGIN_START.min(limits.prebuffer),
@@ -256,8 +258,9 @@ impl Speech {
         self.queue.is_paused() || self.queue.len() < bytes_of(self.limits.queue)
     }
 
-    /// No more will come: what is queued may play out, paused or not.
+    /// The agent has said all: what is queued may play out, paused or not, and nothing is added to it.
     pub(super) fn end_input(&mut self) {
+        self.is_ended = true;
         self.queue.resume();
         self.margin = Duration::ZERO;
     }
@@ -316,7 +319,7 @@ impl Speech {
     }
 
     fn push_audio(&mut self, now: Instant, format: AudioFormat, data: &[u8]) -> Result<(), DialectError> {
-        if self.direction == MediaDirection::In || data.is_empty() {
+        if self.direction == MediaDirection::In || self.is_ended || data.is_empty() {
             return Ok(());
         }
         let was_empty = self.queue.is_empty();

@@ -54,6 +54,12 @@ impl Faults {
         self.list.push(Fault { status, constant: Some(headline.to_owned()), problem });
     }
 
+    /// A field that is as it should be and does not go with another.
+    pub(super) fn contradiction(&mut self, location: impl Into<String>, message: impl Into<String>) {
+        let problem = Problem::new(location, message);
+        self.list.push(Fault { status: StatusCode::UNPROCESSABLE_ENTITY, constant: None, problem });
+    }
+
     /// A fault whose headline is made of field and message.
     pub(super) fn push(&mut self, location: impl Into<String>, message: impl Into<String>) {
         let problem = Problem::new(location, message);

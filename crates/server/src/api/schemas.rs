@@ -133,7 +133,8 @@ pub(super) fn socket_parameters() -> RefOr<Schema> {
 }
 
 fn socket_url_text() -> ObjectBuilder {
-    let pattern = format!(r"^wss?://[a-z0-9.-]+(:[1-9][0-9]{{0,3}})?(/([A-Za-z0-9/._~?&=%-]|{FACTS})*)?$");
+    let web = format!(r"wss?://[a-z0-9.-]+(:[1-9][0-9]{{0,3}})?(/([A-Za-z0-9/._~?&=%-]|{FACTS})*)?");
+    let pattern = format!(r"^({web}|tcp://[a-z0-9.-]+:[1-9][0-9]{{0,3}})$");
     text().max_length(Some(2_048)).pattern(Some(pattern))
 }
 

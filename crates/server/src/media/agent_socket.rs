@@ -1,9 +1,12 @@
-//! The WebSocket of one agent, on a nonblocking socket that the media thread polls (RFC 6455).
+//! The WebSocket of one agent, on a nonblocking socket that the media thread polls (RFC 6455); or its bare TCP
+//! connection, for AudioSocket.
 //!
 //! Bounds what an agent can cost: messages and frames have a largest size, and what waits to be written is
 //! counted. An agent that does not read loses caller audio first (newest first, counted); what must arrive
 //! (marks, events, the close) may wait up to a harder bound, and past that the socket is given up. Pings are
 //! answered as soon as they are read. Refuses to know what messages mean.
+
+mod bare;
 
 use std::{
     io::{self, Read, Write},
@@ -19,7 +22,8 @@ use tungstenite::{
     protocol::{CloseFrame, Role, WebSocket, WebSocketConfig, frame::coding::CloseCode},
 };
 
-use crate::net::ws_connect::{AgentStream, Connected};
+use self::bare::Bare;
+use crate::net::ws_connect::{AgentStream, Connected, Framing};
 
 /// Most that is read at once. The library clears as much before each read and keeps twice as much: its default of
 /// 128 KiB would be most of a call's memory and clearing it most of a message's cost. 20 ms of audio are 160
@@ -64,11 +68,33 @@ pub(super) enum Received {
 /// An agent's WebSocket.
 #[derive(Debug)]
 pub(super) struct AgentSocket {
-    socket: WebSocket<Counted>,
+    socket: Socket,
     /// Bytes handed to the WebSocket, headers included by their upper bound.
     queued: u64,
     /// Reused for outgoing messages: the library wants shared bytes.
     outgoing: BytesMut,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Web(Box<WebSocket<Counted>>),
+    Bare(Bare),
+}
+
+impl Socket {
+    fn counted(&self) -> &Counted {
+        match self {
+            Self::Web(socket) => socket.get_ref(),
+            Self::Bare(socket) => &socket.counted,
+        }
+    }
+
+    fn counted_mut(&mut self) -> &mut Counted {
+        match self {
+            Self::Web(socket) => socket.get_mut(),
+            Self::Bare(socket) => &mut socket.counted,
+        }
+    }
 }
 
 /// The stream, counting what it has accepted.
@@ -106,11 +132,15 @@ impl AgentSocket {
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let counted = Counted { stream, written: 0, blocked: false, is_drained: false, is_ending: false };
-        Self {
-            socket: WebSocket::from_partially_read(counted, connected.leftover, Role::Client, Some(config)),
-            queued: 0,
-            outgoing: BytesMut::new(),
-        }
+        let socket = match connected.framing {
+            Framing::WebSocket => {
+                let leftover = connected.leftover;
+                let socket = WebSocket::from_partially_read(counted, leftover, Role::Client, Some(config));
+                Socket::Web(Box::new(socket))
+            }
+            Framing::AudioSocket => Socket::Bare(Bare::new(counted)),
+        };
+        Self { socket, queued: 0, outgoing: BytesMut::new() }
     }
 
     /// Has `registry` report this socket as `token`, edge-triggered.
@@ -123,14 +153,18 @@ impl AgentSocket {
 
     /// The socket was reported readable; `is_ending` when the agent has closed its side.
     pub(super) fn ready(&mut self, is_ending: bool) {
-        let counted = self.socket.get_mut();
+        let counted = self.socket.counted_mut();
         counted.is_drained = false;
         counted.is_ending |= is_ending;
     }
 
     /// Reads one message.
     pub(super) fn receive(&mut self) -> Received {
-        match self.socket.read() {
+        let socket = match &mut self.socket {
+            Socket::Web(socket) => socket,
+            Socket::Bare(socket) => return socket.receive(),
+        };
+        match socket.read() {
             Ok(Message::Binary(payload)) => Received::Message(FrameKind::Binary, payload),
             Ok(Message::Text(payload)) => Received::Message(FrameKind::Text, Bytes::from(payload)),
             Ok(Message::Ping(payload)) => {
@@ -172,6 +206,13 @@ impl AgentSocket {
         if pending + payload.len() > PENDING_BYTES {
             return Sent::Broken;
         }
+        let socket = match &mut self.socket {
+            Socket::Web(socket) => socket,
+            Socket::Bare(socket) => {
+                self.queued += payload.len() as u64;
+                return socket.send(payload);
+            }
+        };
         self.outgoing.clear();
         self.outgoing.extend_from_slice(payload);
         let payload = self.outgoing.split().freeze();
@@ -186,25 +227,32 @@ impl AgentSocket {
             FrameKind::Close => return self.close(1000),
         };
         self.queued += size;
-        judge(self.socket.write(message))
+        judge(socket.write(message))
     }
 
     /// Starts the closing handshake with `code` (RFC 6455 section 7.4.1).
     pub(super) fn close(&mut self, code: u16) -> Sent {
+        let socket = match &mut self.socket {
+            Socket::Web(socket) => socket,
+            Socket::Bare(socket) => return socket.close(),
+        };
         self.queued += FRAME_HEADER_BYTES + 2;
         let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static("") };
-        judge(self.socket.close(Some(frame)))
+        judge(socket.close(Some(frame)))
     }
 
     /// Writes what waits; to be called when the socket becomes writable.
     pub(super) fn flush(&mut self) -> Sent {
-        self.socket.get_mut().blocked = false;
-        judge(self.socket.flush())
+        self.socket.counted_mut().blocked = false;
+        match &mut self.socket {
+            Socket::Web(socket) => judge(socket.flush()),
+            Socket::Bare(socket) => socket.flush(),
+        }
     }
 
     /// Whether something waits to be written.
     pub(super) fn is_blocked(&self) -> bool {
-        self.socket.get_ref().blocked
+        self.socket.counted().blocked
     }
 
     /// Ends the connection without ceremony.
@@ -214,7 +262,7 @@ impl AgentSocket {
 
     /// Bytes that wait, by an upper bound.
     fn pending(&mut self) -> usize {
-        let counted = self.socket.get_ref();
+        let counted = self.socket.counted();
         if !counted.blocked {
             // Nothing waits: forget the difference between real headers and their upper bound.
             self.queued = counted.written;
@@ -224,7 +272,7 @@ impl AgentSocket {
     }
 
     fn tcp(&mut self) -> &mut TcpStream {
-        match &mut self.socket.get_mut().stream {
+        match &mut self.socket.counted_mut().stream {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream.get_mut(),
         }
@@ -303,7 +351,9 @@ mod tests {
         let (agent, peer) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
         let stream = AgentStream::Plain(stream);
-        (AgentSocket::new(Connected { stream, leftover: Vec::new(), peer, subprotocol: None }), agent)
+        let framing = Framing::WebSocket;
+        let connected = Connected { stream, leftover: Vec::new(), framing, peer, subprotocol: None };
+        (AgentSocket::new(connected), agent)
     }
 
     #[test]

@@ -21,7 +21,9 @@ use tungstenite::Message;
 use super::{Media, MediaEvent, Ports};
 use crate::net::{
     fence::Fence,
-    ws_connect::{AgentStream, Connected, DialError, DialRequest, DialTimes, Dialler, verifying_tls},
+    ws_connect::{
+        AgentStream, Connected, DialError, DialRequest, DialTimes, Dialler, Framing, verifying_tls,
+    },
 };
 
 const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -66,7 +68,13 @@ fn connect(agent: impl FnOnce(tungstenite::WebSocket<std::net::TcpStream>) + Sen
     });
     let stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_nonblocking(true).unwrap();
-    Connected { stream: AgentStream::Plain(stream), leftover: Vec::new(), peer: address, subprotocol: None }
+    Connected {
+        stream: AgentStream::Plain(stream),
+        leftover: Vec::new(),
+        framing: Framing::WebSocket,
+        peer: address,
+        subprotocol: None,
+    }
 }
 
 fn echo<S: Read + Write>(mut agent: tungstenite::WebSocket<S>) {

@@ -1,4 +1,4 @@
-//! Dials a voice agent: name, TCP, TLS, and the WebSocket upgrade (RFC 6455 section 4.1).
+//! Dials a voice agent: name, TCP, TLS, and the WebSocket upgrade (RFC 6455 section 4.1); for AudioSocket, TCP alone.
 //!
 //! What is handed over is the bare socket with the bytes that already arrived; frames are not read here.
 
@@ -21,7 +21,7 @@ use super::{fence::Fence, resolve};
 /// Whom to dial and what to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialRequest {
-    /// `ws://` or `wss://`; user and password in it become basic authorization.
+    /// `ws://`, `wss://`, or `tcp://` for AudioSocket; user and password in it become basic authorization.
     pub url: String,
     /// Further header fields of the upgrade request.
     pub headers: Vec<(String, String)>,
@@ -61,13 +61,24 @@ pub enum AgentStream {
     Tls(std::net::TcpStream, Box<rustls::ClientConnection>),
 }
 
-/// An agent that answered `101`.
+/// How a stream is cut into messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// RFC 6455.
+    WebSocket,
+    /// A kind, a length, and so many bytes.
+    AudioSocket,
+}
+
+/// An agent that answered `101`, or that speaks AudioSocket.
 #[derive(Debug)]
 pub struct Connected {
     /// The socket, nonblocking, with `TCP_NODELAY`.
     pub stream: AgentStream,
     /// What arrived behind the answer: the first frames.
     pub leftover: Vec<u8>,
+    /// How messages are told apart on it.
+    pub framing: Framing,
     /// The agent's address.
     pub peer: SocketAddr,
     /// The subprotocol the agent selected.
@@ -192,11 +203,16 @@ impl Dialler {
         let (stream, address) = self.connect(&target).await?;
         let Some(name) = target.tls_name else {
             let mut stream = stream;
-            let (leftover, subprotocol) = upgrade(&mut stream, &head, &key, address).await?;
+            let (framing, (leftover, subprotocol)) = if target.is_bare {
+                (Framing::AudioSocket, (Vec::new(), None))
+            } else {
+                (Framing::WebSocket, upgrade(&mut stream, &head, &key, address).await?)
+            };
             let stream = stream.into_std().map_err(|source| DialError::Dropped { address, source })?;
             return Ok(Connected {
                 stream: AgentStream::Plain(stream),
                 leftover,
+                framing,
                 peer: address,
                 subprotocol,
             });
@@ -209,7 +225,7 @@ impl Dialler {
         let (stream, session) = stream.into_inner();
         let stream = stream.into_std().map_err(|source| DialError::Dropped { address, source })?;
         let stream = AgentStream::Tls(stream, Box::new(session));
-        Ok(Connected { stream, leftover, peer: address, subprotocol })
+        Ok(Connected { stream, leftover, framing: Framing::WebSocket, peer: address, subprotocol })
     }
 
     async fn connect(&self, target: &Target) -> Result<(TcpStream, SocketAddr), DialError> {

@@ -378,7 +378,9 @@ async fn what_the_api_took_for_an_agents_socket_is_what_calls_use() {
     assert_eq!(socket.url, "wss://agent.example/ws/{execution_id}");
     assert_eq!(socket.headers, [("Authorization".to_owned(), "Bearer hush-hush".to_owned())]);
     assert_eq!(socket.parameters, [("k".to_owned(), "v".to_owned())]);
-    assert_eq!(socket.dialect, tandem_agent::DialectConfig::new(tandem_agent::DialectKind::Asterisk));
+    let mut dialect = tandem_agent::DialectConfig::new(tandem_agent::DialectKind::Asterisk);
+    dialect.frame_ms = Some(20);
+    assert_eq!(socket.dialect, dialect);
     assert_eq!((&socket.subprotocol, &socket.fallback_url), (&None, &None));
 }
 

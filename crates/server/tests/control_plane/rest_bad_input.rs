@@ -324,6 +324,18 @@ async fn an_agents_faults_are_named() {
     body["websocket"]["reply_encoding"] = json!("slin");
     server.post("/v2/agent", body).await.at("websocket.reply_encoding", &["twilio", "ulaw, alaw"]);
     let mut body = agent();
+    body["websocket"]["session"] = json!({"instructions": "Be brief."});
+    server.post("/v2/agent", body.clone()).await.at("websocket.session", &["asterisk", "openai-realtime"]);
+    body["websocket"]["session"] = json!("Be brief.");
+    server.post("/v2/agent", body).await.at("websocket.session", &["give an object"]);
+    let mut body = agent();
+    body["websocket"]["dialect"] = json!("audiosocket");
+    let answer = server.post("/v2/agent", body.clone()).await;
+    assert_eq!(answer.status, 422, "{}", answer.text);
+    answer.at("websocket.url", &["wss://agent.example", "tcp://agent.example:9092"]);
+    body["websocket"]["url"] = json!("tcp://agent.example");
+    server.post("/v2/agent", body).await.at("websocket.url", &["tcp://agent.example:9092"]);
+    let mut body = agent();
     body["websocket"]["headers"] = json!({"Authorization": "********"});
     server
         .post("/v2/agent", body)

@@ -218,15 +218,16 @@ fn agent_name(config: &Fields<'_>, faults: &mut Faults) -> Option<String> {
 
 fn socket(fields: &Fields<'_>, faults: &mut Faults) {
     let Some(socket) = fields.object("websocket", faults) else { return };
+    let kind = socket.value("dialect").and_then(Value::as_str).and_then(DialectKind::from_name);
     match socket.text("url", Text::Line(2_048), faults) {
-        Some(url) => check_url(url, socket.location("url"), faults),
+        Some(url) => check_url(url, kind, socket.location("url"), faults),
         None if socket.value("url").is_none() => {
             faults.push(socket.location("url"), "is missing; give one such as \"wss://agent.example/ws\"");
         }
         None => {}
     }
     if let Some(url) = socket.text("fallback_url", Text::Line(2_048), faults) {
-        check_url(url, socket.location("fallback_url"), faults);
+        check_url(url, kind, socket.location("fallback_url"), faults);
     }
     if let Some(subprotocol) = socket.text("subprotocol", Text::Line(255), faults)
         && !is_token(subprotocol)
@@ -276,7 +277,7 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
     if faults.len() > before {
         return;
     }
-    const SETTINGS: [&str; 7] = [
+    const SETTINGS: [&str; 8] = [
         "frame_ms",
         "encoding",
         "reply_encoding",
@@ -284,6 +285,7 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
         "byte_order",
         "numbers",
         "marks_on_clear",
+        "session",
     ];
     let given: Map<String, Value> = SETTINGS
         .iter()
@@ -301,6 +303,7 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
         if serde_json::from_value::<DialectConfig>(Value::Object(alone)).is_err() {
             let message = match name {
                 "encoding" | "reply_encoding" => wrong_word(value, &Encoding::ALL.map(Encoding::name)),
+                "session" => format!("{} was given; give an object", describe(value)),
                 "byte_order" => wrong_word(value, &["little", "big"]),
                 "numbers" => wrong_word(value, &["text", "number"]),
                 "marks_on_clear" => wrong_word(value, &["echo", "drop", "cleared"]),
@@ -318,17 +321,15 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
         && let Err(error) = config.validate()
     {
         let name = match error {
-            ConfigError::FrameMs { .. } => "frame_ms",
+            ConfigError::FrameMs { .. } => {
+                return faults.push(socket.location("frame_ms"), error.to_string());
+            }
             ConfigError::Encoding { setting, .. } => setting,
+            ConfigError::Session { .. } => "session",
         };
-        let location = socket.location(name);
-        let frame = socket.value("frame_ms").and_then(Value::as_u64);
-        if name == "frame_ms" && !frame.is_some_and(|ms| ms % 10 == 0 && (10..=200).contains(&ms)) {
-            faults.push(location, error.to_string());
-            return;
-        }
         // Each is right by itself.
         let headline = format!("{name} does not fit the dialect");
+        let location = socket.location(name);
         faults.constant(StatusCode::UNPROCESSABLE_ENTITY, &headline, location, error.to_string());
     }
 }
@@ -355,22 +356,32 @@ fn entries(
     }
 }
 
-fn check_url(url: &str, location: String, faults: &mut Faults) {
-    let rest = ["ws://", "wss://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+fn check_url(url: &str, kind: Option<DialectKind>, location: String, faults: &mut Faults) {
+    let is_over_tcp = kind.is_some_and(DialectKind::is_over_tcp);
+    let (schemes, example): (&[&str], _) = if is_over_tcp {
+        (&["tcp://"], "give an address such as \"tcp://agent.example:9092\"")
+    } else {
+        (&["ws://", "wss://"], "give a WebSocket URL such as \"wss://agent.example/ws/{execution_id}\"")
+    };
+    let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     let host = host.map(|authority| authority.rsplit('@').next().unwrap_or_default());
     match host {
-        Some(host) if !host.is_empty() && !host.starts_with(':') && !url.contains(char::is_whitespace) => {
+        Some(host)
+            if !host.is_empty()
+                && !host.starts_with(':')
+                && !url.contains(char::is_whitespace)
+                && (!is_over_tcp
+                    || host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())) =>
+        {
             if let Err(error) = template::check_url(url) {
                 faults.push(location, error.to_string());
             }
         }
-        _ => faults.push(
-            location,
-            format!(
-                "{url:?} was given; give a WebSocket URL such as \"wss://agent.example/ws/{{execution_id}}\""
-            ),
-        ),
+        _ if ["ws://", "wss://", "tcp://"].iter().any(|scheme| url.starts_with(scheme)) && host.is_none() => {
+            faults.contradiction(location, format!("{url:?} was given with this dialect; {example}"));
+        }
+        _ => faults.push(location, format!("{url:?} was given; {example}")),
     }
 }
 

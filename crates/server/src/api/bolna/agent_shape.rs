@@ -269,6 +269,9 @@ macro_rules! socket_schema {
             /// What a clear does with marks that it overtakes, if not the dialect's own.
             #[schema(required = false)]
             marks_on_clear: Option<MarksWord>,
+            /// Settings of the session with `openai-realtime`, `elevenlabs` or `deepgram`, laid over our own.
+            #[schema(required = false, value_type = Option<Object>)]
+            session: Option<Map<String, Value>>,
             /// What the end of the socket does to the call.
             #[schema(required = false)]
             on_close: Option<OnCloseWord>,

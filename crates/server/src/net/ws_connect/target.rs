@@ -19,16 +19,22 @@ pub(super) struct Target {
     pub(super) credentials: Option<(Vec<u8>, Vec<u8>)>,
     /// Set for `wss`.
     pub(super) tls_name: Option<ServerName<'static>>,
+    /// `tcp`: there is nothing to upgrade.
+    pub(super) is_bare: bool,
 }
 
 impl Target {
     pub(super) fn parse(text: &str) -> Result<Self, DialError> {
         let url = Url::parse(text).map_err(|error| DialError::Url(error.to_string()))?;
-        let secure = match url.scheme() {
-            "ws" => false,
-            "wss" => true,
+        let (secure, is_bare) = match url.scheme() {
+            "ws" => (false, false),
+            "wss" => (true, false),
+            "tcp" => (false, true),
             other => return Err(DialError::Url(format!("the scheme is {other}, not ws or wss"))),
         };
+        if is_bare && url.port().is_none() {
+            return Err(DialError::Url("a tcp URL has no port of its own; it must name one".to_owned()));
+        }
         let host = match url.host() {
             Some(Host::Domain(name)) => name.to_owned(),
             Some(Host::Ipv4(address)) => address.to_string(),
@@ -56,7 +62,8 @@ impl Target {
         } else {
             None
         };
-        Ok(Self { port: url.port().unwrap_or(default_port), host, authority, path, credentials, tls_name })
+        let port = url.port().unwrap_or(default_port);
+        Ok(Self { port, host, authority, path, credentials, tls_name, is_bare })
     }
 
     /// An address of this target for a person: with the name it was found by, if that is one.
