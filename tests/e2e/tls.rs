@@ -82,11 +82,9 @@ fn carriers_without_the_certificate_that_is_asked_for_get_no_answer() {
     let table = files.table(port, &format!("client_ca = {trusted:?}"));
     let (product, _) = product_with(&Agent::echo(), &table);
     let ask = |more: &[&str]| {
-        let options = format!(
-            "OPTIONS sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bK-t1;rport\r\nMax-Forwards: 70\r\n\
+        let options = "OPTIONS sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bK-t1;rport\r\nMax-Forwards: 70\r\n\
              From: <sip:a@127.0.0.1>;tag=1\r\nTo: <sip:127.0.0.1>\r\nCall-ID: t1\r\nCSeq: 1 OPTIONS\r\n\
-             Content-Length: 0\r\n\r\n"
-        );
+             Content-Length: 0\r\n\r\n";
         let mut client = Command::new("timeout")
             .args(["3", "openssl", "s_client", "-quiet", "-connect", &format!("127.0.0.1:{port}"), "-CAfile"])
             .arg(&trusted)

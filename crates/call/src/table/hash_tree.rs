@@ -162,7 +162,7 @@ fn first_from<E: Hashed>(entries: &[Option<E>], hash: u64, depth: u32) -> usize 
         return entries.partition_point(|entry| hash_at(entry) < hash);
     }
     let left = hash.checked_shl(STRIDE * depth).unwrap_or(0) >> 32;
-    let mut at = (left * entries.len() as u64 >> 32) as usize;
+    let mut at = ((left * entries.len() as u64) >> 32) as usize;
     while at < entries.len() && hash_at(&entries[at]) < hash {
         at += 1;
     }

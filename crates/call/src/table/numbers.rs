@@ -218,12 +218,11 @@ impl NumberIndex {
     /// What is here and not there, or is found here and not there.
     pub(super) fn missing_in(&self, other: &Self) -> Option<String> {
         fn first_other<'a>(
-            here: impl Iterator<Item = &'a Arc<NumberEntry>>,
+            mut here: impl Iterator<Item = &'a Arc<NumberEntry>>,
             mut there: impl Iterator<Item = &'a Arc<NumberEntry>>,
             how: &str,
         ) -> Option<String> {
-            here.filter_map(|entry| (there.next() != Some(entry)).then_some(entry))
-                .next()
+            here.find(|entry| there.next() != Some(*entry))
                 .map(|entry| format!("number {} by {how}", entry.id))
         }
         first_other(self.by_id.iter(), other.by_id.iter(), "identifier")
