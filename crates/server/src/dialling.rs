@@ -144,7 +144,7 @@ impl<P: PlaceCall> Dialling<P> {
                 return Ok(count);
             }
             for call in taken {
-                self.handle(call, now).await;
+                Box::pin(self.handle(call, now)).await;
                 count += 1;
             }
         }

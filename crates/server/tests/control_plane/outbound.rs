@@ -103,13 +103,11 @@ impl House {
 
     /// Everything that is due now is placed, and nobody takes it.
     async fn work_off(&self) -> usize {
-        Box::pin(Dialling::new(self.server.store.clone(), "n1", Unreachable).work_off(now_ms()))
-            .await
-            .unwrap()
+        Dialling::new(self.server.store.clone(), "n1", Unreachable).work_off(now_ms()).await.unwrap()
     }
 
     async fn work_off_with(&self, script: &Script, at: i64) -> usize {
-        Box::pin(Dialling::new(self.server.store.clone(), "n1", script.clone()).work_off(at)).await.unwrap()
+        Dialling::new(self.server.store.clone(), "n1", script.clone()).work_off(at).await.unwrap()
     }
 }
 
