@@ -310,10 +310,8 @@ fn the_client_gives_up_rather_than_repeat_itself() {
     client.take_challenge(&response(401, &fresh)).unwrap();
     only(client.authorizations(Method::Bye, b"sip:a@b", b"", 1));
     assert_eq!(client.take_challenge(&response(401, &fresh)), Err(Refused::NotAccepted));
-    for _ in 0..3 {
-        client.take_challenge(&response(401, &stale)).unwrap();
-        only(client.authorizations(Method::Bye, b"sip:a@b", b"", 1));
-    }
+    client.take_challenge(&response(401, &stale)).unwrap();
+    only(client.authorizations(Method::Bye, b"sip:a@b", b"", 1));
     assert_eq!(client.take_challenge(&response(401, &stale)), Err(Refused::TooOften));
     client.accepted();
     client.take_challenge(&response(401, &fresh)).unwrap();

@@ -7,7 +7,7 @@ use tandem_agent::{ConfigError, DialectConfig, DialectKind, Encoding};
 use tandem_call::{dialled, template};
 
 use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
-use crate::api::web_url;
+use crate::api::{web_url, whole_number};
 use crate::store::{MASK, NewAgent};
 
 const BAD: StatusCode = StatusCode::BAD_REQUEST;
@@ -290,7 +290,12 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
     let given: Map<String, Value> = SETTINGS
         .iter()
         .chain(&["dialect"])
-        .filter_map(|name| Some(((*name).to_owned(), socket.value(name)?.clone())))
+        .filter_map(|name| {
+            let value = socket.value(name)?;
+            // Whole numbers may be written with a fraction of zero.
+            let value = whole_number(value).map_or_else(|| value.clone(), Value::from);
+            Some(((*name).to_owned(), value))
+        })
         .collect();
     // Field by field, so that the fault is told where it is.
     for name in SETTINGS {
