@@ -376,8 +376,9 @@ fn a_telephone_is_called_over_tls_by_its_name() {
     let log = telephone.end();
     let recording = recording_in(folder.path()).unwrap_or_else(|| panic!("nothing was heard:\n{log}"));
     let samples = wav::read(&recording).expect("the recording");
-    let common = played.len().min(samples.len()).saturating_sub(16_000);
-    assert_the_echo_is_what_was_played(Law::Mulaw, &played[..common], &samples, &log);
+    // Sample by sample is the other test's business: audio does not go over TLS.
+    let loud = samples.iter().filter(|sample| sample.unsigned_abs() > 1_000).count();
+    assert!(loud > 8_000, "{loud} loud samples of {}\n{log}", samples.len());
 }
 
 /// What the trunk has no room for waits its turn, and each call is placed once.
