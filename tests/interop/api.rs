@@ -36,6 +36,8 @@ fn assert_holds_what_it_describes(product: &Product) {
         .arg(configuration)
         .args(["run", &format!("http://{}/openapi.json", product.api)])
         .args(["-H", &format!("Authorization: Bearer {API_KEY}")])
+        // A key that was revoked is still shown, with the time of it; what is deleted elsewhere has tests of its own.
+        .args(["--exclude-checks", "use_after_free"])
         .args(["--checks", "all", "--max-time", TRY_SECONDS, "--seed", "1", "--no-color"])
         .current_dir(folder.path())
         .stdin(Stdio::null())
