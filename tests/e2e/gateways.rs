@@ -4,11 +4,12 @@ use std::{
     io::Read,
     net::UdpSocket,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tandem_tests::{
+    awaited,
     certificates::{Authority, Files},
     product::{Product, free_port, ip_trunk},
 };
@@ -26,17 +27,13 @@ fn trunk(product: &Product, gateways: &Value, transport: &str) -> String {
 
 /// What the trunk tells of the gateway at this place in its list, once it is so.
 fn told(product: &Product, trunk: &str, is_so: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
+    let shown = || {
         let (status, shown) = product.get(&format!("/sip-trunks/trunks/{trunk}"));
         assert_eq!(status, 200, "{shown}");
-        let gateways = shown["status"]["gateways"].as_array().cloned().unwrap_or_default();
-        if is_so(&gateways) {
-            return gateways;
-        }
-        assert!(Instant::now() < deadline, "not so in time: {gateways:?}\n{}", product.log());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+        shown["status"]["gateways"].as_array().cloned().unwrap_or_default()
+    };
+    let missing = || format!("{:?}\n{}", shown(), product.log());
+    awaited::until(Duration::from_secs(60), missing, || Some(shown()).filter(|gateways| is_so(gateways)))
 }
 
 /// The response to a request, with this status.
@@ -104,11 +101,8 @@ impl Server {
             .spawn()
             .expect("openssl runs; tests/run installs it");
         let server = Self(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            assert!(Instant::now() < deadline, "openssl does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let is_taken = || std::net::TcpListener::bind(("127.0.0.1", port)).is_err().then_some(());
+        awaited::until(Duration::from_secs(10), || "openssl does not listen".to_owned(), is_taken);
         server
     }
 }

@@ -5,10 +5,11 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Command, Output, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tandem_tests::{
+    awaited,
     certificates::Authority,
     product::{binary, free_port},
 };
@@ -185,9 +186,5 @@ fn files_that_will_not_do_are_named_by_check() {
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not so in time: {what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    awaited::until(Duration::from_secs(40), || what.to_owned(), || is_so().then_some(()));
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tandem_tests::awaited;
 
 use crate::{
     DID,
@@ -102,11 +103,8 @@ fn a_trunk_takes_as_many_calls_from_its_carrier_and_in_a_second_as_its_limits_sa
         let (_, verdicts) = product.get("/v1/verdicts?code=trunk_rate_reached");
         verdicts["data"].as_array().is_some_and(|list| list.len() >= 2)
     };
-    let until = Instant::now() + Duration::from_secs(10);
-    while !is_told() {
-        assert!(Instant::now() < until, "{}", product.get("/v1/verdicts").1);
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let missing = || product.get("/v1/verdicts").1.to_string();
+    awaited::until(Duration::from_secs(10), missing, || is_told().then_some(()));
     first.hang_up();
     second.hang_up();
 }

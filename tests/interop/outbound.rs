@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tandem_media::Law;
 use tandem_server::tools::{measure, wav};
+use tandem_tests::awaited;
 use tandem_tests::certificates::Authority;
 use tandem_tests::product::{Product, Provisioned, binary, free_port};
 
@@ -17,6 +18,9 @@ use crate::echo_agent::EchoAgent;
 
 const NUMBER: &str = "+918047111111";
 const CALLEE: &str = "+918800001234";
+
+/// Of 16 bits at 8,000 samples a second, as the telephone records.
+const BYTES_A_SECOND: f64 = 16_000.0;
 
 /// SIPp waiting to be called once; dropping it ends its process.
 struct Called {
@@ -71,36 +75,26 @@ impl Called {
     }
 
     fn until_it_listens(&self, over_tcp: bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let is_taken = if over_tcp {
-                std::net::TcpListener::bind(("127.0.0.1", self.port)).is_err()
-            } else {
-                UdpSocket::bind(("127.0.0.1", self.port)).is_err()
-            };
-            if is_taken {
-                return;
-            }
-            assert!(Instant::now() < deadline, "sipp does not listen: {}", self.told());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let is_taken = || match over_tcp {
+            true => std::net::TcpListener::bind(("127.0.0.1", self.port)).is_err(),
+            false => UdpSocket::bind(("127.0.0.1", self.port)).is_err(),
+        };
+        let missing = || format!("sipp does not listen: {}", self.told());
+        awaited::until(Duration::from_secs(10), missing, || is_taken().then_some(()));
     }
 
     fn told(&self) -> String {
-        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-        format!("--- errors\n{}\n--- messages\n{}", read("errors"), read("messages"))
+        told(self.folder.path())
     }
 
     /// Sees the scenario through: SIPp ends with 0 only when it went as written. Gives every message.
     fn finish(mut self, product: &Product) -> String {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("the process can be asked") {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "{}: {}\n{}", self.scenario, self.told(), product.log());
-            std::thread::sleep(Duration::from_millis(30));
-        };
+        let (scenario, folder) = (self.scenario, self.folder.path());
+        let missing = || format!("{scenario}: {}\n{}", told(folder), product.log());
+        let child = &mut self.child;
+        let status = awaited::until(Duration::from_secs(60), missing, || {
+            child.try_wait().expect("the process can be asked")
+        });
         assert!(
             status.success(),
             "{} ended with {status}: {}\n{}",
@@ -125,6 +119,12 @@ struct Rig {
     product: Product,
     agent: EchoAgent,
     ids: Provisioned,
+}
+
+/// What SIPp left in its folder.
+fn told(folder: &Path) -> String {
+    let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
+    format!("--- errors\n{}\n--- messages\n{}", read("errors"), read("messages"))
 }
 
 impl Rig {
@@ -173,15 +173,9 @@ impl Rig {
     }
 
     fn until(&self, id: &str, status: &str) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let (_, call) = self.product.get(&format!("/executions/{id}"));
-            if call["status"] == status {
-                return call;
-            }
-            assert!(Instant::now() < deadline, "not {status}: {call}\n{}", self.product.log());
-            std::thread::sleep(Duration::from_millis(30));
-        }
+        let ask = || self.product.get(&format!("/executions/{id}")).1;
+        let missing = || format!("not {status}: {}\n{}", ask(), self.product.log());
+        awaited::until(Duration::from_secs(10), missing, || Some(ask()).filter(|call| call["status"] == status))
     }
 }
 
@@ -334,7 +328,7 @@ fn a_telephone_that_is_called_hears_its_own_voice_back() {
     let rig = Rig::new(&[port], &json!({}), &[]);
     let id = rig.order();
     rig.until(&id, "in-progress");
-    std::thread::sleep(Duration::from_secs(6));
+    telephone.hears(Duration::from_secs(6));
     let (status, answer) = rig.product.post(&format!("/call/{id}/stop"), &json!({}));
     assert_eq!(status, 200, "{answer}");
     rig.until(&id, "stopped");
@@ -367,7 +361,7 @@ fn a_telephone_is_called_over_tls_by_its_name() {
     let rig = Rig::with(&format!("[sip.tls]\ngateway_ca = {trusted:?}"), &[], &tls, &[]);
     let id = rig.order();
     rig.until(&id, "in-progress");
-    std::thread::sleep(Duration::from_secs(6));
+    telephone.hears(Duration::from_secs(6));
     let (status, answer) = rig.product.post(&format!("/call/{id}/stop"), &json!({}));
     assert_eq!(status, 200, "{answer}");
     let record = rig.until(&id, "stopped");
@@ -439,28 +433,39 @@ impl Telephone {
             .stderr(file)
             .spawn()
             .expect("baresip runs; tests/run installs it");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            assert!(Instant::now() < deadline, "baresip does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let is_taken = || UdpSocket::bind(("127.0.0.1", port)).is_err().then_some(());
+        awaited::until(Duration::from_secs(10), || "baresip does not listen".to_owned(), is_taken);
         Self { child, output }
     }
 
-    /// Ends the process, and gives what it printed.
-    fn end(mut self) -> String {
-        // The recording's header is written when the call's player is closed, which the BYE has brought about.
-        std::thread::sleep(Duration::from_millis(500));
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        fs::read_to_string(&self.output).unwrap_or_default()
+    /// Waits until the telephone has recorded this much of what it hears.
+    fn hears(&self, length: Duration) {
+        let wanted = length.as_secs_f64() * BYTES_A_SECOND;
+        let recorded = || recording_in(self.folder()).and_then(|path| fs::metadata(path).ok());
+        let missing = || format!("only {:?} was recorded\n{}", recorded().map(|file| file.len()), self.printed());
+        let is_enough = || recorded().filter(|file| file.len() as f64 >= wanted).map(drop);
+        awaited::until(Duration::from_secs(30), missing, is_enough);
     }
-}
 
-impl Drop for Telephone {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nothing to do.
+    /// Ends the process once its recording is whole, and gives what it printed.
+    fn end(mut self) -> String {
+        // The header tells the length only once the call's player is closed, which the BYE brings about.
+        let is_whole = || {
+            let bytes = fs::read(recording_in(self.folder())?).ok()?;
+            let told = u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?);
+            (u64::from(told) + 8 == bytes.len() as u64).then_some(())
+        };
+        awaited::until(Duration::from_secs(10), || format!("no whole recording\n{}", self.printed()), is_whole);
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.printed()
+    }
+
+    fn folder(&self) -> &Path {
+        self.output.parent().expect("it lies in a folder")
+    }
+
+    fn printed(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod audio;
+pub mod awaited;
 pub mod carrier;
 pub mod certificates;
 pub mod check;
