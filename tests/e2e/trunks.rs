@@ -1,6 +1,6 @@
 //! What the control plane does to trunks while calls are up.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tandem_tests::awaited;
