@@ -175,7 +175,9 @@ impl Rig {
     fn until(&self, id: &str, status: &str) -> Value {
         let ask = || self.product.get(&format!("/executions/{id}")).1;
         let missing = || format!("not {status}: {}\n{}", ask(), self.product.log());
-        awaited::until(Duration::from_secs(10), missing, || Some(ask()).filter(|call| call["status"] == status))
+        awaited::until(Duration::from_secs(10), missing, || {
+            Some(ask()).filter(|call| call["status"] == status)
+        })
     }
 }
 
@@ -442,7 +444,8 @@ impl Telephone {
     fn hears(&self, length: Duration) {
         let wanted = length.as_secs_f64() * BYTES_A_SECOND;
         let recorded = || recording_in(self.folder()).and_then(|path| fs::metadata(path).ok());
-        let missing = || format!("only {:?} was recorded\n{}", recorded().map(|file| file.len()), self.printed());
+        let missing =
+            || format!("only {:?} was recorded\n{}", recorded().map(|file| file.len()), self.printed());
         let is_enough = || recorded().filter(|file| file.len() as f64 >= wanted).map(drop);
         awaited::until(Duration::from_secs(30), missing, is_enough);
     }
@@ -455,7 +458,11 @@ impl Telephone {
             let told = u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?);
             (u64::from(told) + 8 == bytes.len() as u64).then_some(())
         };
-        awaited::until(Duration::from_secs(10), || format!("no whole recording\n{}", self.printed()), is_whole);
+        awaited::until(
+            Duration::from_secs(10),
+            || format!("no whole recording\n{}", self.printed()),
+            is_whole,
+        );
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.printed()

@@ -9,6 +9,7 @@ mod digest;
 mod dtmf;
 mod ending;
 mod network;
+mod orders;
 mod planted;
 mod random;
 mod reports;

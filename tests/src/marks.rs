@@ -79,11 +79,21 @@ pub enum Mark {
     Cut,
     EarlyWords,
     ReportsBothWays,
+    PlacedAnswered,
+    NextGateway,
+    GatewayNotFound,
+    CalleeRefuses,
+    CredentialsAsked,
+    PlacedCancelled,
+    AnswerCrossesCancel,
+    ForkAnswers,
+    NotPlaced,
+    PlacedRefreshed,
 }
 
 impl Mark {
     /// Every mark with what it stands for.
-    pub const CATALOGUE: [(Self, &'static str); 65] = [
+    pub const CATALOGUE: [(Self, &'static str); 75] = [
         (Self::Answered, "a call is answered"),
         (Self::CancelWhileRinging, "CANCEL while it rings"),
         (Self::CancelCrossesAnswer, "CANCEL crosses 200 (RFC 5407 3.1.2)"),
@@ -149,6 +159,16 @@ impl Mark {
         (Self::Cut, "a path is cut for a while"),
         (Self::EarlyWords, "the caller speaks before its ACK is there"),
         (Self::ReportsBothWays, "RTCP both ways"),
+        (Self::PlacedAnswered, "a call that Tandem places is answered"),
+        (Self::NextGateway, "a gateway fails, and the next is tried"),
+        (Self::GatewayNotFound, "a gateway's name leads to nothing"),
+        (Self::CalleeRefuses, "busy or declined: the call is over"),
+        (Self::CredentialsAsked, "a gateway asks for credentials"),
+        (Self::PlacedCancelled, "Tandem cancels a call that it places"),
+        (Self::AnswerCrossesCancel, "a callee's 200 crosses Tandem's CANCEL (RFC 5407 3.1.2)"),
+        (Self::ForkAnswers, "two telephones answer one INVITE (RFC 3261 13.2.2.4)"),
+        (Self::NotPlaced, "no room for a call that is to be placed"),
+        (Self::PlacedRefreshed, "Tandem refreshes the session of a call that it placed"),
     ];
 }
 
@@ -163,7 +183,30 @@ struct Seen {
     bye_sent: bool,
     bye_sent_done: bool,
     is_held: bool,
+    /// Tandem places it; the branches that it gave up, and the tags that answered it.
+    is_placed: bool,
+    given_up: Vec<String>,
+    tags: Vec<String>,
     refusal: Option<(u16, u32)>,
+}
+
+impl Seen {
+    /// A final response to an INVITE that places a call.
+    fn concluded(&mut self, text: &SipText, hits: &mut Vec<Mark>) {
+        match text.status {
+            401 | 407 => hits.push(Mark::CredentialsAsked),
+            486 | 600 | 603 => hits.push(Mark::CalleeRefuses),
+            200..300 if !self.tags.iter().any(|tag| tag == text.to_tag()) => {
+                self.tags.push(text.to_tag().to_owned());
+                hits.push(if self.tags.len() > 1 { Mark::ForkAnswers } else { Mark::PlacedAnswered });
+                if self.given_up.iter().any(|branch| branch == text.transaction().0) {
+                    hits.push(Mark::AnswerCrossesCancel);
+                }
+                (self.answers, self.is_acked) = (1, true);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The marks of one run.
@@ -231,6 +274,7 @@ impl Marks {
             "PRACK" => hits.push(Mark::Prack),
             "INFO" => hits.push(Mark::Info),
             "" if text.status == 491 => hits.push(Mark::Glare),
+            "" if seen.is_placed && of == "INVITE" && text.status >= 200 => seen.concluded(text, &mut hits),
             "" if of == "BYE" && text.status >= 200 => seen.bye_sent_done = true,
             _ => {}
         }
@@ -250,6 +294,12 @@ impl Marks {
                 }
                 seen.bye_sent = true;
             }
+            ("INVITE", _) if text.to_tag().is_empty() => seen.is_placed = true,
+            ("CANCEL", _) => {
+                seen.given_up.push(text.transaction().0.to_owned());
+                hits.push(Mark::PlacedCancelled);
+            }
+            ("INVITE" | "UPDATE", _) if seen.is_placed => hits.push(Mark::PlacedRefreshed),
             ("INVITE" | "UPDATE", _) => hits.push(Mark::RefreshByTandem),
             ("", 200..300) if matches!(of, "INVITE" | "UPDATE") => {
                 if is_first_invite {
@@ -336,6 +386,6 @@ mod tests {
         for (index, (mark, _)) in Mark::CATALOGUE.iter().enumerate() {
             assert_eq!(*mark as usize, index, "{mark:?}");
         }
-        assert_eq!(Mark::ReportsBothWays as usize + 1, Mark::CATALOGUE.len());
+        assert_eq!(Mark::PlacedRefreshed as usize + 1, Mark::CATALOGUE.len());
     }
 }

@@ -1,9 +1,13 @@
 //! The reference: what may come of a call, worked out from the plan alone in the plainest way.
 
 use std::net::IpAddr;
+use std::time::Duration;
+
+use tandem_call::CallStatus;
 
 use crate::agent::plan::Connect;
 use crate::carrier::digest::DigestTrick;
+use crate::carrier::order::{Demands, GatewayPlan, LookUp, Then};
 use crate::carrier::script::CallPlan;
 use crate::operator::OperatorAct;
 use crate::swarm::{NumberPlan, Plan};
@@ -43,6 +47,112 @@ pub fn expected(plan: &Plan, call: &CallPlan) -> Expected {
         }
     }
     Expected { statuses }
+}
+
+/// What is to come of a call that Tandem places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedOrder {
+    /// The gateways that are tried, an address that is nobody's counted as a try of its own.
+    pub gateways: Vec<Option<usize>>,
+    /// The final status of each try; none where none came.
+    pub statuses: Vec<Option<u16>>,
+    /// How the call may end.
+    pub outcomes: Vec<CallStatus>,
+}
+
+/// What comes of one try.
+enum Try {
+    /// The call is taken to the next gateway, for there came this status or none.
+    On(Option<u16>),
+    /// The call is over.
+    Over(Option<u16>, Vec<CallStatus>),
+}
+
+/// Works it out; nothing where it hangs on which of two things comes first.
+pub fn expected_order(plan: &Plan, call: &CallPlan) -> Option<ExpectedOrder> {
+    let order = call.ordered.as_ref()?;
+    let carrier = &plan.carriers[call.carrier];
+    let mut expected =
+        ExpectedOrder { gateways: vec![], statuses: vec![], outcomes: vec![CallStatus::Failed] };
+    if !carrier.is_active {
+        return Some(expected);
+    }
+    for (index, gateway) in order.gateways.iter().enumerate() {
+        let mut tries = Vec::new();
+        match gateway.look_up {
+            LookUp::Nothing(_) => tries.push(Try::On(None)),
+            LookUp::Lie => tries.push(Try::On(None)),
+            LookUp::LieFirst => tries.extend([Try::On(None), one_try(plan, call, gateway, order.ringing)?]),
+            LookUp::Found(_) => tries.push(one_try(plan, call, gateway, order.ringing)?),
+        }
+        for one in tries {
+            expected.gateways.push(Some(index));
+            match one {
+                Try::On(status) => {
+                    expected.statuses.push(status);
+                    expected.outcomes = vec![status.map_or(CallStatus::Failed, outcome_of)];
+                }
+                Try::Over(status, outcomes) => {
+                    expected.statuses.push(status);
+                    expected.outcomes = outcomes;
+                    return Some(expected);
+                }
+            }
+        }
+    }
+    Some(expected)
+}
+
+fn one_try(plan: &Plan, call: &CallPlan, gateway: &GatewayPlan, ringing: Duration) -> Option<Try> {
+    if matches!(gateway.then, Then::Unreachable | Then::Silence) && gateway.challenge.is_none() {
+        return Some(Try::On(None));
+    }
+    if gateway.then == Then::Unreachable {
+        return Some(Try::On(None));
+    }
+    if let Some((status, demands)) = gateway.challenge {
+        let has_credentials = plan.carriers[call.carrier].userpass.is_some();
+        if !has_credentials || demands == Demands::Forever {
+            return Some(Try::Over(Some(status), vec![CallStatus::Failed]));
+        }
+        if gateway.then == Then::Silence {
+            return Some(Try::On(None));
+        }
+    }
+    // A reply in the moment in which the bound is reached may come on either side of it.
+    let close = |after: Duration, bound: Duration| after.abs_diff(bound) < Duration::from_millis(500);
+    Some(match gateway.then {
+        Then::Unreachable | Then::Silence => Try::On(None),
+        Then::Trying | Then::RingsForEver => Try::Over(None, vec![CallStatus::NoAnswer]),
+        Then::Refuses { after, .. } | Then::Answers { after, .. } if close(after, ringing) => return None,
+        Then::Refuses { after, .. } | Then::Answers { after, .. } if after > ringing => {
+            Try::Over(None, vec![CallStatus::NoAnswer])
+        }
+        Then::Refuses { status, .. } if matches!(status, 408 | 430 | 478 | 500..=599) => {
+            Try::On(Some(status))
+        }
+        Then::Refuses { status, .. } => Try::Over(Some(status), vec![outcome_of(status)]),
+        Then::Answers { .. } => {
+            let common = call.offer.laws.iter().any(|law| plan.carriers[call.carrier].codecs.contains(law));
+            if common {
+                Try::Over(Some(200), ANSWERED.to_vec())
+            } else {
+                Try::Over(Some(488), vec![CallStatus::Failed])
+            }
+        }
+    })
+}
+
+/// How an answered call may end: well, or by a fault of its agent.
+const ANSWERED: [CallStatus; 3] = [CallStatus::Completed, CallStatus::Failed, CallStatus::Error];
+
+fn outcome_of(status: u16) -> CallStatus {
+    match status {
+        486 | 600 => CallStatus::Busy,
+        408 | 480 => CallStatus::NoAnswer,
+        487 => CallStatus::Canceled,
+        _ => CallStatus::Failed,
+    }
 }
 
 /// The number that is dialled: Request-URI first, then To; a leading plus does not matter.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_agent::{ControlFormat, DialectConfig, DialectKind};
-use tandem_call::{Agent, AgentSocket, Number, RoutingTable, Trunk, TrunkAuth};
+use tandem_call::{Agent, AgentSocket, Gateway, Number, RoutingTable, Trunk, TrunkAuth};
 
 use crate::agent::plan::Speech;
-use crate::swarm::Plan;
+use crate::swarm::{GATEWAY_PORT, Plan};
+use crate::world::gateway_name;
 
 /// One act.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub enum OperatorAct {
 /// The routing table of a plan.
 pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTable> {
     let trunks = plan.carriers.iter().enumerate().map(|(index, carrier)| {
-        let mut trunk = Trunk::new(format!("trunk-{index}"), account(index), format!("carrier {index}"));
+        let mut trunk = Trunk::new(trunk_id(index), account(index), format!("carrier {index}"));
         let (network, length) = Plan::carrier_network(index);
         trunk.is_active = carrier.is_active;
         trunk.inbound_enabled = carrier.inbound_enabled;
@@ -35,15 +36,24 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
         trunk.limits.calls_total = carrier.calls_max;
         trunk.sources = ipnet::IpNet::new(network, length).into_iter().collect();
         trunk.qualify_frequency_s = 0;
+        trunk.gateways = (0..plan.gateways_of(index))
+            .map(|gateway| Gateway {
+                address: gateway_name(index, gateway),
+                port: GATEWAY_PORT,
+                priority: 1 + gateway as u32,
+                weight: 1,
+                transport: None,
+            })
+            .collect();
         if let Some((username, password)) = &carrier.userpass {
             trunk.auth = TrunkAuth::user_pass(username.clone(), password.clone());
         }
         trunk
     });
     let numbers = plan.numbers.iter().enumerate().filter(|_| with_numbers).map(|(index, number)| Number {
-        id: format!("number-{index}").into(),
+        id: number_id(index).into(),
         account: account(number.carrier).into(),
-        trunk: format!("trunk-{}", number.carrier).into(),
+        trunk: trunk_id(number.carrier).into(),
         number: number.number.clone(),
         destination_key: None,
         is_active: number.is_active,
@@ -74,11 +84,20 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
     Arc::new(RoutingTable::build(version, trunks.collect(), numbers.collect(), agents.collect()))
 }
 
-fn account(carrier: usize) -> String {
+/// The account of a carrier's trunk.
+pub(crate) fn account(carrier: usize) -> String {
     format!("account-{carrier}")
 }
 
-fn agent_id(agent: usize, carrier: usize) -> String {
+pub(crate) fn trunk_id(carrier: usize) -> String {
+    format!("trunk-{carrier}")
+}
+
+pub(crate) fn number_id(number: usize) -> String {
+    format!("number-{number}")
+}
+
+pub(crate) fn agent_id(agent: usize, carrier: usize) -> String {
     format!("agent-{agent}-{carrier}")
 }
 

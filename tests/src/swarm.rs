@@ -3,6 +3,8 @@
 //! In the style of swarm testing each run turns most features off, so that rare combinations come up often. The plan
 //! is plain data: scripted tests write theirs by hand.
 
+mod orders;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -24,6 +26,12 @@ pub const TANDEM_SIP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192,
 
 /// A stranger's address: in no trunk's ranges.
 pub const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66)), 5060);
+
+/// An address that nobody has.
+pub const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 99)), GATEWAY_PORT);
+
+/// The port of every gateway.
+pub const GATEWAY_PORT: u16 = 5060;
 
 /// A carrier and the trunk by which it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +159,24 @@ impl Plan {
         (IpAddr::V4(Ipv4Addr::new(198, 51, 100, (16 * carrier) as u8)), 28)
     }
 
+    /// Address of one of a carrier's gateways, beside that of its callers.
+    pub fn gateway_address(carrier: usize, gateway: usize) -> SocketAddr {
+        let ip = IpAddr::V4(Ipv4Addr::new(198, 51, 100, (16 * carrier + 1 + gateway) as u8));
+        SocketAddr::new(ip, GATEWAY_PORT)
+    }
+
+    /// Which gateway of a carrier has this address.
+    pub fn gateway_of(carrier: usize, address: SocketAddr) -> Option<usize> {
+        (0..8).find(|gateway| Self::gateway_address(carrier, *gateway) == address)
+    }
+
+    /// How many gateways a carrier's trunk has: as many as the orders over it know of.
+    pub fn gateways_of(&self, carrier: usize) -> usize {
+        let orders =
+            self.calls.iter().filter(|call| call.carrier == carrier).filter_map(|call| call.ordered.as_ref());
+        orders.map(|order| order.gateways.len()).max().unwrap_or(0)
+    }
+
     /// Whether a caller's audio reaches its agent whole, in order and unchanged but for the law.
     pub fn is_clean(&self, call: &CallPlan) -> bool {
         let disturbing = |act: &Act| {
@@ -219,6 +245,7 @@ impl Plan {
                 plan.cuts.push(Cut { carrier, is_rtp, to_tandem, from, lasts });
             }
         }
+        orders::add(&mut plan);
         plan
     }
 }

@@ -4,6 +4,7 @@
 //! fed inputs with a `now` and asked for its next wake; unlike them it may be told to misbehave.
 
 mod acts;
+mod called;
 mod compose;
 mod requests;
 mod responses;
@@ -23,6 +24,7 @@ use super::sdp::OfferPlan;
 use super::speaker::Speaker;
 use crate::audio::Alphabet;
 use crate::dice::Dice;
+use called::Called;
 
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
@@ -75,6 +77,13 @@ pub enum Deed {
         /// The packet.
         payload: Bytes,
     },
+    /// Sends a message from the address of a gateway.
+    Gateway {
+        /// Which, in the order of the trunk's list.
+        gateway: usize,
+        /// The message.
+        payload: Bytes,
+    },
     /// Breaks the TCP connection.
     Reset,
 }
@@ -92,6 +101,8 @@ pub enum Ending {
     Unanswered,
     /// The caller forgot everything.
     Forgot,
+    /// Tandem was to call, and nobody here took the call up.
+    NotReached,
 }
 
 /// What a caller has seen of its call.
@@ -179,6 +190,7 @@ pub struct Caller {
     branches: u32,
     /// What its own clock is counted from.
     born_at: Instant,
+    called: Called,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,6 +253,7 @@ impl Caller {
             is_leaving: false,
             branches: 0,
             born_at,
+            called: Called::default(),
         }
     }
 
@@ -251,7 +264,7 @@ impl Caller {
 
     /// Whether some request of this caller still waits for its final response.
     pub fn is_waiting(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() || self.called.is_busy()
     }
 
     /// RTP of Tandem reaches the caller at this moment.
@@ -280,7 +293,7 @@ impl Caller {
             self.pending.values().flat_map(|pending| [pending.next, Some(pending.deadline)]).flatten();
         let todo = self.todo.iter().map(|(at, _)| *at);
         let speaker = self.speaker.iter().map(|speaker| speaker.next_at);
-        transactions.chain(todo).chain(speaker).min()
+        transactions.chain(todo).chain(speaker).chain(self.called.wake()).min()
     }
 
     /// Calls.
@@ -306,6 +319,7 @@ impl Caller {
             self.take_up(now, todo, deeds);
         }
         self.retransmit(now, deeds);
+        self.serve_gateways(now, deeds);
         self.speak(now, deeds);
     }
 
@@ -424,6 +438,7 @@ impl Caller {
     fn forget(&mut self, now: Instant) {
         self.forgot = true;
         self.pending.clear();
+        self.called.forget();
         self.todo.clear();
         self.end(now, Ending::Forgot);
     }

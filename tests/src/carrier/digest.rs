@@ -51,6 +51,54 @@ pub struct Challenge {
 impl Challenge {
     /// Reads `Digest key="value", …`.
     pub fn parse(value: &str) -> Option<Self> {
+        let fields = Fields::read(value)?;
+        let find = |name: &str| fields.find(name).map(str::to_owned);
+        Some(Self {
+            realm: find("realm")?,
+            nonce: find("nonce")?,
+            algorithm: find("algorithm").unwrap_or_else(|| "MD5".into()),
+            qop_auth: find("qop").is_some_and(|list| list.split(',').any(|one| one.trim() == "auth")),
+            stale: find("stale").is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            opaque: find("opaque"),
+        })
+    }
+}
+
+/// Whether an Authorization value answers a challenge with this nonce by these credentials, as rsip computes it.
+pub fn is_right(value: &str, credentials: &Credentials, nonce: &str, method: &str) -> bool {
+    let Some(given) = Fields::read(value) else { return false };
+    let algorithm = match given.find("algorithm").unwrap_or("MD5") {
+        "MD5" => Algorithm::Md5,
+        "SHA-256" => Algorithm::Sha256,
+        _ => return false,
+    };
+    let count = given.find("nc").and_then(|text| u8::from_str_radix(text, 16).ok());
+    let qop = given.find("cnonce").zip(count).map(|(cnonce, nc)| AuthQop::Auth { cnonce: cnonce.into(), nc });
+    let uri = given.find("uri").and_then(|uri| rsip::Uri::try_from(uri).ok());
+    let (Some(uri), Ok(method), Some(realm)) = (uri, method.parse(), given.find("realm")) else {
+        return false;
+    };
+    let generator = DigestGenerator {
+        username: &credentials.username,
+        password: &credentials.password,
+        nonce,
+        uri: &uri,
+        realm,
+        method: &method,
+        qop: qop.as_ref(),
+        algorithm,
+    };
+    given.find("username") == Some(credentials.username.as_str())
+        && given.find("nonce") == Some(nonce)
+        && given.find("response") == Some(generator.compute().as_str())
+}
+
+/// The fields of a challenge or of its answer, without their quotes.
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// Reads `Digest key="value", …`.
+    fn read(value: &str) -> Option<Self> {
         let rest = value.trim().strip_prefix("Digest ")?;
         let (mut quoted, mut parts, mut part) = (false, Vec::new(), String::new());
         for character in rest.chars() {
@@ -61,20 +109,13 @@ impl Challenge {
             }
         }
         parts.push(part);
-        let find = |name: &str| {
-            let mut pairs = parts.iter().filter_map(|part| part.split_once('='));
-            pairs
-                .find(|(key, _)| key.trim().eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.trim().to_owned())
-        };
-        Some(Self {
-            realm: find("realm")?,
-            nonce: find("nonce")?,
-            algorithm: find("algorithm").unwrap_or_else(|| "MD5".into()),
-            qop_auth: find("qop").is_some_and(|list| list.split(',').any(|one| one.trim() == "auth")),
-            stale: find("stale").is_some_and(|value| value.eq_ignore_ascii_case("true")),
-            opaque: find("opaque"),
-        })
+        let pairs = parts.iter().filter_map(|part| part.split_once('='));
+        Some(Self(pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect()))
+    }
+
+    fn find(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.0.iter();
+        pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 

@@ -40,7 +40,7 @@ pub fn request(method: &str, uri: &str, lines: Vec<Line>, body: &[u8]) -> Bytes 
 pub fn response(received: &Received, status: u16, to_tag: &str, extra: Vec<Line>, body: &[u8]) -> Bytes {
     let mut lines: Vec<Line> = received.vias.iter().map(|via| Line("Via", via.clone())).collect();
     lines.push(Line("From", received.from.clone()));
-    let to = if received.to_tag.is_empty() {
+    let to = if received.to_tag.is_empty() && !to_tag.is_empty() {
         format!("{};tag={to_tag}", received.to)
     } else {
         received.to.clone()
@@ -110,6 +110,8 @@ pub struct Received {
     pub rseq: Option<u32>,
     /// WWW-Authenticate and Proxy-Authenticate values, topmost first.
     pub challenges: Vec<String>,
+    /// Authorization or Proxy-Authorization as received.
+    pub authorization: Option<String>,
     /// Session-Expires as received.
     pub session_expires: Option<String>,
     /// Body.
@@ -144,6 +146,8 @@ pub fn read(bytes: &[u8]) -> Result<Received, String> {
             }
             Header::WwwAuthenticate(value) => received.challenges.push(value.value().to_owned()),
             Header::ProxyAuthenticate(value) => received.challenges.push(value.value().to_owned()),
+            Header::Authorization(value) => received.authorization = Some(value.value().to_owned()),
+            Header::ProxyAuthorization(value) => received.authorization = Some(value.value().to_owned()),
             Header::Other(name, value) if name.eq_ignore_ascii_case("RSeq") => {
                 received.rseq = value.trim().parse().ok();
             }

@@ -6,6 +6,7 @@
 pub mod caller;
 pub mod digest;
 pub mod messages;
+pub mod order;
 pub mod reporter;
 pub mod script;
 pub mod sdp;

@@ -6,12 +6,15 @@ use tandem_media::Law;
 use tandem_sip::Transport;
 
 use super::digest::Credentials;
+use super::order::OrderPlan;
 use super::sdp::{Flowing, OfferPlan};
 
 /// One simulated call, as its caller means it to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallPlan {
-    /// When the INVITE leaves, from the start of the run.
+    /// Tandem is to place it; the caller of this plan is then the one that is called. `number` is Tandem's all the same.
+    pub ordered: Option<OrderPlan>,
+    /// When the INVITE leaves, or the order is given, from the start of the run.
     pub start: Duration,
     /// Which carrier it comes from.
     pub carrier: usize,
@@ -61,6 +64,7 @@ impl CallPlan {
     /// A plain call by `carrier` to `number`, hung up by the caller after three seconds.
     pub fn plain(carrier: usize, voice: u16, number: &str) -> Self {
         Self {
+            ordered: None,
             start: Duration::from_millis(10),
             carrier,
             voice,

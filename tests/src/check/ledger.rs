@@ -43,6 +43,11 @@ impl Ledger {
         self.entries.values().find(|entry| entry.sip_call_id == sip_call_id)
     }
 
+    /// The record of a call, if it has one.
+    pub fn record_of(&self, call: CallId) -> Option<&CallRecord> {
+        self.entries.get(&call)?.record.as_deref()
+    }
+
     /// Every call.
     pub fn entries(&self) -> impl Iterator<Item = (&CallId, &Entry)> {
         self.entries.iter()

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The invariants' stable names with what they say.
-pub const INVARIANTS: [(&str, &str); 44] = [
+pub const INVARIANTS: [(&str, &str); 46] = [
     ("ack-answered", "no response to an ACK (RFC 3261 17)"),
     ("two-finals", "at most one final response in a server transaction"),
     ("to-tag", "one To tag throughout a transaction and dialog (RFC 3261 12.1.1)"),
@@ -31,6 +31,8 @@ pub const INVARIANTS: [(&str, &str); 44] = [
     ("remote-target", "in-dialog requests go to the remote target (RFC 3261 12.2.1.1)"),
     ("no-such-dialog", "in-dialog requests belong to a dialog that lives"),
     ("ack-missing", "every 2xx to an INVITE of ours is acknowledged, every time (RFC 3261 13.2.2.4)"),
+    ("cancel", "a CANCEL repeats its INVITE's numbers and waits for a provisional response (RFC 3261 9.1)"),
+    ("order", "a call that is placed goes from gateway to gateway as the model does, and its record says so"),
     ("sdp-sections", "an answer has as many m= lines as its offer, in its order (RFC 3264 6)"),
     ("sdp-formats", "an answer's formats were offered (RFC 3264 6.1)"),
     ("sdp-direction", "an answer's direction mirrors its offer's (RFC 3264 6.1)"),

@@ -1,6 +1,6 @@
 //! The exact times at which a message may be sent again.
 //!
-//! RFC 3261 17.1.2.2 (Timer E), 17.2.1 (Timer G), 13.3.1.4 (2xx): T1, doubling up to T2.
+//! RFC 3261 17.1.1.2 (Timer A), 17.1.2.2 (Timer E), 17.2.1 (Timer G), 13.3.1.4 (2xx): T1, doubling up to T2.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub struct Schedule {
     pub first_at: Instant,
     next_at: Instant,
     interval: Duration,
+    /// What the interval doubles up to.
+    most: Duration,
     /// When repeats stop of themselves.
     pub until: Instant,
 }
@@ -25,14 +27,19 @@ pub struct Schedule {
 impl Schedule {
     /// A message first sent at `now`.
     pub fn new(now: Instant) -> Self {
-        Self { first_at: now, next_at: now + T1, interval: T1, until: now + GIVE_UP }
+        Self { first_at: now, next_at: now + T1, interval: T1, most: T2, until: now + GIVE_UP }
+    }
+
+    /// An INVITE first sent at `now`: its interval doubles without end (RFC 3261 17.1.1.2, Timer A).
+    pub fn of_invite(now: Instant) -> Self {
+        Self { most: GIVE_UP, ..Self::new(now) }
     }
 
     /// The message was sent again; whether this is when it was due.
     pub fn repeated(&mut self, now: Instant) -> bool {
         let was_due = now == self.next_at && now < self.until;
         if was_due {
-            self.interval = (self.interval * 2).min(T2);
+            self.interval = (self.interval * 2).min(self.most);
             self.next_at += self.interval;
         }
         was_due

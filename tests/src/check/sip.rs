@@ -1,6 +1,7 @@
 //! Transactions and dialogs as seen from outside (RFC 3261, 3264, 3581, 6026).
 
 mod answer;
+mod dialled;
 mod dialog;
 mod served;
 
@@ -17,6 +18,7 @@ use super::retransmission::{GIVE_UP, Schedule};
 use crate::carrier::sdp;
 use crate::message::SipText;
 use answer::check_answer;
+use dialled::Dialled;
 use served::Served;
 
 /// The way a message went.
@@ -42,8 +44,10 @@ struct Sent {
     bytes: Bytes,
     reliable: bool,
     schedule: Schedule,
-    done: bool,
-    provisional: bool,
+    /// Its final response came.
+    done_at: Option<Instant>,
+    /// The first provisional response came.
+    heard_at: Option<Instant>,
 }
 
 /// Call-ID, caller's tag, Tandem's tag.
@@ -55,6 +59,8 @@ pub struct SipChecks {
     served: BTreeMap<ServerKey, Served>,
     sent: BTreeMap<(String, String), Sent>,
     dialogs: BTreeMap<DialogKey, Dialog>,
+    /// By Call-ID and Tandem's tag.
+    dialled: BTreeMap<(String, String), Dialled>,
     /// Numbers went in the course of the run.
     pub is_table_swapped: bool,
     /// Messages seen, both ways.
@@ -62,10 +68,13 @@ pub struct SipChecks {
 }
 
 impl SipChecks {
-    /// The dialog of a Call-ID that was answered last, if any.
+    /// The dialog of a Call-ID, if any: of a call that came the one answered last, of one that Tandem placed the first.
     pub fn dialog_of(&self, call_id: &str) -> Option<&Dialog> {
         let start = (call_id.to_owned(), String::new(), String::new());
-        self.dialogs.range(start..).take_while(|(key, _)| key.0 == call_id).map(|(_, dialog)| dialog).last()
+        let all =
+            self.dialogs.range(start..).take_while(|(key, _)| key.0 == call_id).map(|(_, dialog)| dialog);
+        let placed = all.clone().filter(|dialog| dialog.is_placed).min_by_key(|dialog| dialog.answered_at);
+        placed.or_else(|| all.last())
     }
 
     /// A whole message reached the engine.
@@ -132,6 +141,13 @@ impl SipChecks {
                     );
                 }
             }
+            if dialog.is_placed && dialog.ended_at.is_none() {
+                findings.note("stuck", now, call_id, "a dialog that a callee began was never ended");
+            }
+        }
+        for ((call_id, _), dialled) in self.dialled.iter().filter(|(_, dialled)| dialled.owed() > 0) {
+            let detail = format!("{} refusals have no ACK", dialled.owed());
+            findings.note("ack-missing", now, call_id, detail);
         }
     }
 
@@ -182,20 +198,31 @@ impl SipChecks {
         let key = (text.transaction().0.to_owned(), method.to_owned());
         if let Some(sent) = self.sent.get_mut(&key) {
             if text.status >= 200 {
-                sent.done = true;
-            } else if !std::mem::replace(&mut sent.provisional, true) {
+                sent.done_at.get_or_insert(now);
+            } else if sent.heard_at.is_none() {
+                sent.heard_at = Some(now);
                 sent.schedule.slow_down();
             }
         }
-        if method == "INVITE" && (200..300).contains(&text.status) {
-            let dialog_key =
-                (text.call_id().to_owned(), text.to_tag().to_owned(), text.from_tag().to_owned());
-            if let Some(dialog) = self.dialogs.get_mut(&dialog_key) {
-                let owed = dialog.acks_owed.entry(cseq).or_insert((now, 0));
-                owed.1 += 1;
-                if let Some(contact) = text.contact() {
-                    dialog.targets.push(contact.to_owned());
-                }
+        let dialog_key = (text.call_id().to_owned(), text.to_tag().to_owned(), text.from_tag().to_owned());
+        if method == "INVITE"
+            && let Some(dialled) = self.dialled.get_mut(&(dialog_key.0.clone(), dialog_key.2.clone()))
+            && let Some((cseq, offer)) = dialled.arrive(now, text)
+        {
+            self.dialogs
+                .entry(dialog_key.clone())
+                .or_insert_with(|| Dialog::answered(now, text, cseq, offer));
+        }
+        if method == "INVITE"
+            && (200..300).contains(&text.status)
+            && let Some(dialog) = self.dialogs.get_mut(&dialog_key)
+        {
+            let owed = dialog.acks_owed.entry(cseq).or_insert((now, 0));
+            owed.1 += 1;
+            if let Some(contact) =
+                text.contact().filter(|contact| !dialog.targets.iter().any(|one| one == contact))
+            {
+                dialog.targets.push(contact.to_owned());
             }
         }
     }
@@ -323,6 +350,12 @@ impl SipChecks {
         if method != "ACK" && self.is_repeat(now, reliable, bytes, text, findings) {
             return;
         }
+        if self.is_of_dialling(now, text, findings) {
+            if method != "ACK" {
+                self.note_sent(now, reliable, bytes, text);
+            }
+            return;
+        }
         let Some(dialog) = self.dialogs.get_mut(&dialog_key) else {
             findings.note("no-such-dialog", now, call_id, format!("{method} {cseq} to {}", text.uri()));
             return;
@@ -356,12 +389,40 @@ impl SipChecks {
         if method == "BYE" {
             dialog.ended_at = Some(now);
         }
+        self.note_sent(now, reliable, bytes, text);
+    }
+
+    /// Whether a request is one of those with which a call is placed, or given up before its answer.
+    fn is_of_dialling(&mut self, now: Instant, text: &SipText, findings: &mut Findings) -> bool {
+        let key = (text.call_id().to_owned(), text.from_tag().to_owned());
+        match text.method() {
+            "INVITE" if text.to_tag().is_empty() => {
+                self.dialled.entry(key).or_default().depart(now, text, findings);
+                true
+            }
+            "CANCEL" => match self.dialled.get(&key) {
+                Some(dialled) => {
+                    dialled.cancel(now, text, findings);
+                    true
+                }
+                None => false,
+            },
+            "ACK" => {
+                self.dialled.get_mut(&key).is_some_and(|dialled| dialled.acknowledge(now, text, findings))
+            }
+            _ => false,
+        }
+    }
+
+    fn note_sent(&mut self, now: Instant, reliable: bool, bytes: &Bytes, text: &SipText) {
+        let (_, method) = text.cseq();
+        let is_invite = method == "INVITE";
         let sent = Sent {
             bytes: bytes.clone(),
             reliable,
-            schedule: Schedule::new(now),
-            done: false,
-            provisional: false,
+            schedule: if is_invite { Schedule::of_invite(now) } else { Schedule::new(now) },
+            done_at: None,
+            heard_at: None,
         };
         self.sent.insert((text.transaction().0.to_owned(), method.to_owned()), sent);
     }
@@ -388,7 +449,10 @@ impl SipChecks {
         }
         if reliable || sent.reliable {
             findings.note("reliable-retransmission", now, call_id, format!("{method} again on a stream"));
-        } else if sent.done {
+        } else if method == "INVITE" && sent.heard_at.is_some_and(|heard_at| heard_at < now) {
+            // RFC 3261 17.1.1.2: no repeats in the Proceeding state; one that was due as the response came may have gone.
+            findings.note("retransmission-timing", now, call_id, "INVITE again after a provisional response");
+        } else if sent.done_at.is_some_and(|done_at| done_at < now) {
             findings.note(
                 "retransmission-timing",
                 now,

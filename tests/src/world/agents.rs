@@ -1,6 +1,6 @@
 //! The agents' sockets: what is told to agents, what they do, what waits for the bridge.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tandem_agent::FrameKind;
 use tandem_call::CallId;
@@ -9,7 +9,9 @@ use super::{Event, Piece, World};
 use crate::agent::plan::{AgentPlan, Mode, Turn};
 use crate::agent::scripted::{AgentDeed, ScriptedAgent};
 use crate::agent::wire::{self, Said};
+use crate::carrier::script::CallPlan;
 use crate::check::agent::Expected;
+use crate::check::sip::Dialog;
 
 /// One way between Tandem and an agent.
 const AGENT_DELAY: Duration = Duration::from_millis(2);
@@ -34,6 +36,7 @@ impl World {
         let call_plan = &self.plan.calls[slot.caller];
         let law = self.callers[slot.caller].caller.law();
         let call_id = slot.call_id.clone();
+        let speaks_early = speaks_early(call_plan, slot.first_rtp_at, self.sip.dialog_of(&call_id));
         let expected = Expected {
             call_id: &call_id,
             clean: self.plan.is_clean(call_plan) && !self.callers[slot.caller].caller.is_over(),
@@ -42,7 +45,8 @@ impl World {
             // Two seconds are kept for a stream that has not begun.
             from_the_first: slot.first_rtp_at.zip(slot.started_at).is_none_or(|(first, start)| {
                 start.saturating_duration_since(first) < Duration::from_millis(1900)
-            }) && !call_plan.offer.delayed,
+            }) && !call_plan.offer.delayed
+                && !speaks_early,
         };
         slot.ingress.said(self.now, &said, &self.alphabet, expected, &slot.egress, &mut self.findings);
         let resumes = slot.reads_from.filter(|until| *until > self.now);
@@ -122,6 +126,12 @@ impl World {
         slot.inbox.push_back(piece);
         self.drain(call);
     }
+}
+
+/// What a callee says before its 200 is here is nobody's yet.
+pub(super) fn speaks_early(call: &CallPlan, first_rtp: Option<Instant>, dialog: Option<&Dialog>) -> bool {
+    let answered_at = dialog.and_then(|dialog| dialog.answered_at);
+    call.ordered.is_some() && first_rtp.zip(answered_at).is_some_and(|(first, answered)| first < answered)
 }
 
 pub(super) fn stops_reading(plan: &AgentPlan) -> bool {

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tandem_call::bridge::{
-    AgentSocketEnd, Bridge, BridgeCommand, BridgeEvent, BridgePlan, BridgeStatistics, BridgeTransmit,
+    AgentDial, AgentSocketEnd, Bridge, BridgeCommand, BridgeEvent, BridgePlan, BridgeStatistics,
+    BridgeTransmit,
 };
 use tandem_call::{AgentFailure, BridgeFailure, CallId, Input};
 
@@ -32,11 +33,7 @@ pub(super) fn agent_voice(caller: u16) -> u16 {
 impl World {
     pub(super) fn open_bridge(&mut self, call: CallId, plan: Box<BridgePlan>) {
         let call_id = plan.agent.facts.sip_call_id.clone();
-        let caller = call_id
-            .strip_prefix('c')
-            .and_then(|rest| rest.split('-').next())
-            .and_then(|text| text.parse().ok());
-        let caller: usize = caller.filter(|index| *index < self.callers.len()).unwrap_or(0);
+        let caller = self.caller_ordered(call).or_else(|| self.caller_of(&call_id)).unwrap_or(0);
         let agent_index = agent_of_url(&plan.agent.url).unwrap_or(0).min(self.plan.agents.len() - 1);
         self.ledger.opened(self.now, call, &call_id, &mut self.findings);
         self.trace.alias(call.to_string(), &call_id);
@@ -104,6 +101,8 @@ impl World {
         let rtp = SocketAddr::new(TANDEM_SIP.ip(), port);
         let seed = self.dice.bits();
         let now = self.now;
+        // The agent of a call that we place is dialled when the callee is there.
+        let is_ordered = plan.agent.dial == AgentDial::WhenTold;
         let bridge = catch_unwind(AssertUnwindSafe(|| Bridge::new(*plan, seed, now)));
         let Ok(Ok(bridge)) = bridge else {
             self.findings.note("panic", self.now, "", "no bridge could be made");
@@ -111,20 +110,26 @@ impl World {
             return;
         };
         self.by_port.insert(rtp, call);
-        let connect = self.slots.get_mut(&call).map(|slot| {
+        if let Some(slot) = self.slots.get_mut(&call) {
             slot.bridge = Some(bridge);
             slot.rtp = Some(rtp);
-            self.plan.agents[slot.agent_index].connect
-        });
-        match connect {
-            Some(Connect::After(after)) => self.at(self.now + after, Event::Dialled(call)),
-            Some(Connect::Refuse(after) | Connect::Silence(after)) => {
-                self.at(self.now + after, Event::DialFailed(call))
-            }
-            None => {}
+        }
+        if !is_ordered {
+            self.dial_agent(call);
         }
         self.feed(Input::BridgeOpened { call, rtp });
         self.drain(call);
+    }
+
+    /// Begins to dial the call's agent.
+    pub(super) fn dial_agent(&mut self, call: CallId) {
+        let Some(slot) = self.slots.get(&call) else { return };
+        match self.plan.agents[slot.agent_index].connect {
+            Connect::After(after) => self.at(self.now + after, Event::Dialled(call)),
+            Connect::Refuse(after) | Connect::Silence(after) => {
+                self.at(self.now + after, Event::DialFailed(call))
+            }
+        }
     }
 
     pub(super) fn dialled(&mut self, call: CallId) {

@@ -6,6 +6,7 @@
 
 mod agents;
 mod media;
+mod orders;
 mod report;
 mod rtp;
 mod signalling;
@@ -19,9 +20,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tandem_agent::FrameKind;
 use tandem_call::bridge::{Bridge, BridgeEvent, BridgePlan, BridgeStatistics};
-use tandem_call::{CallId, Engine, EngineConfig, Input};
-use tandem_sip::{Flow, Transport};
+use tandem_call::{CallId, Engine, EngineConfig, Input, Way};
+use tandem_sip::{Flow, TransmitId, Transport};
 
+pub(crate) use orders::gateway_name;
 pub use report::{CallFacts, Report};
 
 use crate::agent::scripted::ScriptedAgent;
@@ -72,6 +74,9 @@ enum Event {
     StreamClosed(Flow),
     Transmit { payload: Bytes, target: tandem_sip::Target, shift: u16 },
     SipToCarrier { caller: usize, payload: Bytes },
+    SipToGateway { caller: usize, gateway: usize, payload: Bytes },
+    TransmitFailed(TransmitId),
+    LookedUp { call: CallId, ways: Result<Vec<Way>, String> },
     ChunkToCarrier { connection: u64, payload: Bytes },
     Rtp { to: SocketAddr, source: SocketAddr, payload: Bytes },
     ReportToCaller { caller: usize, payload: Bytes },
@@ -180,6 +185,8 @@ pub struct World {
     released: BTreeMap<u16, Instant>,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
+    /// Calls that Tandem places, by the Call-ID that it chose.
+    placed: BTreeMap<String, usize>,
     ports: Ports,
     sip: SipChecks,
     timers: Timers,
@@ -221,6 +228,7 @@ impl World {
             released: BTreeMap::new(),
             connections: BTreeMap::new(),
             next_connection: 1,
+            placed: BTreeMap::new(),
             ports: Ports {
                 count: plan.ports,
                 rest: if planted == Some(Planted::ReusesPort) { Duration::ZERO } else { plan.port_rest },
@@ -344,6 +352,11 @@ impl World {
             Event::StreamClosed(flow) => self.feed(Input::StreamClosed { flow }),
             Event::Transmit { payload, target, shift } => self.depart(&target, payload, shift),
             Event::SipToCarrier { caller, payload } => self.deliver(caller, &payload),
+            Event::SipToGateway { caller, gateway, payload } => {
+                self.deliver_to_gateway(caller, gateway, &payload);
+            }
+            Event::TransmitFailed(transmit) => self.feed(Input::TransmitFailed { transmit }),
+            Event::LookedUp { call, ways } => self.looked_up(call, ways),
             Event::ChunkToCarrier { connection, payload } => self.deliver_chunk(connection, &payload),
             Event::Rtp { to, source, payload } => self.arrive_rtp(to, source, &payload),
             Event::ReportToCaller { caller, payload } => {
@@ -422,6 +435,9 @@ impl World {
     }
 
     fn begin(&mut self, caller: usize) {
+        if self.callers[caller].caller.plan.ordered.is_some() {
+            return self.order(caller);
+        }
         if self.callers[caller].caller.plan.transport != Transport::Udp {
             self.connect(caller);
         }
@@ -455,6 +471,7 @@ impl World {
                     let source = SocketAddr::new(crate::swarm::STRANGER.ip(), 40_000);
                     self.at(self.now, Event::Rtp { to, source, payload });
                 }
+                Deed::Gateway { gateway, payload } => self.send_from_gateway(caller, gateway, payload),
                 Deed::Reset => self.reset(caller),
             }
         }
@@ -507,6 +524,9 @@ impl World {
     }
 
     fn call_of(&self, caller: usize) -> Option<CallId> {
+        if self.callers.get(caller).is_some_and(|slot| slot.caller.plan.ordered.is_some()) {
+            return Some(orders::call_id(caller));
+        }
         self.slots.iter().find(|(_, slot)| slot.caller == caller).map(|(call, _)| *call)
     }
 

@@ -14,7 +14,7 @@ use crate::check::Violation;
 use crate::check::agent::Ingress;
 use crate::check::rtp::Egress;
 use crate::marks::Mark;
-use crate::model::Expected;
+use crate::model::{Expected, ExpectedOrder};
 use crate::trace::Trace;
 
 /// What was seen of one call.
@@ -38,6 +38,8 @@ pub struct CallFacts {
     pub verdicts: Vec<Verdict>,
     /// What the model has to say of it.
     pub expected_decision: Option<Expected>,
+    /// The same, of a call that Tandem places.
+    pub expected_order: Option<ExpectedOrder>,
 }
 
 /// What a run tells.
@@ -76,7 +78,11 @@ impl Report {
     pub fn ladder_of(&self, index: usize) -> String {
         let calls = self.trace.calls();
         let prefix = format!("c{index}-");
-        calls.filter(|call| call.starts_with(&prefix)).map(|call| self.trace.ladder(call, false)).collect()
+        let placed = self.calls[index].record.as_ref().map_or("", |record| record.sip_call_id.as_str());
+        calls
+            .filter(|call| call.starts_with(&prefix) || *call == placed)
+            .map(|call| self.trace.ladder(call, false))
+            .collect()
     }
 
     /// Panics with all there is to know if an invariant did not hold.
@@ -111,6 +117,7 @@ impl World {
             self.ledger.finish(now, &mut self.findings);
             self.check_liveness();
             self.check_decisions();
+            self.check_orders();
         }
         for slot in &self.callers {
             for why in &slot.caller.outcome.unreadable {
@@ -128,7 +135,8 @@ impl World {
         let mut statuses = BTreeMap::new();
         let calls: Vec<CallFacts> = std::mem::take(&mut self.callers)
             .into_iter()
-            .map(|slot| {
+            .enumerate()
+            .map(|(index, slot)| {
                 let call_id = slot.caller.call_id.clone();
                 let mut facts = slot.facts;
                 facts.outcome = slot.caller.outcome;
@@ -137,8 +145,9 @@ impl World {
                         *statuses.entry(*status).or_insert(0) += 1;
                     }
                 }
-                facts.record =
-                    self.ledger.entry_of(&call_id).and_then(|entry| entry.record.as_deref().cloned());
+                let placed = self.ledger.record_of(super::orders::call_id(index));
+                let came = || self.ledger.entry_of(&call_id).and_then(|entry| entry.record.as_deref());
+                facts.record = placed.or_else(came).cloned();
                 let verdicts = self.ledger.verdicts.get(&call_id);
                 facts.verdicts = verdicts.into_iter().flatten().map(|verdict| (**verdict).clone()).collect();
                 facts

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tandem_call::CallId;
 
-use super::agents::stops_reading;
+use super::agents::{speaks_early, stops_reading};
 use super::{CallerSlot, Event, FIRST_PORT, Slot, World};
 use crate::carrier::script::Act;
 use crate::check::rtp::{Agreed, Egress};
@@ -90,6 +90,7 @@ impl World {
             )
         };
         self.plan.carriers[call.carrier].rtp.corrupt == 0
+            && !speaks_early(call, slot.first_rtp_at, self.sip.dialog_of(&slot.call_id))
             && !call.offer.delayed
             && !call.refreshes
             && call.steps.iter().all(|step| steady(&step.act))

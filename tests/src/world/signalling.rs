@@ -1,5 +1,6 @@
 //! SIP between carriers and engine: datagrams, streams, and what the engine asks of the shell.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ impl World {
                     self.close_by_tandem(flow);
                     return;
                 }
+                self.fail_if_unreachable(&transmit);
                 let reliable = is_reliable(&transmit.target);
                 for altered in self.sabotage.transmit(transmit.payload, reliable) {
                     if altered.delay.is_zero() {
@@ -46,6 +48,7 @@ impl World {
                     format!("record: {:?} {:?}", record.status, record.hangup_by),
                 );
                 self.mark_record(&record);
+                self.settle_order(record.id);
                 for _ in 0..times {
                     let dialog = self.sip.dialog_of(&record.sip_call_id);
                     self.ledger.recorded(self.now, record.clone(), dialog, &mut self.findings);
@@ -59,8 +62,12 @@ impl World {
             // The world's carriers are not watched.
             Output::Gateway { .. } => {}
             Output::Ladder { .. } => {}
-            // Nobody orders a call in this world.
-            Output::DialAgent { .. } | Output::FindWay { .. } | Output::NotPlaced { .. } => {}
+            Output::FindWay { call, transport, host, port } => self.look_up(call, transport, &host, port),
+            Output::DialAgent { call } => self.dial_agent(call),
+            Output::NotPlaced { call, .. } => {
+                self.marks.hit(Mark::NotPlaced);
+                self.settle_order(call);
+            }
         }
     }
 
@@ -107,6 +114,12 @@ impl World {
     }
 
     pub(super) fn send_from_carrier(&mut self, caller: usize, payload: Bytes) {
+        let remote = self.callers[caller].caller.place.source();
+        self.send_from(caller, remote, payload);
+    }
+
+    /// Sends what the carrier of a call has to say, from one of its addresses.
+    pub(super) fn send_from(&mut self, caller: usize, remote: SocketAddr, payload: Bytes) {
         if self.is_lost_on_purpose(caller, true, &payload) {
             return;
         }
@@ -125,7 +138,6 @@ impl World {
                 }
             }
             None => {
-                let remote = slot.caller.place.source();
                 slot.to_tandem.send(now, &payload, |arrival| arrivals.push(arrival));
                 if arrivals.is_empty() {
                     self.note_loss(&payload);
@@ -143,7 +155,7 @@ impl World {
         }
     }
 
-    fn note_loss(&mut self, payload: &Bytes) {
+    pub(super) fn note_loss(&mut self, payload: &Bytes) {
         if let Some(text) = SipText::parse(payload) {
             self.marks.lost(&text);
         }
@@ -153,7 +165,7 @@ impl World {
         }
     }
 
-    fn doubt(&mut self, caller: usize) {
+    pub(super) fn doubt(&mut self, caller: usize) {
         self.marks.hit(Mark::Garbled);
         let call_id = self.callers[caller].caller.call_id.clone();
         self.findings.doubt(&call_id);
@@ -222,7 +234,8 @@ impl World {
     fn see_arrival(&mut self, payload: &Bytes, flow: Flow) {
         let Some(text) = SipText::parse(payload) else { return };
         let trusted = self.caller_of(text.call_id()).is_some_and(|caller| {
-            flow.remote.ip() == Plan::carrier_ip(self.callers[caller].caller.plan.carrier)
+            let carrier = self.callers[caller].caller.plan.carrier;
+            flow.remote.ip() == Plan::carrier_ip(carrier) || Plan::gateway_of(carrier, flow.remote).is_some()
         });
         let path = Path { reliable: flow.transport.is_reliable(), remote: flow.remote, trusted };
         self.trace.sip(self.now, text.call_id(), true, payload);
@@ -257,7 +270,12 @@ impl World {
         self.trace.sip(self.now, text.call_id(), false, &payload);
         self.marks.depart(&text);
         self.timers.depart(self.now, &text, &mut self.findings);
-        let Some(caller) = self.caller_of(text.call_id()) else { return };
+        let Some(caller) = self.caller_of(text.call_id()).or_else(|| self.caller_placed(&text)) else {
+            return;
+        };
+        if self.callers[caller].caller.plan.ordered.is_some() {
+            return self.depart_to_gateway(caller, remote, &payload);
+        }
         let place = self.callers[caller].caller.place;
         let reaches = remote.is_some_and(|remote| remote.ip() == place.source().ip());
         if !reaches || self.is_lost_on_purpose(caller, false, &payload) {
@@ -336,12 +354,15 @@ impl World {
         }
     }
 
-    fn caller_of(&self, call_id: &str) -> Option<usize> {
+    pub(super) fn caller_of(&self, call_id: &str) -> Option<usize> {
+        if let Some(caller) = self.placed.get(call_id) {
+            return Some(*caller);
+        }
         let index = call_id.strip_prefix('c')?.split('-').next()?.parse().ok()?;
         self.callers.get(index).map(|_| index)
     }
 
-    fn is_lost_on_purpose(&mut self, caller: usize, to_tandem: bool, payload: &Bytes) -> bool {
+    pub(super) fn is_lost_on_purpose(&mut self, caller: usize, to_tandem: bool, payload: &Bytes) -> bool {
         let slot = &mut self.callers[caller];
         // Streams lose nothing.
         if slot.caller.plan.lose.is_empty() || slot.caller.plan.transport != Transport::Udp {

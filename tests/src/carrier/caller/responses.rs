@@ -1,8 +1,10 @@
 //! What a caller makes of responses, and its ACKs (RFC 3261 13.2.2, 17.1.1.3; RFC 3262).
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tandem_media::Law;
 
 use super::{Caller, Deed, Ending, PATIENCE, Pending, Purpose, RINGING_MAX, Todo};
 use crate::carrier::digest::{self, DigestTrick};
@@ -142,19 +144,7 @@ impl Caller {
         }
         self.plan_refresh(now, received);
         if let Some(section) = sdp::audio(&received.body) {
-            self.rtp_to = section.rtp();
-            let law = section.law().unwrap_or(tandem_media::Law::Mulaw);
-            if self.plan.talk == Talk::Voice {
-                let bits = self.dice.bits();
-                let events = self.offer.telephone_event;
-                let mut speaker = Speaker::new(self.plan.voice, law, self.offer.ptime_ms, events, now, bits);
-                speaker.skew_ppm = self.plan.skew_ppm;
-                self.speaker = Some(speaker);
-                if self.plan.reports {
-                    let first = self.dice.millis(200, 1500);
-                    self.todo.push((now + first, Todo::Report));
-                }
-            }
+            self.begin_to_speak(now, section.rtp(), section.law());
         }
         self.acknowledge(now, received, deeds);
         if self.cancelled {
@@ -167,6 +157,24 @@ impl Caller {
             _ => None,
         });
         self.speak(now, deeds);
+    }
+
+    /// Both sides' descriptions are there: audio goes to this address, in this law.
+    pub(super) fn begin_to_speak(&mut self, now: Instant, to: Option<SocketAddr>, law: Option<Law>) {
+        self.rtp_to = to;
+        if self.plan.talk != Talk::Voice {
+            return;
+        }
+        let bits = self.dice.bits();
+        let events = self.offer.telephone_event;
+        let (voice, law, ptime_ms) = (self.plan.voice, law.unwrap_or(Law::Mulaw), self.offer.ptime_ms);
+        let mut speaker = Speaker::new(voice, law, ptime_ms, events, now, bits);
+        speaker.skew_ppm = self.plan.skew_ppm;
+        self.speaker = Some(speaker);
+        if self.plan.reports {
+            let first = self.dice.millis(200, 1500);
+            self.todo.push((now + first, Todo::Report));
+        }
     }
 
     fn acknowledge(&mut self, now: Instant, received: &Received, deeds: &mut Vec<Deed>) {

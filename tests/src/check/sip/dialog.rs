@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::served::Served;
-use crate::carrier::sdp::Section;
+use crate::carrier::sdp::{self, Section};
 use crate::check::Findings;
 use crate::check::retransmission::Schedule;
 use crate::message::{SipText, uri_of};
@@ -35,6 +35,8 @@ pub struct Dialog {
     pub formats: Vec<String>,
     /// Tandem may send RTP (the answer's direction).
     pub may_send: bool,
+    /// Tandem placed the call.
+    pub(super) is_placed: bool,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,27 @@ impl Dialog {
             tandem_rtp: None,
             formats: Vec::new(),
             may_send: true,
+            is_placed: false,
         }
+    }
+
+    /// A dialog that the answer to an INVITE of Tandem's begins, with what was offered.
+    pub(super) fn answered(now: Instant, response: &SipText, cseq: u32, offer: &[Section]) -> Self {
+        let mut dialog = Self::new(response);
+        // RFC 3261 12.1.2: the route set of a UAC is that of the response in reverse order.
+        dialog.routes.reverse();
+        dialog.local_cseq = Some(cseq);
+        dialog.is_placed = true;
+        dialog.answered_at = Some(now);
+        dialog.acked_at = Some(now);
+        dialog.learn_tandem(now, offer);
+        let answer = sdp::sections(&response.body);
+        dialog.learn_caller(now, &answer);
+        let audio = answer.iter().find(|section| section.media == "audio" && section.port != 0);
+        dialog.formats = audio.map(|section| section.formats.clone()).unwrap_or_default();
+        dialog.may_send =
+            audio.is_some_and(|section| matches!(section.direction.as_str(), "sendrecv" | "recvonly"));
+        dialog
     }
 
     pub(super) fn learn_caller(&mut self, now: Instant, sections: &[Section]) {
