@@ -11,16 +11,16 @@ use tandem_tests::product::{Product, free_port, ip_trunk, userpass_trunk};
 
 use crate::echo_agent::EchoAgent;
 
-const DID: &str = "+918047333333";
+pub(crate) const DID: &str = "+918047333333";
 
 /// What the telephone printed, and what it heard.
-struct Heard {
-    log: String,
-    samples: Vec<i16>,
+pub(crate) struct Heard {
+    pub(crate) log: String,
+    pub(crate) samples: Vec<i16>,
 }
 
 /// Calls the product's number for `seconds`, playing `played`, with this account line's parameters.
-fn call(product: &Product, seconds: u32, played: &[i16], account: &str, transport: &str) -> Heard {
+pub(crate) fn call(product: &Product, seconds: u32, played: &[i16], account: &str, transport: &str) -> Heard {
     let place = format!("{}{transport}", product.sip);
     call_at(&place, seconds, played, account, "")
 }

@@ -9,3 +9,4 @@ mod kamailio;
 mod outbound;
 mod scanner;
 mod sipp;
+mod transfer;

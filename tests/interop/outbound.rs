@@ -23,20 +23,21 @@ const CALLEE: &str = "+918800001234";
 const BYTES_A_SECOND: f64 = 16_000.0;
 
 /// SIPp waiting to be called once; dropping it ends its process.
-struct Called {
+pub(crate) struct Called {
     child: Child,
     folder: tempfile::TempDir,
-    port: u16,
+    /// Where it is called.
+    pub(crate) port: u16,
     scenario: &'static str,
 }
 
 impl Called {
-    fn waits(scenario: &'static str, more: &[&str]) -> Self {
+    pub(crate) fn waits(scenario: &'static str, more: &[&str]) -> Self {
         Self::waits_with(scenario, &[], more)
     }
 
     /// The same with places of the scenario filled in: SIPp's own keys may not stand in a status line.
-    fn waits_with(scenario: &'static str, filled_in: &[(&str, &str)], more: &[&str]) -> Self {
+    pub(crate) fn waits_with(scenario: &'static str, filled_in: &[(&str, &str)], more: &[&str]) -> Self {
         // Built first, if need be: SIPp counts its minute from its start.
         binary();
         let source =
@@ -88,7 +89,7 @@ impl Called {
     }
 
     /// Sees the scenario through: SIPp ends with 0 only when it went as written. Gives every message.
-    fn finish(mut self, product: &Product) -> String {
+    pub(crate) fn finish(mut self, product: &Product) -> String {
         let (scenario, folder) = (self.scenario, self.folder.path());
         let missing = || format!("{scenario}: {}\n{}", told(folder), product.log());
         let child = &mut self.child;
@@ -406,14 +407,54 @@ fn calls_beyond_the_trunks_channels_wait_their_turn() {
     assert!(rig.product.metric("tandem_calls_without_room_total", "") >= 2.0);
 }
 
+/// The description comes in a reliable 183, which we acknowledge by PRACK; the 200 brings none.
+#[test]
+fn a_callee_answers_in_a_reliable_provisional_response() {
+    let called = Called::waits("called_and_reliable", &[]);
+    let rig = Rig::new(&[called.port], &json!({}), &[]);
+    rig.order();
+    let told = called.finish(&rig.product);
+    assert!(told.contains("PRACK sip:"), "{told}");
+    let record = rig.record();
+    assert_eq!(record["status"], "completed", "{record}");
+    assert!(rig.agent.log().contains("started"), "{}", rig.agent.log());
+}
+
+#[test]
+fn of_two_telephones_that_are_taken_up_the_first_has_the_call() {
+    let called = Called::waits("called_and_forks", &[]);
+    let rig = Rig::new(&[called.port], &json!({}), &[]);
+    rig.order();
+    called.finish(&rig.product);
+    let record = rig.record();
+    assert_eq!(
+        (&record["status"], &record["telephony_data"]["hangup_by"]),
+        (&json!("completed"), &json!("Callee"))
+    );
+    assert!(rig.product.metric("tandem_sip_events_total", "event=\"forks_ended\"") >= 1.0);
+}
+
+/// Moved audio, a fax that is not spoken here, a hold, an UPDATE: the call outlives them all, and the agent is told.
+#[test]
+fn a_callee_changes_the_call_in_every_way() {
+    let called = Called::waits("called_and_changes", &[]);
+    let rig = Rig::new(&[called.port], &json!({}), &[]);
+    rig.order();
+    called.finish(&rig.product);
+    let record = rig.record();
+    assert_eq!(record["status"], "completed", "{record}");
+    let log = rig.agent.log();
+    assert!(log.contains("CALL_HELD") && log.contains("CALL_RESUMED"), "{log}");
+}
+
 /// baresip, taking the first call it gets.
-struct Telephone {
+pub(crate) struct Telephone {
     child: Child,
     output: std::path::PathBuf,
 }
 
 impl Telephone {
-    fn waits(folder: &Path, port: u16, played: &[i16]) -> Self {
+    pub(crate) fn waits(folder: &Path, port: u16, played: &[i16]) -> Self {
         Self::waits_with(folder, port, played, "", "")
     }
 
@@ -441,7 +482,7 @@ impl Telephone {
     }
 
     /// Waits until the telephone has recorded this much of what it hears.
-    fn hears(&self, length: Duration) {
+    pub(crate) fn hears(&self, length: Duration) {
         let wanted = length.as_secs_f64() * BYTES_A_SECOND;
         let recorded = || recording_in(self.folder()).and_then(|path| fs::metadata(path).ok());
         let missing =
@@ -451,7 +492,7 @@ impl Telephone {
     }
 
     /// Ends the process once its recording is whole, and gives what it printed.
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         // The header tells the length only once the call's player is closed, which the BYE brings about.
         let is_whole = || {
             let bytes = fs::read(recording_in(self.folder())?).ok()?;

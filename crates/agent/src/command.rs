@@ -76,8 +76,10 @@ pub enum MediaDirection {
 /// How a transfer is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum TransferMode {
-    /// REFER the caller's leg (RFC 3515).
+    /// As the trunk's policy has it.
     #[default]
+    Auto,
+    /// REFER the caller's leg (RFC 3515).
     Refer,
     /// Dial a second leg and bridge.
     Dial,
@@ -125,6 +127,16 @@ pub enum AgentEvent<'a> {
     /// A frame of the agent could not be understood.
     Error {
         /// What was wrong with it.
+        text: &'a str,
+    },
+    /// The telephone's side put this call on hold, or took it off: while it is on, it hears nothing.
+    Held {
+        /// On, not off.
+        is_held: bool,
+    },
+    /// A transfer came to nothing: the agent has the caller still, or again.
+    TransferFailed {
+        /// Why, in words.
         text: &'a str,
     },
     /// The stream ends; the close follows.

@@ -225,6 +225,8 @@ fn event(text: &str) -> AgentEvent<'_> {
             is_paused: false,
         }),
         "error" => AgentEvent::Error { text: rest },
+        "held" => AgentEvent::Held { is_held: rest == "true" },
+        "transfer-failed" => AgentEvent::TransferFailed { text: rest },
         "stop" => AgentEvent::Stop,
         _ => panic!("unknown event {name}"),
     }

@@ -15,6 +15,7 @@ use tandem_sip::Transport;
 
 use crate::gateways::{transport_word, uri_host};
 use crate::table::{Gateway, Trunk, TrunkAuth};
+use crate::transfer::Destination;
 
 /// The addresses of one INVITE.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,6 +71,36 @@ fn escaped(user: &str) -> String {
         }
     }
     text
+}
+
+/// Whom a carrier is referred to: the URI that was given, or the number at the carrier's own host.
+pub(crate) fn refer_target(trunk: &Trunk, peer: SocketAddr, destination: &Destination) -> String {
+    if let Some(uri) = &destination.uri {
+        return uri.clone();
+    }
+    let plus = if trunk.outbound_leading_plus { "+" } else { "" };
+    let user = format!("{plus}{}", escaped(&destination.number));
+    match trunk.gateways.first() {
+        Some(gateway) => format!("sip:{user}@{}", uri_host(&gateway.address)),
+        None => format!("sip:{user}@{}", uri_host(&peer.ip().to_canonical().to_string())),
+    }
+}
+
+/// A Refer-To that asks to take a dialog's place: its peer's URI, with the Replaces as a header of the URI, escaped
+/// (RFC 3261 section 19.1.1, RFC 3891 section 5).
+pub(crate) fn with_replaces(uri: &[u8], replaces: &[u8]) -> Vec<u8> {
+    let end = uri.iter().position(|&byte| byte == b'?').unwrap_or(uri.len());
+    let mut target = uri[..end].to_vec();
+    target.extend_from_slice(b"?Replaces=");
+    for &byte in replaces {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'~' | b'*' => {
+                target.push(byte)
+            }
+            _ => target.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
+    target
 }
 
 #[cfg(test)]

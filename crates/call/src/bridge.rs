@@ -15,7 +15,9 @@ mod caller;
 mod clock;
 mod convert;
 mod histogram;
+mod joined;
 mod plan;
+mod second;
 mod speech;
 
 use std::net::SocketAddr;
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use tandem_agent::{AudioFormat, ConfigError, Dialect, DialectError, FrameKind, MediaDirection, StreamFacts};
 use tandem_media::session::Received;
-use tandem_media::{FRAME_BYTES_MAX, Law};
+use tandem_media::{FRAME_BYTES_MAX, Law, MediaParameters};
 
 pub use histogram::DelayHistogram;
 pub use plan::{
@@ -34,6 +36,7 @@ pub use plan::{
 use caller::{Caller, Tick};
 use clock::Pace;
 use convert::ToAgent;
+use second::Second;
 use speech::{Notice, Speech, Wish};
 
 /// RFC 6455, 7.4.1.
@@ -46,6 +49,11 @@ const DIGIT_MS: u32 = 160;
 #[derive(Debug)]
 pub struct Bridge {
     caller: Caller,
+    second: Option<Box<Second>>,
+    talk: Talk,
+    /// For the random numbers of second legs.
+    seed: u64,
+    media_timeout: Option<Duration>,
     dialect: Dialect,
     facts: StreamFacts,
     on_close: OnClose,
@@ -72,6 +80,15 @@ enum State {
     HangUp,
     /// Nothing: the call is over.
     Nothing,
+}
+
+/// Whom the caller talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Talk {
+    /// The agent.
+    Agent,
+    /// The second leg.
+    Second,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +118,10 @@ impl Bridge {
         }
         Ok(Self {
             caller,
+            second: None,
+            talk: Talk::Agent,
+            seed,
+            media_timeout,
             to_agent: ToAgent::new(dialect.format(), agent.dialect.frame_ms()),
             speech: Speech::new(law, &dialect, limits),
             dialect,
@@ -173,6 +194,11 @@ impl Bridge {
         if matches!(self.state, State::Nothing | State::HangUp) {
             return;
         }
+        if self.talk == Talk::Second {
+            // The caller is not the agent's now; whoever takes it back finds it gone.
+            self.speech.report(BridgeEvent::AgentClosed { code, queued_ms: 0 });
+            return;
+        }
         let queued_ms = u32::try_from(self.speech.queue.queued_ms()).unwrap_or(u32::MAX);
         self.speech.report(BridgeEvent::AgentClosed { code, queued_ms });
         self.finish(now, cause);
@@ -182,7 +208,13 @@ impl Bridge {
     pub fn handle_command(&mut self, now: Instant, command: BridgeCommand) {
         match command {
             BridgeCommand::Start => self.start(now),
-            BridgeCommand::Media(media) => self.caller.set_media(now, media),
+            BridgeCommand::Media(media) => self.caller_media(now, media),
+            BridgeCommand::SecondMedia { media, latch } => self.second_media(now, media, latch),
+            BridgeCommand::Join { keeps_agent } => self.join(now, keeps_agent),
+            BridgeCommand::Part => self.part(now),
+            BridgeCommand::SecondDigit { digit, duration_ms } => {
+                self.send_digit(digit, u32::from(duration_ms));
+            }
             BridgeCommand::SendDtmf { digits, duration_ms } => {
                 for digit in digits.chars() {
                     self.send_digit(digit, u32::from(duration_ms));
@@ -190,6 +222,7 @@ impl Bridge {
             }
             BridgeCommand::Digit { digit, duration_ms } => self.tell_digit(digit, u32::from(duration_ms)),
             BridgeCommand::Refuse { wish } => self.speech.notify(Notice::Refused(wish.refusal())),
+            BridgeCommand::TransferFailed { why } => self.speech.notify(Notice::TransferFailed(why.into())),
             BridgeCommand::HangUp => self.hang_up(),
         }
     }
@@ -204,6 +237,12 @@ impl Bridge {
         if self.is_ticking() && self.caller.poll_silence(now) {
             self.speech.report(BridgeEvent::MediaTimeout);
         }
+        if self.talk == Talk::Second
+            && let Some(second) = &mut self.second
+            && second.leg.poll_silence(now)
+        {
+            self.speech.report(BridgeEvent::SecondSilent);
+        }
     }
 
     /// The next thing to send, its bytes in `buffer` (which is cleared first). Call until `None`.
@@ -214,6 +253,9 @@ impl Bridge {
                 return Some(transmit);
             }
             if let Some(transmit) = self.poll_caller_audio(now, buffer) {
+                return Some(transmit);
+            }
+            if let Some(transmit) = self.poll_second(now, buffer) {
                 return Some(transmit);
             }
             if self.is_ticking()
@@ -248,7 +290,9 @@ impl Bridge {
             State::Drained { deadline, .. } => Some(deadline),
             State::Start | State::End | State::HangUp => None,
         };
-        [drained, self.caller.poll_timeout()].into_iter().flatten().min()
+        let second = self.second.as_ref().filter(|second| self.talk == Talk::Second && !second.is_parting);
+        let second = second.and_then(|second| second.leg.poll_timeout());
+        [drained, second, self.caller.poll_timeout()].into_iter().flatten().min()
     }
 
     /// False while the agent has as much queued as it may: its socket is to be read no further (TCP back-pressure).
@@ -270,6 +314,7 @@ impl Bridge {
         let counters = self.speech.queue.counters();
         BridgeStatistics {
             rtp: self.caller.statistics(),
+            second: self.second.as_ref().map(|second| second.statistics()).or(self.statistics.second),
             ticks_skipped: self.caller.ticks_skipped,
             agent_frames_ignored: self.dialect.ignored(),
             underruns: counters.underruns,
@@ -286,6 +331,17 @@ impl Bridge {
     fn hear_goodbye(&mut self, kind: FrameKind, bytes: &[u8]) {
         if self.dialect.decode(kind, bytes, &mut |_| {}).is_err() {
             self.statistics.protocol_errors += 1;
+        }
+    }
+
+    /// The caller's media. An agent that talks to it is told when it is put on hold: it hears nothing meanwhile, and silence
+    /// keeps flowing to the agent.
+    fn caller_media(&mut self, now: Instant, media: MediaParameters) {
+        let was_heard = self.caller.is_hearing();
+        self.caller.set_media(now, media);
+        if was_heard.is_some_and(|was_heard| was_heard != media.direction.sends()) && self.talk == Talk::Agent
+        {
+            self.speech.notify(Notice::Held(!media.direction.sends()));
         }
     }
 
@@ -342,8 +398,16 @@ impl Bridge {
     }
 
     fn tell_digit(&mut self, digit: char, duration_ms: u32) {
-        if self.state == State::End {
-            self.speech.notify(Notice::Digit { digit, duration_ms });
+        match (self.talk, &mut self.second) {
+            (Talk::Second, Some(second)) => {
+                if !second.leg.send_digit(digit, duration_ms) {
+                    self.speech.report(BridgeEvent::DigitRefused { digit });
+                }
+            }
+            (Talk::Second | Talk::Agent, _) if self.state == State::End => {
+                self.speech.notify(Notice::Digit { digit, duration_ms });
+            }
+            (Talk::Second | Talk::Agent, _) => {}
         }
         self.speech.report(BridgeEvent::Digit { digit, duration_ms });
     }
@@ -421,7 +485,7 @@ impl Bridge {
                 return Some(BridgeTransmit::Agent { kind, droppable: true });
             }
             if let Some((frame, law)) = self.caller.poll_ingress(now) {
-                self.to_agent.push(law, &frame.audio, frame.arrived);
+                self.take_caller_frame(&frame, law);
                 continue;
             }
             let digit = self.caller.poll_digit()?;

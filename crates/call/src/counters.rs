@@ -41,8 +41,18 @@ pub struct Counters {
     pub agent_protocol_errors: u64,
     /// Times an agent's audio overflowed its queue.
     pub agent_overflows: u64,
-    /// Things agents asked of their call and were refused: transfer, hold.
+    /// Things agents asked of their call and were refused: hold.
     pub unsupported_wishes: u64,
+    /// Transfers asked for, by agents and the API.
+    pub transfers: u64,
+    /// Transfers not even tried: the policy, or the call's state, is against it.
+    pub transfers_refused: u64,
+    /// Transfers that brought the caller to somebody: a second leg was joined, or the carrier took the caller over.
+    pub transfers_connected: u64,
+    /// Transfers that were tried and came to nothing.
+    pub transfers_failed: u64,
+    /// REFERs of carriers that were refused.
+    pub refers_refused: u64,
     /// Inputs for a call that is over: races, mostly.
     pub late_inputs: u64,
     /// Inputs that make no sense in the state their call is in: faults of the shell.

@@ -37,7 +37,6 @@ pub struct Engine {
     pub(crate) authenticator: Authenticator,
     pub(crate) doorkeeper: Doorkeeper,
     calls: BTreeMap<CallId, LiveCall>,
-    sip_call_ids: BTreeMap<Bytes, CallId>,
     drain_until: Option<Instant>,
     pub(crate) qualify: Qualify,
 }
@@ -56,6 +55,7 @@ impl Engine {
             counters: Counters::default(),
             outputs: VecDeque::new(),
             sessions: BTreeMap::new(),
+            sip_call_ids: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             start: now,
             start_unix_ms: unix_ms,
@@ -67,7 +67,6 @@ impl Engine {
             doorkeeper: Doorkeeper::new(0),
             node,
             calls: BTreeMap::new(),
-            sip_call_ids: BTreeMap::new(),
             drain_until: None,
             qualify: Qualify::default(),
         };
@@ -116,6 +115,8 @@ impl Engine {
             }
             Input::BridgeOpened { call, rtp } => self.step(call, Happening::BridgeOpened { rtp }, now),
             Input::BridgeFailed { call, cause } => self.step(call, Happening::BridgeFailed { cause }, now),
+            Input::SecondOpened { call, rtp } => self.step(call, Happening::SecondOpened { rtp }, now),
+            Input::SecondFailed { call, cause } => self.step(call, Happening::SecondFailed { cause }, now),
             Input::AgentConnected { call } => self.step(call, Happening::AgentConnected, now),
             Input::AgentRefused { call, cause } => self.step(call, Happening::AgentRefused { cause }, now),
             Input::Bridge { call, event } => self.step(call, Happening::Bridge { event }, now),
@@ -127,6 +128,9 @@ impl Engine {
             }
             Input::Command(Command::SendDtmf { call, digits, duration_ms }) => {
                 self.step(call, Happening::SendDtmf { digits, duration_ms }, now);
+            }
+            Input::Command(Command::Transfer { call, order }) => {
+                self.step(call, Happening::Transfer { order }, now);
             }
             Input::RecordsBehind(is_behind) => self.node.admission.hold_back(is_behind),
             Input::Drain { until } => {
@@ -168,7 +172,7 @@ impl Engine {
             calls: self.calls.len(),
             admitted: self.node.admission.calls() as usize,
             sessions: self.node.sessions.len(),
-            sip_call_ids: self.sip_call_ids.len(),
+            sip_call_ids: self.node.sip_call_ids.len(),
             deadlines: self.node.deadlines.len(),
             questions: self.qualify.questions(),
             outputs: self.node.outputs.len(),
@@ -199,14 +203,14 @@ impl Engine {
     /// Files a call under all its names.
     pub(crate) fn register(&mut self, call: LiveCall, session: SessionId, sip_call_id: Bytes) {
         self.node.sessions.insert(session, call.id);
-        self.sip_call_ids.insert(sip_call_id, call.id);
+        self.node.sip_call_ids.insert(sip_call_id, call.id);
         self.calls.insert(call.id, call);
     }
 
     /// Files a call that has no session yet.
     pub(crate) fn hold(&mut self, call: LiveCall) {
         let (id, sip_call_id) = (call.id, call.sip_call_id.clone());
-        self.sip_call_ids.insert(sip_call_id, id);
+        self.node.sip_call_ids.insert(sip_call_id, id);
         self.calls.insert(id, call);
         self.forget_if_over(id);
     }
@@ -218,11 +222,12 @@ impl Engine {
     /// Draws a message into the ladder of the call it belongs to. Only its own peers are drawn: whoever else knows its
     /// Call-ID cannot fill its ladder.
     pub(crate) fn draw(&mut self, message: &[u8], heading: Heading, peer: Option<SocketAddr>, now: Instant) {
-        if self.sip_call_ids.is_empty() {
+        if self.node.sip_call_ids.is_empty() {
             return;
         }
         let glimpse = Glimpse::of(message);
-        let Some(call) = self.sip_call_ids.get(glimpse.call_id).and_then(|call| self.calls.get_mut(call))
+        let Some(call) =
+            self.node.sip_call_ids.get(glimpse.call_id).and_then(|call| self.calls.get_mut(call))
         else {
             return;
         };
@@ -280,9 +285,18 @@ impl Engine {
         let (session, happening) = match event {
             Event::Incoming(incoming) => return self.incoming(*incoming, now),
             Event::Malformed(malformed) => return self.malformed(*malformed, now),
-            Event::Acknowledged { session, body } => (session, Happening::Acknowledged { body }),
-            Event::Offer { session, kind: _, offer } => (session, Happening::Offer { offer }),
-            Event::Info { session, content_type, body } => (session, Happening::Info { content_type, body }),
+            Event::Acknowledged { session, body } => (session, Happening::Acknowledged { session, body }),
+            Event::Offer { session, kind: _, offer } => (session, Happening::Offer { session, offer }),
+            Event::Info { session, content_type, body } => {
+                (session, Happening::Info { session, content_type, body })
+            }
+            Event::ReferAnswered { session, status } => (session, Happening::ReferAnswered { status }),
+            Event::ReferProgress { session, status, is_over } => {
+                (session, Happening::ReferProgress { status, is_over })
+            }
+            Event::ReferRefused { session, refer_to } | Event::Referred { session, refer_to } => {
+                (session, Happening::Referred { session, refer_to })
+            }
             Event::Ended { session, by, reason } => {
                 let call = self.node.sessions.remove(&session);
                 let happening = Happening::SessionEnded { session, by, reason };
@@ -334,11 +348,14 @@ impl Engine {
 
     fn forget_if_over(&mut self, id: CallId) {
         if let Some(call) = self.calls.get(&id).filter(|call| call.is_over()) {
-            let sip_call_id = call.sip_call_id.clone();
+            let names: Vec<Bytes> =
+                [&call.sip_call_id].into_iter().chain(call.second_call_ids()).cloned().collect();
             self.calls.remove(&id);
-            // The Call-ID may have been used again by a later call.
-            if self.sip_call_ids.get(&sip_call_id) == Some(&id) {
-                self.sip_call_ids.remove(&sip_call_id);
+            for name in names {
+                // A Call-ID may have been used again by a later call.
+                if self.node.sip_call_ids.get(&name) == Some(&id) {
+                    self.node.sip_call_ids.remove(&name);
+                }
             }
         }
     }

@@ -11,8 +11,10 @@ const MAX_ENTRIES: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentKind {
-    /// The agent asked for a transfer and was refused.
+    /// A transfer was asked for and not tried.
     TransferRefused,
+    /// The carrier asked us to go elsewhere, by REFER, and was refused.
+    ReferRefused,
     /// The agent asked to hold the caller, or to take it off hold, and was refused.
     HoldRefused,
     /// A digit could not be sent to the caller.

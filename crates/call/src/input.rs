@@ -15,6 +15,7 @@ use crate::gateways::Way;
 use crate::ids::{CallId, TrunkId};
 use crate::placing::Dial;
 use crate::table::RoutingTable;
+use crate::transfer::TransferOrder;
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -84,6 +85,20 @@ pub enum Input {
         /// Why.
         cause: BridgeFailure,
     },
+    /// The call's second media port is bound, in answer to [`crate::Output::OpenSecond`].
+    SecondOpened {
+        /// The call.
+        call: CallId,
+        /// Our RTP address as the second leg is to see it. RTCP is the next port up.
+        rtp: SocketAddr,
+    },
+    /// There is no second media port.
+    SecondFailed {
+        /// The call.
+        call: CallId,
+        /// Why.
+        cause: BridgeFailure,
+    },
     /// The agent's WebSocket is up.
     AgentConnected {
         /// The call.
@@ -139,6 +154,13 @@ pub enum Command {
         digits: String,
         /// Length of each, in milliseconds.
         duration_ms: u16,
+    },
+    /// Send its caller elsewhere.
+    Transfer {
+        /// The call.
+        call: CallId,
+        /// Where to, and how.
+        order: Box<TransferOrder>,
     },
 }
 

@@ -38,6 +38,7 @@ pub mod route;
 mod short_text;
 pub mod table;
 pub mod template;
+pub mod transfer;
 pub mod verdict;
 
 pub use admission::{AdmissionLimits, NoRoom};
@@ -59,5 +60,9 @@ pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
 pub use table::{
     Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth,
     TrunkLimits,
+};
+pub use transfer::{
+    ShownNumber, TransferBy, TransferMethod, TransferOrder, TransferOutcome, TransferPolicy, TransferRecord,
+    TransferRule, TransferWay,
 };
 pub use verdict::{Check, Step, StepOutcome, Verdict, VerdictCode};

@@ -8,7 +8,7 @@
 //!                      AwaitingBridgeClose ──closed: the record──► AwaitingLastMessage ──► gone
 //! ```
 //!
-//! A call that we place has its own way to the answer (`outbound` draws it) and from there on the same life.
+//! A call that we place has its own way to the answer (`placed` draws it) and from there on the same life.
 //!
 //! What it refuses to do: parse SIP or SDP, hold timers of SIP, touch audio. Each state is named for what it awaits, and
 //! each has one deadline. Every input is answered in every state: the matches below have no catch-all arm.
@@ -18,6 +18,9 @@ mod change;
 mod end;
 mod ending;
 mod outbound;
+mod placed;
+mod second;
+mod transfer;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use bytes::Bytes;
 use tandem_sip::{EndedBy, SessionId};
 
 pub(crate) use self::outbound::Outgoing;
+use self::transfer::Transfers;
 use crate::admission::Permit;
 use crate::bridge::{AgentWish, BridgeCommand, BridgeEvent, BridgeStatistics};
 use crate::gateways::Way;
@@ -39,6 +43,7 @@ use crate::node::Node;
 use crate::output::Output;
 use crate::record::{CallRecord, CallStatus};
 use crate::table::Trunk;
+use crate::transfer::{TransferBy, TransferOrder};
 use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode};
 
 /// How long a finished call's ladder waits for the last messages once its session is over: the answer to our BYE, mostly.
@@ -99,9 +104,15 @@ pub(crate) enum Happening {
     AgentRefused { cause: AgentFailure },
     Bridge { event: BridgeEvent },
     BridgeClosed { statistics: Box<BridgeStatistics> },
-    Acknowledged { body: Option<Bytes> },
-    Offer { offer: Option<Bytes> },
-    Info { content_type: Option<Bytes>, body: Bytes },
+    Acknowledged { session: SessionId, body: Option<Bytes> },
+    Offer { session: SessionId, offer: Option<Bytes> },
+    Info { session: SessionId, content_type: Option<Bytes>, body: Bytes },
+    ReferAnswered { status: u16 },
+    ReferProgress { status: Option<u16>, is_over: bool },
+    Referred { session: SessionId, refer_to: Bytes },
+    Transfer { order: Box<TransferOrder> },
+    SecondOpened { rtp: SocketAddr },
+    SecondFailed { cause: BridgeFailure },
     SessionEnded { session: SessionId, by: EndedBy, reason: Option<Bytes> },
     HangUp { as_what: HangUpCommand },
     SendDtmf { digits: String, duration_ms: u16 },
@@ -141,6 +152,7 @@ pub(crate) struct LiveCall {
     deadline: Option<Instant>,
     /// What a call has that we place; none that came to us has it.
     outgoing: Option<Box<Outgoing>>,
+    transfers: Transfers,
 }
 
 /// What a call is made of.
@@ -188,6 +200,7 @@ impl LiveCall {
             ladder: Ladder::default(),
             deadline: None,
             outgoing: None,
+            transfers: Transfers::default(),
         };
         call.enter(Awaiting::Bridge, now, node);
         call.progress(node);
@@ -212,6 +225,7 @@ impl LiveCall {
             ladder: Ladder::default(),
             deadline: None,
             outgoing: Some(Box::new(parts.outgoing)),
+            transfers: Transfers::default(),
         };
         call.progress(node);
         call.next_gateway(now, node);
@@ -225,7 +239,9 @@ impl LiveCall {
 
     /// Whether an address is one that this call's signalling may come from: only those are drawn in its ladder.
     pub(crate) fn is_peer(&self, address: SocketAddr) -> bool {
-        address.ip() == self.peer.ip() || self.trunk.range_of(address.ip().to_canonical()).is_some()
+        address.ip() == self.peer.ip()
+            || self.trunk.range_of(address.ip().to_canonical()).is_some()
+            || self.transfers.peers.contains(&address.ip())
     }
 
     pub(crate) fn draw(&mut self, rung: Rung) {
@@ -234,6 +250,11 @@ impl LiveCall {
 
     pub(crate) fn ladder(&self) -> &Ladder {
         &self.ladder
+    }
+
+    /// The Call-IDs of its second legs.
+    pub(crate) fn second_call_ids(&self) -> &[Bytes] {
+        &self.transfers.call_ids
     }
 
     pub(crate) fn record(&self) -> &CallRecord {
@@ -249,25 +270,57 @@ impl LiveCall {
             Happening::AgentRefused { cause } => self.agent_refused(&cause, now, node),
             Happening::Bridge { event } => self.bridge_event(event, now, node),
             Happening::BridgeClosed { statistics } => self.bridge_closed(&statistics, now, node),
-            Happening::Acknowledged { body } => self.acknowledged(body, now, node),
-            Happening::Offer { offer } => self.change_offered(offer, now, node),
-            Happening::Info { content_type, body } => self.info(content_type.as_ref(), &body, node),
+            Happening::Acknowledged { session, body } if self.is_second(session) => {
+                self.second_acknowledged(body, now, node);
+            }
+            Happening::Acknowledged { session: _, body } => self.acknowledged(body, now, node),
+            Happening::Offer { session, offer } if self.is_second(session) => {
+                self.second_offers(offer, now, node);
+            }
+            Happening::Offer { session: _, offer } => self.change_offered(offer, now, node),
+            Happening::Info { session, content_type, body } if self.is_second(session) => {
+                self.second_info(content_type.as_ref(), &body, node);
+            }
+            Happening::Info { session: _, content_type, body } => {
+                self.info(content_type.as_ref(), &body, node);
+            }
+            Happening::SessionEnded { session, by, .. } if self.is_second(session) => {
+                self.second_ended(&by, now, node);
+            }
             Happening::SessionEnded { session, by, reason } => {
                 self.session_ended(session, by, reason, now, node);
             }
+            Happening::WayFound { ways } if self.seeks_second() => self.second_way_found(ways, now, node),
             Happening::WayFound { ways } => self.way_found(ways, now, node),
+            Happening::WayFailed { why } if self.seeks_second() => self.second_way_failed(&why, now, node),
             Happening::WayFailed { why } => self.way_failed(&why, now, node),
+            Happening::Progress { session, status, body } if self.is_second(session) => {
+                self.second_progressed(status, body, now, node);
+            }
             Happening::Progress { session, status, body } => {
                 self.progressed(session, status, body, now, node);
+            }
+            Happening::Answered { session, status, body } if self.is_second(session) => {
+                self.second_answered(status, body, now, node);
             }
             Happening::Answered { session, status, body } => {
                 self.callee_answered(session, status, body, now, node);
             }
+            Happening::ReferAnswered { status } => self.refer_answered(status, now, node),
+            Happening::ReferProgress { status, is_over } => self.refer_progressed(status, is_over, now, node),
+            Happening::Referred { session, refer_to } => self.referred(session, &refer_to, now, node),
+            Happening::Transfer { order } => self.transfer_asked(*order, TransferBy::Api, now, node),
+            Happening::SecondOpened { rtp } => self.second_opened(rtp, now, node),
+            Happening::SecondFailed { cause } => self.second_failed(cause, now, node),
             Happening::HangUp { as_what } => self.end_if_live(ending::commanded(as_what), now, node),
             Happening::SendDtmf { digits, duration_ms } => self.send_dtmf(digits, duration_ms, node),
             Happening::DrainEnded => self.end_if_live(ending::drained(), now, node),
             Happening::Deadline => self.deadline_passed(now, node),
         }
+    }
+
+    fn is_second(&self, session: SessionId) -> bool {
+        self.second_session() == Some(session)
     }
 
     /// The port is bound: the caller hears ringing while the shell dials the agent.
@@ -398,7 +451,7 @@ impl LiveCall {
         match event {
             BridgeEvent::Latched { source } => self.record.media.remote = Some(source),
             BridgeEvent::Digit { .. } => self.record.media.digits += 1,
-            BridgeEvent::AgentHangUp { cause } => self.end_if_live(ending::agent_ended(cause), now, node),
+            BridgeEvent::AgentHangUp { cause } => self.agent_hung_up(cause, now, node),
             BridgeEvent::MediaTimeout => self.media_timed_out(now, node),
             BridgeEvent::ProtocolError { error, .. } => {
                 node.counters.agent_protocol_errors += 1;
@@ -414,11 +467,13 @@ impl LiveCall {
                     format!("{digit} cannot be sent: no telephone-event was agreed on, or too many wait");
                 self.incident(IncidentKind::DigitRefused, detail, now, node);
             }
-            // News only: what the agent does with its own queue and socket changes nothing for the caller's leg.
-            BridgeEvent::AgentClosed { .. }
+            BridgeEvent::AgentClosed { .. } => self.agent_closed(),
+            // News only: what the agent does with its own queue changes nothing for the caller's leg.
+            BridgeEvent::SecondLatched { .. }
             | BridgeEvent::MarkPlayed { .. }
             | BridgeEvent::Flushed { .. } => {}
-            BridgeEvent::Transfer { .. } => self.refuse_wish(AgentWish::Transfer, now, node),
+            BridgeEvent::Transfer { target, mode } => self.agent_transfers(target, mode, now, node),
+            BridgeEvent::SecondSilent => self.second_silent(now, node),
             BridgeEvent::Hold { is_held: true } => self.refuse_wish(AgentWish::Hold, now, node),
             BridgeEvent::Hold { is_held: false } => self.refuse_wish(AgentWish::Unhold, now, node),
         }
@@ -430,11 +485,7 @@ impl LiveCall {
         match self.awaits {
             // Before the ACK the bridge keeps the word for the agent's stream.
             Awaiting::Agent | Awaiting::Ack | Awaiting::Listener | Awaiting::End => {
-                let kind = match wish {
-                    AgentWish::Transfer => IncidentKind::TransferRefused,
-                    AgentWish::Hold | AgentWish::Unhold => IncidentKind::HoldRefused,
-                };
-                self.incident(kind, wish.refusal(), now, node);
+                self.incident(IncidentKind::HoldRefused, wish.refusal(), now, node);
                 node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Refuse { wish } });
             }
             Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
@@ -549,7 +600,9 @@ impl LiveCall {
     }
 
     fn wait_until(&mut self, deadline: Option<Instant>, node: &mut Node) {
-        if let Some(old) = self.deadline.take() {
+        if let Some(old) = self.deadline.take()
+            && self.transfers.until != Some(old)
+        {
             node.deadlines.remove(&(old, self.id));
         }
         if let Some(new) = deadline {

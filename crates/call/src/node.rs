@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 use tandem_sip::{Endpoint, SessionId};
@@ -30,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) outputs: VecDeque<Output>,
     /// Which call each session of the endpoint belongs to.
     pub(crate) sessions: BTreeMap<SessionId, CallId>,
+    /// Which call each SIP Call-ID belongs to, for the ladder.
+    pub(crate) sip_call_ids: BTreeMap<Bytes, CallId>,
     pub(crate) deadlines: BTreeSet<(Instant, CallId)>,
     pub(crate) random: ChaCha12Rng,
     pub(crate) start: Instant,

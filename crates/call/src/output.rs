@@ -5,6 +5,7 @@
 //! A call that we place begins with `FindWay`, which may come again; one that there is no room for has `NotPlaced` and nothing else.
 //! Each call that we place has one `Verdict` too. A call refused because its account cannot pay for it has a `Record` and nothing else. Each INVITE gets exactly one `Verdict`, those silenced by a limit excepted, which are counted.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tandem_sip::{Transmit, Transport};
@@ -35,6 +36,14 @@ pub enum Output {
     DialAgent {
         /// The call.
         call: CallId,
+    },
+    /// Bind a second media port for the call's bridge, on the way to this peer; answer with `SecondOpened` or
+    /// `SecondFailed`. It is asked for once a call, and rests with the bridge.
+    OpenSecond {
+        /// The call.
+        call: CallId,
+        /// The peer's address, which tells the address family to bind.
+        peer: IpAddr,
     },
     /// What is known of a gateway now; nothing, once it is not watched any more.
     Gateway {

@@ -75,6 +75,37 @@ pub fn is_free_header(name: &str, value: &str) -> bool {
     is_token && is_line && (lower.starts_with("x-") || is_allowed || (!is_known && lower.starts_with("p-")))
 }
 
+/// The headers of an order that it may have, as many as it may.
+pub(crate) fn free_headers(headers: &[(String, String)]) -> Vec<(Bytes, Bytes)> {
+    let free = headers.iter().filter(|(name, value)| is_free_header(name, value));
+    free.take(MAX_HEADERS)
+        .map(|(name, value)| (Bytes::from(name.clone()), Bytes::from(value.clone())))
+        .collect()
+}
+
+/// Whether calls can be placed by a trunk, or why not, in words that say what to do.
+pub(crate) fn check_trunk(trunk: &Trunk) -> Result<(), String> {
+    if !trunk.is_active {
+        return Err(format!("the trunk {} is switched off; PATCH it with is_active true", trunk.name));
+    }
+    if !trunk.outbound_enabled {
+        return Err(format!("the trunk {} places no calls; PATCH it with outbound_enabled true", trunk.name));
+    }
+    if trunk.gateways.is_empty() {
+        return Err(format!("the trunk {} has no gateway; add one", trunk.name));
+    }
+    if trunk.codecs.is_empty() {
+        return Err(format!("the trunk {} allows no codec; set allow to ulaw or alaw", trunk.name));
+    }
+    if trunk.media_encryption == MediaEncryption::Sdes && !trunk.media_encryption_optimistic {
+        return Err(format!(
+            "the trunk {} wants SRTP, which is not spoken here yet; set media_encryption to no",
+            trunk.name
+        ));
+    }
+    Ok(())
+}
+
 /// What the agent of a call that we place is told, and what its templates are filled with.
 struct DialFacts<'a> {
     dial: &'a Dial,
@@ -132,14 +163,9 @@ impl Engine {
         let mut gateways = gateways::in_order(&trunk, &mut self.node.random);
         // Last, not never: the watch may be wrong, and the carrier may take calls though it answers no OPTIONS.
         gateways.sort_by_key(|gateway| self.qualify.is_down(&trunk, gateway));
-        let headers = dial
-            .headers
-            .iter()
-            .filter(|(name, value)| is_free_header(name, value))
-            .take(MAX_HEADERS)
-            .map(|(name, value)| (Bytes::from(name.clone()), Bytes::from(value.clone())));
+        let headers = free_headers(&dial.headers);
         let ringing = dial.ringing.unwrap_or(self.node.config.ringing_timeout);
-        let outgoing = Outgoing::new(dial.to, dial.from, gateways, plan).ordered(headers.collect(), ringing);
+        let outgoing = Outgoing::new(dial.to, dial.from, gateways, Some(plan)).ordered(headers, ringing);
         let parts = PlacedParts {
             verdict: Box::new(verdict_on(&record)),
             sip_call_id: Bytes::from(sip_call_id),
@@ -159,27 +185,7 @@ impl Engine {
         let table = &self.node.table;
         let trunk = table.trunk(&dial.trunk).filter(|trunk| trunk.account == dial.account);
         let trunk = trunk.ok_or("the trunk was deleted before the call was placed")?;
-        if !trunk.is_active {
-            return Err(format!("the trunk {} is switched off; PATCH it with is_active true", trunk.name));
-        }
-        if !trunk.outbound_enabled {
-            return Err(format!(
-                "the trunk {} places no calls; PATCH it with outbound_enabled true",
-                trunk.name
-            ));
-        }
-        if trunk.gateways.is_empty() {
-            return Err(format!("the trunk {} has no gateway; add one", trunk.name));
-        }
-        if trunk.codecs.is_empty() {
-            return Err(format!("the trunk {} allows no codec; set allow to ulaw or alaw", trunk.name));
-        }
-        if trunk.media_encryption == MediaEncryption::Sdes && !trunk.media_encryption_optimistic {
-            return Err(format!(
-                "the trunk {} wants SRTP, which is not spoken here yet; set media_encryption to no",
-                trunk.name
-            ));
-        }
+        check_trunk(trunk)?;
         let agent = table.agent(&dial.agent).filter(|agent| agent.account == dial.account);
         let agent = agent.ok_or("the agent was deleted before the call was placed")?;
         let socket = agent
@@ -262,6 +268,7 @@ impl Engine {
             q850: None,
             sip_reason: None,
             gateways: Vec::new(),
+            transfers: Vec::new(),
             error_message: None,
             sip_call_id: sip_call_id.to_owned(),
             media: MediaSummary::default(),

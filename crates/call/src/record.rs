@@ -9,6 +9,7 @@ use crate::gateways::GatewayAttempt;
 use crate::ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
 use crate::incident::Incidents;
 use crate::media_summary::MediaSummary;
+use crate::transfer::TransferRecord;
 
 /// Who called whom, seen from the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -320,6 +321,9 @@ pub struct CallRecord {
     /// The gateways that an outbound call was tried at, in order; the last is the one that took or ended it.
     #[serde(default)]
     pub gateways: Vec<GatewayAttempt>,
+    /// Its transfers, in order.
+    #[serde(default)]
+    pub transfers: Vec<TransferRecord>,
     /// What went wrong, in words meant for the tenant.
     pub error_message: Option<String>,
     /// The Call-ID of the carrier's leg.

@@ -27,6 +27,7 @@ use tandem_sip::Transport;
 use crate::agent_rules::AgentRules;
 use crate::bridge::OnClose;
 use crate::ids::{AccountId, AgentId, NumberId, TrunkId};
+use crate::transfer::TransferPolicy;
 use hash_tree::hash_of;
 use index::{Index, Key};
 pub(crate) use numbers::NumberEntry;
@@ -160,6 +161,8 @@ pub struct Trunk {
     pub outbound_leading_plus: bool,
     /// Whom outbound calls are shown to come from, where it is not the number they are placed by.
     pub caller_id: Option<String>,
+    /// How its calls may be transferred.
+    pub transfers: TransferPolicy,
 }
 
 impl Trunk {
@@ -188,6 +191,7 @@ impl Trunk {
             limits: TrunkLimits::default(),
             outbound_leading_plus: true,
             caller_id: None,
+            transfers: TransferPolicy::default(),
         }
     }
 

@@ -339,6 +339,7 @@ fn trunk(stored: StoredTrunk) -> Trunk {
         },
         outbound_leading_plus: settings.outbound_leading_plus,
         caller_id: settings.external_alias.map(|alias| alias.number),
+        transfers: settings.transfers,
     }
 }
 

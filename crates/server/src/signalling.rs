@@ -269,6 +269,7 @@ impl Signalling {
             CallCommand::SendDtmf { call, digits, duration_ms } => {
                 Command::SendDtmf { call, digits, duration_ms }
             }
+            CallCommand::Transfer { call, order } => Command::Transfer { call, order },
             CallCommand::RouteTest(test) => {
                 return test.answer(self.parts.engine.dry_run(&test.asked, clock::now()));
             }
@@ -361,6 +362,7 @@ impl Signalling {
         match output {
             Output::Transmit(transmit) => self.transmit(transmit),
             Output::OpenBridge { call, plan } => self.open(call, *plan),
+            Output::OpenSecond { call, peer } => self.open_second(call, peer),
             Output::Bridge { call, command } => self.parts.media.command(call, command),
             Output::CloseBridge { call } => self.close(call),
             Output::Progress(record) => self.parts.journal.progress(*record),

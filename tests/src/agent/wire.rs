@@ -99,7 +99,9 @@ fn hear_plain(bytes: &[u8]) -> Said {
         "MEDIA_XOFF" => Said::Xoff,
         "MEDIA_XON" => Said::Xon,
         "QUEUE_DRAINED" => Said::Drained,
-        "STATUS" | "ERROR" => Said::Other(text.into_owned()),
+        "STATUS" | "ERROR" | "TRANSFER_FAILED" | "CALL_HELD" | "CALL_RESUMED" => {
+            Said::Other(text.into_owned())
+        }
         _ => Said::Unknown(text.into_owned()),
     }
 }
@@ -114,7 +116,9 @@ fn hear_asterisk_json(value: &Value) -> Option<Said> {
         "MEDIA_XOFF" => Said::Xoff,
         "MEDIA_XON" => Said::Xon,
         "QUEUE_DRAINED" => Said::Drained,
-        "STATUS" | "ERROR" => Said::Other(value.to_string()),
+        "STATUS" | "ERROR" | "TRANSFER_FAILED" | "CALL_HELD" | "CALL_RESUMED" => {
+            Said::Other(value.to_string())
+        }
         _ => return None,
     })
 }

@@ -370,6 +370,8 @@ impl World {
                 }
             }
             BridgeTransmit::Rtcp { to } => self.leave_as_rtcp(call, to, buffer),
+            // There are no second legs in this world.
+            BridgeTransmit::SecondRtp { .. } | BridgeTransmit::SecondRtcp { .. } => {}
             BridgeTransmit::Agent { kind, droppable } => {
                 for altered in self.sabotage.frame(call, kind, buffer.to_vec(), droppable) {
                     if altered.delay.is_zero() {

@@ -68,6 +68,8 @@ impl World {
                 self.marks.hit(Mark::NotPlaced);
                 self.settle_order(call);
             }
+            // Nobody is called besides: that leg has no port, and is given up.
+            Output::OpenSecond { .. } => {}
         }
     }
 

@@ -174,6 +174,13 @@ impl Asterisk {
                 out.extend_from_slice(b" error_text:");
                 out.extend_from_slice(text.as_bytes());
             }
+            AgentEvent::Held { is_held } => push_word(out, held_word(is_held), ""),
+            AgentEvent::TransferFailed { text } => {
+                out.extend_from_slice(b"TRANSFER_FAILED channel_id:");
+                out.extend_from_slice(id);
+                out.extend_from_slice(b" error_text:");
+                out.extend_from_slice(text.as_bytes());
+            }
             AgentEvent::PlayoutStarted
             | AgentEvent::PlayoutDone
             | AgentEvent::Flushed { .. }
@@ -192,6 +199,8 @@ impl Asterisk {
             AgentEvent::Xon => "MEDIA_XON",
             AgentEvent::Status(_) => "STATUS",
             AgentEvent::Error { .. } => "ERROR",
+            AgentEvent::Held { is_held } => held_word(is_held),
+            AgentEvent::TransferFailed { .. } => "TRANSFER_FAILED",
             AgentEvent::PlayoutStarted
             | AgentEvent::PlayoutDone
             | AgentEvent::Flushed { .. }
@@ -221,7 +230,7 @@ impl Asterisk {
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":");
             }),
-            AgentEvent::Error { text } => {
+            AgentEvent::Error { text } | AgentEvent::TransferFailed { text } => {
                 out.extend_from_slice(br#","error_text":"#);
                 push_string(out, text);
             }
@@ -307,7 +316,8 @@ impl Asterisk {
                     Some(_) | None => return Err(DialectError::Field("target")),
                 },
                 mode: match operands.mode {
-                    None | Some("refer") => TransferMode::Refer,
+                    None => TransferMode::Auto,
+                    Some("refer") => TransferMode::Refer,
                     Some("dial") => TransferMode::Dial,
                     Some(_) => return Err(DialectError::Field("mode")),
                 },
@@ -322,6 +332,11 @@ impl Asterisk {
         sink(command);
         Ok(())
     }
+}
+
+/// Tandem's own words, for chan_websocket has none.
+const fn held_word(is_held: bool) -> &'static str {
+    if is_held { "CALL_HELD" } else { "CALL_RESUMED" }
 }
 
 /// The agent's parameters, then the facts of the SIP call under names no parameter has taken, then `X-` headers.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Speak;
 use super::audio_wire::{AudioWire, rate_of};
 use super::media_stream::{push_field, put};
-use super::tools::{self, Replies, key_text, lay_over, put_at};
+use super::tools::{self, Replies, lay_over, put_at};
 use crate::json::Scalar;
 use crate::{AgentCommand, AgentEvent, AudioFormat, DialectConfig, DialectError, FrameKind, StreamFacts};
 
@@ -105,12 +105,12 @@ impl Speak for Deepgram {
     }
 
     fn encode_event(&mut self, event: AgentEvent<'_>, out: &mut Vec<u8>) -> Option<FrameKind> {
-        let AgentEvent::Digit { digit, .. } = event else { return None };
+        let told = tools::told(&event)?;
         if !self.is_ready {
             return None;
         }
         put(out, r#"{"type":"InjectUserMessage""#);
-        push_field(out, "content", &key_text(digit));
+        push_field(out, "content", &told);
         out.push(b'}');
         Some(FrameKind::Text)
     }

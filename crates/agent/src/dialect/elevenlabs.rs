@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Speak;
 use super::audio_wire::AudioWire;
 use super::media_stream::{push_field, put};
-use super::tools::{self, Replies, key_text, lay_over};
+use super::tools::{self, Replies, lay_over};
 use crate::json::Scalar;
 use crate::{AgentCommand, AgentEvent, AudioFormat, DialectConfig, DialectError, FrameKind, StreamFacts};
 
@@ -161,9 +161,9 @@ impl Speak for ElevenLabs {
     }
 
     fn encode_event(&mut self, event: AgentEvent<'_>, out: &mut Vec<u8>) -> Option<FrameKind> {
-        let AgentEvent::Digit { digit, .. } = event else { return None };
+        let told = tools::told(&event)?;
         put(out, r#"{"type":"contextual_update""#);
-        push_field(out, "text", &key_text(digit));
+        push_field(out, "text", &told);
         out.push(b'}');
         Some(FrameKind::Text)
     }

@@ -1,7 +1,8 @@
 //! jambonz `listen` (drachtio's mod_audio_fork): linear binary audio to the agent, binary or `playAudio` back.
 //!
 //! A `playAudio` replaces what is being played unless it asks to be queued, and is reported by `playDone`. Marks are
-//! reported as `playout`, by a `killAudio` as `cleared`. `transcription`, `json` and `error` messages are for jambonz's
+//! reported as `playout`, by a `killAudio` as `cleared`. The call itself is moved in the words of jambonz's verbs: `dial`
+//! with a `target` and `sip:refer` with `referTo`; of one that fails `transferFailed` tells. `transcription`, `json` and `error` messages are for jambonz's
 //! own application and are ignored; so is `clearMarks`.
 
 use serde::Deserialize;
@@ -10,7 +11,9 @@ use super::audio_wire::{AudioWire, rate_of};
 use super::media_stream::{push_digit, push_field, put};
 use super::{Speak, bounded_name};
 use crate::json::{Scalar, push_number, push_string};
-use crate::{AgentCommand, AgentEvent, AudioFormat, DialectConfig, DialectError, FrameKind, StreamFacts};
+use crate::{
+    AgentCommand, AgentEvent, AudioFormat, DialectConfig, DialectError, FrameKind, StreamFacts, TransferMode,
+};
 
 /// Ticks of the 8 kHz clock in a millisecond: the unit of a key's duration.
 const TICKS_PER_MS: u64 = 8;
@@ -28,6 +31,21 @@ struct Envelope<'a> {
     kind: Scalar<'a>,
     #[serde(borrow, default)]
     data: Option<Data<'a>>,
+    /// Of `dial` and `sip:refer`, which may stand beside the type as in jambonz's verbs.
+    #[serde(borrow, default)]
+    target: Vec<Target<'a>>,
+    #[serde(borrow, default, rename = "referTo")]
+    refer_to: Scalar<'a>,
+}
+
+/// One of whom `dial` calls.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Target<'a> {
+    #[serde(borrow, default)]
+    number: Scalar<'a>,
+    #[serde(borrow, default)]
+    sip_uri: Scalar<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -45,6 +63,10 @@ struct Data<'a> {
     id: Scalar<'a>,
     #[serde(borrow, default)]
     name: Scalar<'a>,
+    #[serde(borrow, default)]
+    target: Vec<Target<'a>>,
+    #[serde(borrow, default)]
+    refer_to: Scalar<'a>,
 }
 
 impl Jambonz {
@@ -134,6 +156,11 @@ impl Speak for Jambonz {
                 }
                 put(out, "}}");
             }
+            AgentEvent::TransferFailed { text } => {
+                put(out, r#"{"type":"transferFailed","data":{"reason":"#);
+                push_string(out, text);
+                put(out, "}}");
+            }
             AgentEvent::MarkPlayed { name, cleared } => {
                 put(out, r#"{"type":"mark","data":{"name":"#);
                 push_string(out, name);
@@ -172,6 +199,18 @@ impl Speak for Jambonz {
                 sink(AgentCommand::Mark { name: bounded_name(name)? });
             }
             Some("disconnect") => sink(AgentCommand::Finish),
+            Some("dial") => {
+                let inner = || envelope.data.as_ref()?.target.first();
+                let called = envelope.target.first().or_else(inner);
+                let target = called.and_then(|called| called.number.as_str().or(called.sip_uri.as_str()));
+                let target = target.ok_or(DialectError::Field("target"))?;
+                sink(AgentCommand::Transfer { target: bounded_name(target)?, mode: TransferMode::Dial });
+            }
+            Some("sip:refer") => {
+                let inner = envelope.data.as_ref().and_then(|data| data.refer_to.as_str());
+                let target = envelope.refer_to.as_str().or(inner).ok_or(DialectError::Field("referTo"))?;
+                sink(AgentCommand::Transfer { target: bounded_name(target)?, mode: TransferMode::Refer });
+            }
             Some(_) | None => self.ignored += 1,
         }
         Ok(())

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::Speak;
 use super::audio_wire::AudioWire;
 use super::media_stream::put;
-use super::tools::{self, Replies, key_text, lay_over, put_at};
+use super::tools::{self, Replies, lay_over, put_at};
 use crate::json::{Scalar, push_number, push_string};
 use crate::{AgentCommand, AgentEvent, AudioFormat, DialectConfig, DialectError, FrameKind, StreamFacts};
 
@@ -208,14 +208,18 @@ impl Speak for OpenAiRealtime {
                 push_number(out, heard_ms);
                 out.push(b'}');
             }
-            AgentEvent::Digit { digit, .. } if self.is_ready => {
+            _ if self.is_ready => {
+                let told = tools::told(&event)?;
                 put(
                     out,
                     r#"{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_text","text":"#,
                 );
-                push_string(out, &key_text(digit));
+                push_string(out, &told);
                 put(out, "}]}}");
-                self.replies.push(&json!({"type": "response.create"}));
+                // Nobody hears an answer while the call is held.
+                if event != (AgentEvent::Held { is_held: true }) {
+                    self.replies.push(&json!({"type": "response.create"}));
+                }
             }
             _ => return None,
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{bounded_name, is_dial_string};
 use crate::json::Scalar;
-use crate::{AgentCommand, TransferMode};
+use crate::{AgentCommand, AgentEvent, TransferMode};
 
 /// Answers that may wait to be taken.
 const REPLIES_MAX: usize = 64;
@@ -59,8 +59,8 @@ pub(super) fn perform(name: &str, arguments: &str, sink: &mut impl FnMut(AgentCo
         }
         "transfer_call" => match given.target.as_str().map(bounded_name) {
             Some(Ok(target)) if !target.is_empty() => {
-                sink(AgentCommand::Transfer { target, mode: TransferMode::Refer });
-                done("the transfer has been asked for")
+                sink(AgentCommand::Transfer { target, mode: TransferMode::Auto });
+                done("the caller is being transferred; you will be told if it fails")
             }
             _ => failed("target is missing: a number, tel: or sip: URI"),
         },
@@ -113,7 +113,17 @@ pub(super) fn put_at(base: &mut Value, path: &[&str], value: Value) {
     }
 }
 
-/// What a key of the caller's is told as, where there is no event for it.
-pub(super) fn key_text(digit: char) -> String {
-    format!("The caller pressed the key {digit}.")
+/// What happens to the call in words for the model, where the service has no event for it.
+pub(super) fn told(event: &AgentEvent<'_>) -> Option<String> {
+    Some(match event {
+        AgentEvent::Digit { digit, .. } => format!("The caller pressed the key {digit}."),
+        AgentEvent::Held { is_held: true } => {
+            "The caller has put this call on hold and hears nothing.".to_owned()
+        }
+        AgentEvent::Held { is_held: false } => "The caller is back from hold.".to_owned(),
+        AgentEvent::TransferFailed { text } => {
+            format!("The transfer failed ({text}). The caller is still on the line with you.")
+        }
+        _ => return None,
+    })
 }

@@ -1,4 +1,4 @@
-//! The caller's side of a bridge: the RTP session once media is known, the clock that sends, the watch over silence.
+//! One telephone's side of a bridge, mostly the caller's: the RTP session once media is known, the clock that sends, the watch over silence.
 //!
 //! It knows no agent and holds no audio.
 
@@ -26,6 +26,8 @@ pub(super) struct Caller {
     random: ChaCha8Rng,
     clock: EgressClock,
     is_started: bool,
+    /// What it hears comes from the other leg and not by the clock.
+    is_relayed: bool,
     is_goodbye_said: bool,
     media_timeout: Option<Duration>,
     /// Last sign of life of the RTP peer, and whether its silence has been reported.
@@ -51,6 +53,7 @@ impl Caller {
             random: ChaCha8Rng::seed_from_u64(seed),
             clock: EgressClock::new(now, PACKET_TIME),
             is_started: false,
+            is_relayed: false,
             is_goodbye_said: false,
             media_timeout,
             heard_at: now,
@@ -114,9 +117,22 @@ impl Caller {
         Some((session.poll_ingress(now)?, session.law()))
     }
 
+    /// Hears the other leg from now on, or the agent again by a clock that begins anew.
+    pub(super) fn set_relayed(&mut self, is_relayed: bool, now: Instant) {
+        self.is_relayed = is_relayed;
+        if let Some(session) = self.session.as_ref().filter(|_| !is_relayed) {
+            self.clock = EgressClock::new(now, packet_time(session.parameters()));
+        }
+    }
+
+    /// How much audio the next packet carries.
+    pub(super) fn frame_bytes(&self) -> usize {
+        self.session.as_ref().map_or(0, |session| session.parameters().frame_bytes().min(FRAME_BYTES_MAX))
+    }
+
     /// The next tick that is due. What is too late to be made up for is skipped first.
     pub(super) fn poll_tick(&mut self, now: Instant) -> Option<Tick> {
-        let session = self.session.as_mut().filter(|_| self.is_started)?;
+        let session = self.session.as_mut().filter(|_| self.is_started && !self.is_relayed)?;
         let skipped = self.clock.skip_missed(now);
         if skipped > 0 {
             self.ticks_skipped += u64::from(skipped);
@@ -180,8 +196,13 @@ impl Caller {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let session = self.session.as_ref()?;
-        let tick = self.is_started.then(|| self.clock.next());
+        let tick = (self.is_started && !self.is_relayed).then(|| self.clock.next());
         [tick, self.silence_deadline(), session.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Whether the peer hears what is sent; nothing before it has media.
+    pub(super) fn is_hearing(&self) -> Option<bool> {
+        self.session.as_ref().map(|session| session.parameters().direction.sends())
     }
 
     pub(super) const fn has_media(&self) -> bool {

@@ -135,6 +135,28 @@ pub enum BridgeCommand {
     Start,
     /// (Re)negotiated media.
     Media(MediaParameters),
+    /// The second leg's media, at its answer or renegotiated. It is heard by nobody before [`Self::Join`].
+    SecondMedia {
+        /// What was negotiated.
+        media: MediaParameters,
+        /// Where its RTP may come from; looked at when the leg is new.
+        latch: LatchPolicy,
+    },
+    /// Caller and second leg hear each other, and the agent neither.
+    Join {
+        /// Whether the agent's socket stays open, for the caller to come back to; else the agent is told that its stream
+        /// ends.
+        keeps_agent: bool,
+    },
+    /// The second leg is over. The caller is the agent's again, if the agent is still there.
+    Part,
+    /// The second leg pressed a key and told so by SIP (INFO): it is for the caller.
+    SecondDigit {
+        /// One of `0-9*#A-D`.
+        digit: char,
+        /// How long it was held, in milliseconds.
+        duration_ms: u16,
+    },
     /// Send these digits to the caller (RFC 4733).
     SendDtmf {
         /// `0-9*#A-D`; others are left out.
@@ -154,6 +176,12 @@ pub enum BridgeCommand {
         /// What it wished.
         wish: AgentWish,
     },
+    /// A transfer that the agent asked for, or that was asked for beside it, came to nothing: it has the caller still, or
+    /// again.
+    TransferFailed {
+        /// Why, in words.
+        why: String,
+    },
     /// The call is over: tell the agent in its dialect, then close its socket.
     HangUp,
 }
@@ -161,8 +189,6 @@ pub enum BridgeCommand {
 /// What an agent may wish of the call itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AgentWish {
-    /// That the caller be sent elsewhere.
-    Transfer,
     /// That the caller be put on hold.
     Hold,
     /// That the caller be taken off hold.
@@ -174,7 +200,6 @@ impl AgentWish {
     #[must_use]
     pub const fn refusal(self) -> &'static str {
         match self {
-            Self::Transfer => "TRANSFER refused: this call cannot be transferred",
             Self::Hold => "HOLD refused: this call cannot be put on hold",
             Self::Unhold => "UNHOLD refused: this call is not on hold",
         }
@@ -191,6 +216,16 @@ pub enum BridgeTransmit {
     },
     /// A RTCP compound.
     Rtcp {
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// A RTP packet from the second leg's port.
+    SecondRtp {
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// A RTCP compound from the second leg's port.
+    SecondRtcp {
         /// Where to.
         to: SocketAddr,
     },
@@ -216,7 +251,14 @@ pub enum BridgeEvent {
         /// Where from.
         source: SocketAddr,
     },
-    /// The caller pressed a key; the agent was told.
+    /// The second leg's RTP comes from here, and from now on from here alone.
+    SecondLatched {
+        /// Where from.
+        source: SocketAddr,
+    },
+    /// No RTP and no RTCP came from the second leg for the plan's `media_timeout`. Comes once a silence.
+    SecondSilent,
+    /// The caller pressed a key; the agent was told, or the second leg.
     Digit {
         /// One of `0-9*#A-D`.
         digit: char,
@@ -317,6 +359,8 @@ pub enum AgentSocketEnd {
 pub struct BridgeStatistics {
     /// RTP and RTCP of the caller's leg.
     pub rtp: RtpStatistics,
+    /// RTP and RTCP of the second leg, the last one if there were several.
+    pub second: Option<RtpStatistics>,
     /// From a RTP packet's arrival to its audio leaving for the agent.
     pub inbound_delay: DelayHistogram,
     /// From an agent message's arrival to its audio leaving as RTP, for each packet with such audio, less the wait

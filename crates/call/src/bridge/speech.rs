@@ -56,6 +56,8 @@ pub(super) enum Notice {
     Status(QueueStatus),
     Error(DialectError),
     Refused(&'static str),
+    TransferFailed(Box<str>),
+    Held(bool),
     Stop,
 }
 
@@ -94,6 +96,8 @@ pub(super) struct Speech {
     is_xoff: bool,
     is_buffering: bool,
     is_ended: bool,
+    /// The caller talks to somebody else: nothing that the agent says is heard.
+    pub(super) is_unheard: bool,
     flow: Flow,
     /// Arrival of the first audio that waits to be played.
     waiting_since: Option<Instant>,
@@ -133,6 +137,7 @@ impl Speech {
             is_xoff: false,
             is_buffering: false,
             is_ended: false,
+            is_unheard: false,
             flow: Flow::Waiting,
             waiting_since: None,
             margin: MARGIN_START.min(limits.prebuffer),
@@ -319,7 +324,7 @@ impl Speech {
     }
 
     fn push_audio(&mut self, now: Instant, format: AudioFormat, data: &[u8]) -> Result<(), DialectError> {
-        if self.direction == MediaDirection::In || self.is_ended || data.is_empty() {
+        if self.direction == MediaDirection::In || self.is_ended || self.is_unheard || data.is_empty() {
             return Ok(());
         }
         let was_empty = self.queue.is_empty();
@@ -455,6 +460,8 @@ impl Notice {
                 AgentEvent::Error { text }
             }
             Self::Refused(text) => AgentEvent::Error { text },
+            Self::Held(is_held) => AgentEvent::Held { is_held: *is_held },
+            Self::TransferFailed(text) => AgentEvent::TransferFailed { text },
             Self::Stop => AgentEvent::Stop,
         }
     }

@@ -65,6 +65,13 @@ impl LiveCall {
     }
 
     pub(super) fn deadline_passed(&mut self, now: Instant, node: &mut Node) {
+        if self.transfers.until.is_some_and(|until| until <= now) {
+            self.transfers.until = None;
+            self.transfer_overdue(now, node);
+        }
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
         match self.awaits {
             Awaiting::Bridge => {
                 let error = "no media port in time".to_owned();
@@ -112,6 +119,7 @@ impl LiveCall {
     /// Ends the call from a live state: the caller is told if it does not know, the bridge is closed, the place is free.
     pub(super) fn end(&mut self, ending: Ending, now: Instant, node: &mut Node) {
         debug_assert!(self.record.ended_unix_ms.is_none(), "a call ends once");
+        self.end_transfer(&ending, now, node);
         let ending = if self.outgoing.is_some() { ending.of_outbound() } else { ending };
         let was_answered = self.record.answered_unix_ms.is_some();
         self.say_goodbye(&ending, was_answered, now, node);
@@ -205,6 +213,7 @@ impl LiveCall {
 
     pub(super) fn count_media(&mut self, statistics: &BridgeStatistics) {
         let law = self.negotiation.agreed().map(|media| media.law);
+        self.count_second(statistics);
         let counted = MediaSummary::of(statistics).spoken_in(law);
         let known = &self.record.media;
         self.record.media = MediaSummary {

@@ -168,6 +168,21 @@ pub(super) fn agent_ended(cause: AgentHangUpCause) -> Ending {
     }
 }
 
+/// The carrier took the caller over, as it was asked.
+pub(super) fn transferred() -> Ending {
+    let (by, reason) = (HangupBy::Callee, HangupReason::EndedNormally);
+    Ending::new(CallStatus::Completed, by, reason, VerdictCode::EndedBeforeAnswer)
+}
+
+/// Who the caller was transferred to has gone; the cause is empty when they hung up.
+pub(super) fn second_ended(cause: &str) -> Ending {
+    let ending = |by, reason| Ending::new(CallStatus::Completed, by, reason, VerdictCode::EndedBeforeAnswer);
+    match cause {
+        "" => ending(HangupBy::Callee, HangupReason::EndedNormally),
+        _ => ending(HangupBy::Carrier, HangupReason::NetworkError).because(cause),
+    }
+}
+
 /// A command of the API.
 pub(super) fn commanded(as_what: HangUpCommand) -> Ending {
     let status = match as_what {

@@ -1,16 +1,8 @@
-//! The steps of a call that we place: its gateways one after the other, ringing, the answer, and the agent that is fetched
-//! to it.
+//! An INVITE's way through a trunk's gateways, one after the other, up to the answer: of a call that we place, and of the
+//! second leg of one that is transferred.
 //!
-//! ```text
-//!  placed ─► AwaitingWay ──address known──► AwaitingBridge ──port bound, INVITE──► AwaitingAnswer ──2xx, ACK──┐
-//!                 ▲                                                                      │ 18x: ringing        │
-//!                 └──────────── next gateway: silence, 408, 430, 478, 5xx ◄──────────────┤                     ▼
-//!                                                         busy, declined, no answer ◄────┘              AwaitingListener
-//!                                                                                                              │
-//!                                                              AwaitingEnd ◄──the agent's WebSocket is up──────┘
-//! ```
-//!
-//! What it refuses to do: follow redirects (a 3xx makes no call that the trunk's owner did not order), or ring a callee twice
+//! It changes what its leg lends to it ([`Leg`]) and says what is awaited next ([`Step`]); whose leg it is, and what follows
+//! from the answer, it does not know. What it refuses to do: follow redirects (a 3xx makes no call that the trunk's owner did not order), or ring a callee twice
 //! (`failover` has the table). Each gateway is challenged by itself: the trunk's credentials are handed to the INVITE anew,
 //! so no nonce and no realm of one gateway reaches another. RFC 3261 sections 8.1, 9.1, 13.2, 22; RFC 3263 section 4.3.
 
@@ -26,20 +18,51 @@ use tandem_sip::{
 };
 
 use super::ending::{self, Ending};
-use super::{Awaiting, BridgeLife, LiveCall};
 use crate::addressing;
-use crate::bridge::{BridgeCommand, BridgePlan};
+use crate::bridge::BridgePlan;
 use crate::cause::outcome_of_refusal;
 use crate::failover::{self, Next};
 use crate::gateways::{GatewayAttempt, MAX_ATTEMPTS, Way, name_of, transport_of, transport_word};
+use crate::ids::CallId;
+use crate::negotiation::Negotiation;
 use crate::node::Node;
 use crate::output::Output;
 use crate::reach;
-use crate::record::{CallStatus, HangupBy, HangupReason};
-use crate::table::Gateway;
-use crate::verdict::{Check, StepOutcome, VerdictCode, wire_text};
+use crate::record::{HangupBy, HangupReason};
+use crate::table::{Gateway, Trunk};
+use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
 
-/// What only a call that we place has.
+/// What a leg lends to the walk through its gateways.
+pub(super) struct Leg<'a> {
+    pub(super) call: CallId,
+    pub(super) trunk: &'a Trunk,
+    pub(super) sip_call_id: &'a Bytes,
+    pub(super) session: &'a mut Option<SessionId>,
+    pub(super) peer: &'a mut SocketAddr,
+    pub(super) negotiation: &'a mut Negotiation,
+    /// What came of each gateway so far.
+    pub(super) attempts: &'a mut Vec<GatewayAttempt>,
+    pub(super) verdict: Option<&'a mut Verdict>,
+}
+
+/// What is awaited after a step.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The address of a gateway, which was asked for.
+    Way,
+    /// A media port from which this way can be reached; then [`Outgoing::next_way`] goes on.
+    Port(Way),
+    /// A response to the INVITE that was sent, until then.
+    Answer(Instant),
+    /// Nothing more: no gateway took the call.
+    Over {
+        ending: Ending,
+        /// The Q.850 cause that came with the refusal, if one did.
+        told: Option<u8>,
+    },
+}
+
+/// A call on its way to be answered.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     /// The number to call, its digits.
@@ -50,8 +73,10 @@ pub(crate) struct Outgoing {
     headers: Vec<(Bytes, Bytes)>,
     /// How long it may ring.
     ringing: Duration,
-    /// The bridge's plan, until it is known which family of addresses it needs.
+    /// The bridge's plan, until it is known which family of addresses it needs; none where another made the bridge.
     plan: Option<Box<BridgePlan>>,
+    /// Whether the media port is still to be bound.
+    needs_port: bool,
     /// Those not tried yet, in order.
     gateways: VecDeque<Gateway>,
     /// The one being tried.
@@ -69,13 +94,19 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// A call to `dialled`, shown to come `from`, by these gateways in this order.
-    pub(crate) fn new(dialled: String, from: String, gateways: Vec<Gateway>, plan: BridgePlan) -> Self {
+    pub(crate) fn new(
+        dialled: String,
+        from: String,
+        gateways: Vec<Gateway>,
+        plan: Option<BridgePlan>,
+    ) -> Self {
         Self {
             dialled,
             from,
             headers: Vec::new(),
             ringing: Duration::ZERO,
-            plan: Some(Box::new(plan)),
+            plan: plan.map(Box::new),
+            needs_port: true,
             gateways: gateways.into(),
             gateway: None,
             ways: VecDeque::new(),
@@ -96,134 +127,103 @@ impl Outgoing {
         (self.headers, self.ringing) = (headers, ringing);
         self
     }
-}
 
-impl LiveCall {
-    /// Goes to the next gateway, or ends the call when all have failed.
-    pub(super) fn next_gateway(&mut self, now: Instant, node: &mut Node) {
-        let Some(outgoing) = self.outgoing.as_mut() else { return };
-        let gateway = outgoing.gateways.pop_front().filter(|_| self.record.gateways.len() < MAX_ATTEMPTS);
-        let Some(gateway) = gateway else { return self.all_failed(now, node) };
-        outgoing.ways.clear();
-        outgoing.gateway = Some(gateway.clone());
-        let transport = transport_of(&self.trunk, &gateway);
-        self.begin_attempt(&gateway, transport, now, node);
+    /// The bridge's plan, once.
+    pub(super) fn take_plan(&mut self) -> Option<Box<BridgePlan>> {
+        self.plan.take()
+    }
+
+    /// The description that came before the answer.
+    pub(super) fn take_early(&mut self) -> Option<Bytes> {
+        self.early.take()
+    }
+
+    /// Goes to the next gateway, or tells that all have failed.
+    pub(super) fn next_gateway(&mut self, leg: &mut Leg<'_>, now: Instant, node: &mut Node) -> Step {
+        let gateway = self.gateways.pop_front().filter(|_| leg.attempts.len() < MAX_ATTEMPTS);
+        let Some(gateway) = gateway else { return self.all_failed(leg) };
+        self.ways.clear();
+        self.gateway = Some(gateway.clone());
+        let transport = transport_of(leg.trunk, &gateway);
+        leg.begin_attempt(&gateway, transport, now, node);
         let Gateway { address: host, port, .. } = gateway;
-        node.emit(Output::FindWay { call: self.id, transport, host, port });
-        self.enter(Awaiting::Way, now, node);
+        node.emit(Output::FindWay { call: leg.call, transport, host, port });
+        Step::Way
     }
 
     /// The gateway has these addresses.
-    pub(super) fn way_found(&mut self, ways: Vec<Way>, now: Instant, node: &mut Node) {
-        match self.awaits {
-            Awaiting::Way => {
-                if let Some(outgoing) = self.outgoing.as_mut() {
-                    outgoing.ways = ways.into();
-                }
-                self.next_way(now, node);
-            }
-            Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
-            Awaiting::Bridge
-            | Awaiting::Agent
-            | Awaiting::Ack
-            | Awaiting::Answer
-            | Awaiting::Listener
-            | Awaiting::End => node.counters.unexpected_inputs += 1,
-        }
+    pub(super) fn way_found(
+        &mut self,
+        ways: Vec<Way>,
+        leg: &mut Leg<'_>,
+        now: Instant,
+        node: &mut Node,
+    ) -> Step {
+        self.ways = ways.into();
+        self.next_way(leg, now, node)
     }
 
     /// The gateway has no address.
-    pub(super) fn way_failed(&mut self, why: &str, now: Instant, node: &mut Node) {
-        match self.awaits {
-            Awaiting::Way => {
-                self.close_attempt(None, why, now, node);
-                self.next_gateway(now, node);
-            }
-            Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
-            Awaiting::Bridge
-            | Awaiting::Agent
-            | Awaiting::Ack
-            | Awaiting::Answer
-            | Awaiting::Listener
-            | Awaiting::End => node.counters.unexpected_inputs += 1,
-        }
+    pub(super) fn way_failed(&mut self, why: &str, leg: &mut Leg<'_>, now: Instant, node: &mut Node) -> Step {
+        leg.close_attempt(None, why, now, node);
+        self.next_gateway(leg, now, node)
     }
 
     /// Goes to the gateway's next address, or to the next gateway.
-    fn next_way(&mut self, now: Instant, node: &mut Node) {
+    pub(super) fn next_way(&mut self, leg: &mut Leg<'_>, now: Instant, node: &mut Node) -> Step {
         loop {
-            let Some(outgoing) = self.outgoing.as_mut() else { return };
-            let Some(way) = outgoing.ways.front().copied() else {
-                if self.is_trying() {
-                    self.close_attempt(None, "its name has no address", now, node);
+            let Some(way) = self.ways.front().copied() else {
+                if leg.is_trying() {
+                    leg.close_attempt(None, "its name has no address", now, node);
                 }
-                return self.next_gateway(now, node);
+                return self.next_gateway(leg, now, node);
             };
-            if let Some(plan) = outgoing.plan.take() {
-                return self.ask_bridge(plan, way, now, node);
+            if std::mem::take(&mut self.needs_port) {
+                return Step::Port(way);
             }
-            outgoing.ways.pop_front();
-            if !self.is_trying() {
-                let Some(gateway) = self.outgoing.as_ref().and_then(|outgoing| outgoing.gateway.clone())
-                else {
-                    return;
-                };
-                if self.record.gateways.len() >= MAX_ATTEMPTS {
-                    return self.all_failed(now, node);
+            self.ways.pop_front();
+            if !leg.is_trying()
+                && let Some(gateway) = &self.gateway
+            {
+                if leg.attempts.len() >= MAX_ATTEMPTS {
+                    return self.all_failed(leg);
                 }
-                self.begin_attempt(&gateway, way.transport, now, node);
+                leg.begin_attempt(gateway, way.transport, now, node);
             }
-            if let Some(attempt) = self.record.gateways.last_mut() {
+            if let Some(attempt) = leg.attempts.last_mut() {
                 attempt.address = Some(way.remote);
             }
-            let is_of_family = self
+            let is_of_family = leg
                 .negotiation
                 .local()
                 .is_none_or(|local| local.is_ipv4() == way.remote.ip().to_canonical().is_ipv4());
             if !is_of_family {
                 let why = "the call's media port is of the other family of addresses";
-                self.close_attempt(None, why, now, node);
+                leg.close_attempt(None, why, now, node);
                 continue;
             }
-            match self.invite(way, now, node) {
-                Ok(()) => return,
-                Err(misuse) => self.close_attempt(None, &misuse.to_string(), now, node),
+            match self.invite(way, leg, now, node) {
+                Ok(until) => return Step::Answer(until),
+                Err(misuse) => leg.close_attempt(None, &misuse.to_string(), now, node),
             }
         }
     }
 
-    /// The family of the first gateway is that of the media.
-    fn ask_bridge(&mut self, mut plan: Box<BridgePlan>, way: Way, now: Instant, node: &mut Node) {
-        plan.peer = way.remote.ip().to_canonical();
-        plan.latch.allowed.push(reach::host(way.remote.ip()));
-        self.bridge = BridgeLife::Asked;
-        node.emit(Output::OpenBridge { call: self.id, plan });
-        self.enter(Awaiting::Bridge, now, node);
-    }
-
-    /// The media port is bound: the first gateway is called.
-    pub(super) fn port_bound(&mut self, rtp: SocketAddr, now: Instant, node: &mut Node) {
-        self.bridge = BridgeLife::Open;
-        self.negotiation.bind(rtp);
-        self.record.media.local = Some(rtp);
-        self.next_way(now, node);
-    }
-
-    fn invite(&mut self, way: Way, now: Instant, node: &mut Node) -> Result<(), Misuse> {
-        let Some(outgoing) = self.outgoing.as_mut() else { return Err(Misuse::WrongState) };
-        let Some(gateway) = &outgoing.gateway else { return Err(Misuse::WrongState) };
+    /// Sends the INVITE; says until when to wait for a first sign of life.
+    fn invite(
+        &mut self,
+        way: Way,
+        leg: &mut Leg<'_>,
+        now: Instant,
+        node: &mut Node,
+    ) -> Result<Instant, Misuse> {
+        let Some(gateway) = &self.gateway else { return Err(Misuse::WrongState) };
         let told = node.endpoint.advertised(way.local, way.remote.ip());
-        let addresses = addressing::addresses(
-            &self.trunk,
-            gateway,
-            way.transport,
-            told,
-            &outgoing.from,
-            &outgoing.dialled,
-        );
-        let mut headers = outgoing.headers.clone();
+        let addresses =
+            addressing::addresses(leg.trunk, gateway, way.transport, told, &self.from, &self.dialled);
+        let mut headers = self.headers.clone();
         headers.extend(addresses.asserted.map(|value| (Bytes::from_static(b"P-Asserted-Identity"), value)));
-        let mut trusted: Vec<Network> = self
+        let mut trusted: Vec<Network> = leg
             .trunk
             .sources
             .iter()
@@ -231,12 +231,12 @@ impl LiveCall {
             .collect();
         let (address, prefix) = reach::host(way.remote.ip());
         trusted.push(Network { address, prefix });
-        let credential = self.trunk.auth.credentials().first();
+        let credential = leg.trunk.auth.credentials().first();
         let invite = OutgoingInvite {
             uri: addresses.uri,
             from: addresses.from,
             to: addresses.to,
-            call_id: Some(self.sip_call_id.clone()),
+            call_id: Some(leg.sip_call_id.clone()),
             routes: Vec::new(),
             target: Target::Address {
                 transport: way.transport,
@@ -245,107 +245,44 @@ impl LiveCall {
                 name: name_of(&gateway.address),
             },
             local: way.local,
-            sdp: Some(self.negotiation.offer()),
+            sdp: Some(leg.negotiation.offer()),
             credentials: credential.map(|one| Answerer::new(one.username.clone(), one.password.clone())),
             headers,
             policy: SessionPolicy { trusted, ..SessionPolicy::default() },
         };
         let session = node.endpoint.invite(now, invite)?;
-        node.sessions.insert(session, self.id);
+        node.sessions.insert(session, leg.call);
         node.counters.invites += 1;
-        self.session = Some(session);
-        self.peer = way.remote;
-        outgoing.early = None;
-        outgoing.is_ringing = false;
-        outgoing.until = Some(now + outgoing.ringing);
-        let silent = now + node.config.gateway_timeout;
-        let first = outgoing.until.map_or(silent, |until| until.min(silent));
-        self.enter(Awaiting::Answer, now, node);
-        self.wait_until(Some(first), node);
-        Ok(())
+        *leg.session = Some(session);
+        *leg.peer = way.remote;
+        self.early = None;
+        self.is_ringing = false;
+        let until = now + self.ringing;
+        self.until = Some(until);
+        Ok(until.min(now + node.config.gateway_timeout))
     }
 
-    /// A provisional response above 100.
-    pub(super) fn progressed(
-        &mut self,
-        session: SessionId,
-        status: u16,
-        body: Option<Bytes>,
-        now: Instant,
-        node: &mut Node,
-    ) {
-        let is_current = self.session == Some(session) && self.awaits == Awaiting::Answer;
-        let Some(outgoing) = self.outgoing.as_mut().filter(|_| is_current) else {
-            node.counters.late_inputs += 1;
-            return;
-        };
+    /// A provisional response above 100: says until when it may ring, and whether it rings.
+    pub(super) fn progressed(&mut self, status: u16, body: Option<Bytes>) -> (Option<Instant>, bool) {
         // What is sung before the answer is not played to anybody: the agent is fetched when the callee is there.
-        outgoing.early = body.or(outgoing.early.take());
-        let (was_ringing, until) = (outgoing.is_ringing, outgoing.until);
-        let is_ringing = was_ringing || matches!(status, 180 | 183);
-        outgoing.is_ringing = is_ringing;
-        self.wait_until(until, node);
-        if is_ringing && self.record.ringing_unix_ms.is_none() {
-            self.record.status = CallStatus::Ringing;
-            self.record.ringing_unix_ms = Some(node.unix_ms(now));
-            self.progress(node);
-        }
-    }
-
-    /// The callee is there: the agent is fetched.
-    pub(super) fn callee_answered(
-        &mut self,
-        session: SessionId,
-        status: u16,
-        body: Option<Bytes>,
-        now: Instant,
-        node: &mut Node,
-    ) {
-        if self.session != Some(session) || self.awaits != Awaiting::Answer {
-            node.counters.late_inputs += 1;
-            return;
-        }
-        let early = self.outgoing.as_mut().and_then(|outgoing| outgoing.early.take());
-        node.counters.answered += 1;
-        self.record.answered_unix_ms = Some(node.unix_ms(now));
-        self.record.sip_status = Some(status);
-        self.record.status = CallStatus::InProgress;
-        let answer = body.or(early);
-        let media = match answer.map(|answer| self.negotiation.take_answer(&answer)) {
-            Some(Ok(media)) => media,
-            Some(Err(error)) => {
-                let why = format!("the callee's answer cannot be used: {error}");
-                return self.answer_unusable(status, why, now, node);
-            }
-            None => {
-                let why = "the callee answered without describing its audio".to_owned();
-                return self.answer_unusable(status, why, now, node);
-            }
-        };
-        self.close_attempt(Some(status), "answered", now, node);
-        self.settle_verdict(VerdictCode::Accepted, status, now, node);
-        node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Media(media) });
-        node.emit(Output::DialAgent { call: self.id });
-        self.enter(Awaiting::Listener, now, node);
-        self.progress(node);
-    }
-
-    fn answer_unusable(&mut self, status: u16, why: String, now: Instant, node: &mut Node) {
-        if let Some(attempt) = self.record.gateways.last_mut() {
-            attempt.sip_status = Some(status);
-        }
-        self.close_attempt(None, &why, now, node);
-        self.settle_verdict(VerdictCode::OfferUnacceptable, status, now, node);
-        self.end(ending::unusable_answer(why), now, node);
+        self.early = body.or(self.early.take());
+        self.is_ringing |= matches!(status, 180 | 183);
+        (self.until, self.is_ringing)
     }
 
     /// The INVITE under way came to nothing.
-    pub(super) fn attempt_ended(&mut self, by: &EndedBy, now: Instant, node: &mut Node) {
+    pub(super) fn attempt_ended(
+        &mut self,
+        by: &EndedBy,
+        leg: &mut Leg<'_>,
+        now: Instant,
+        node: &mut Node,
+    ) -> Step {
         match by {
-            EndedBy::Refused { status, response } => self.refused(*status, response, now, node),
-            EndedBy::NoResponse if self.has_rung() => self.unanswered(now, node),
-            EndedBy::NoResponse => self.try_next(None, "no response came", now, node),
-            EndedBy::TransportLost => self.try_next(None, "it cannot be reached", now, node),
+            EndedBy::Refused { status, response } => self.refused(*status, response, leg, now, node),
+            EndedBy::NoResponse if self.is_ringing => self.unanswered(leg, now, node),
+            EndedBy::NoResponse => self.try_next(None, "no response came", leg, now, node),
+            EndedBy::TransportLost => self.try_next(None, "it cannot be reached", leg, now, node),
             EndedBy::ByeReceived
             | EndedBy::Cancelled
             | EndedBy::Rejected { .. }
@@ -353,92 +290,76 @@ impl LiveCall {
             | EndedBy::NoAck
             | EndedBy::NoPrack
             | EndedBy::SessionExpired
-            | EndedBy::DialogLost => self.try_next(None, "the signalling ended by itself", now, node),
+            | EndedBy::DialogLost => self.try_next(None, "the signalling ended by itself", leg, now, node),
         }
     }
 
-    fn refused(&mut self, status: u16, response: &Response, now: Instant, node: &mut Node) {
-        let reason = response.header(HeaderName::Reason);
-        let q850 = reason.and_then(ending::q850_of);
-        let cause = self.words_of_refusal(status, response);
-        self.record.sip_status = Some(status);
-        self.record.sip_reason = reason.map(wire_text);
-        let ending = refusal_ending(status, q850, format!("{}: {cause}", self.gateway_name()));
-        if let Some(outgoing) = self.outgoing.as_mut() {
-            outgoing.refused = Some(ending.clone());
-        }
+    fn refused(
+        &mut self,
+        status: u16,
+        response: &Response,
+        leg: &mut Leg<'_>,
+        now: Instant,
+        node: &mut Node,
+    ) -> Step {
+        let q850 = response.header(HeaderName::Reason).and_then(ending::q850_of);
+        let cause = words_of_refusal(leg.trunk, status, response);
+        let ending = refusal_ending(status, q850, format!("{}: {cause}", leg.gateway_name()));
+        self.refused = Some(ending.clone());
         match failover::after_status(status) {
-            Next::Gateway => self.try_next(Some(status), &cause, now, node),
+            Next::Gateway => self.try_next(Some(status), &cause, leg, now, node),
             Next::End => {
-                self.close_attempt(Some(status), &cause, now, node);
-                self.end(ending, now, node);
-                self.keep_told_cause(q850);
+                leg.close_attempt(Some(status), &cause, now, node);
+                Step::Over { ending, told: q850 }
             }
-        }
-    }
-
-    /// What a refusal means, in words that say what to do.
-    fn words_of_refusal(&self, status: u16, response: &Response) -> String {
-        let phrase = wire_text(response.reason());
-        let refused = format!("refused with {status} {phrase}");
-        match status {
-            401 | 407 if self.trunk.auth.credentials().is_empty() => {
-                format!("{refused}: it asks for credentials, and the trunk has none")
-            }
-            401 | 407 => {
-                format!("{refused}: it does not take the trunk's user name and password")
-            }
-            403 => format!("{refused}: ask the carrier about the caller id, the destination and our address"),
-            300..=399 => format!("{refused}: redirects are not followed"),
-            _ => refused,
         }
     }
 
     /// The deadline of the INVITE under way: it rang too long, or nobody seems to be there.
-    pub(super) fn answer_overdue(&mut self, now: Instant, node: &mut Node) {
-        let until = self.outgoing.as_ref().and_then(|outgoing| outgoing.until);
-        let is_heard = self.session.is_some_and(|session| node.endpoint.is_heard(session));
-        match until {
-            Some(until) if now < until && is_heard => self.wait_until(Some(until), node),
+    pub(super) fn overdue(&mut self, leg: &mut Leg<'_>, now: Instant, node: &mut Node) -> Step {
+        let is_heard = leg.session.is_some_and(|session| node.endpoint.is_heard(session));
+        match self.until {
+            Some(until) if now < until && is_heard => Step::Answer(until),
             Some(until) if now < until => {
                 let waited = node.config.gateway_timeout.as_secs();
-                self.try_next(None, &format!("not a word came within {waited} s"), now, node);
+                self.try_next(None, &format!("not a word came within {waited} s"), leg, now, node)
             }
-            Some(_) if !is_heard => self.try_next(None, "no response came", now, node),
-            Some(_) | None => self.unanswered(now, node),
+            Some(_) if !is_heard => self.try_next(None, "no response came", leg, now, node),
+            Some(_) | None => self.unanswered(leg, now, node),
         }
     }
 
-    fn unanswered(&mut self, now: Instant, node: &mut Node) {
-        self.close_attempt(None, "it rang, and nobody answered", now, node);
-        let waited = self.outgoing.as_ref().map_or(0, |outgoing| outgoing.ringing.as_secs());
-        self.end(ending::unanswered(waited), now, node);
-    }
-
-    fn has_rung(&self) -> bool {
-        self.outgoing.as_ref().is_some_and(|outgoing| outgoing.is_ringing)
+    fn unanswered(&mut self, leg: &mut Leg<'_>, now: Instant, node: &Node) -> Step {
+        leg.close_attempt(None, "it rang, and nobody answered", now, node);
+        Step::Over { ending: ending::unanswered(self.ringing.as_secs()), told: None }
     }
 
     /// Leaves the INVITE under way to itself and goes on. Should it be answered after all, the endpoint ends it with a BYE.
-    fn try_next(&mut self, status: Option<u16>, cause: &str, now: Instant, node: &mut Node) {
-        self.close_attempt(status, cause, now, node);
-        if let Some(session) = self.session.take()
+    fn try_next(
+        &mut self,
+        status: Option<u16>,
+        cause: &str,
+        leg: &mut Leg<'_>,
+        now: Instant,
+        node: &mut Node,
+    ) -> Step {
+        leg.close_attempt(status, cause, now, node);
+        if let Some(session) = leg.session.take()
             && node.endpoint.hangup(now, session, None).is_err()
         {
             // It ended by itself, which is what brought us here.
             node.counters.late_inputs += u64::from(status.is_none());
         }
         node.counters.failovers += 1;
-        self.next_way(now, node);
+        self.next_way(leg, now, node)
     }
 
-    fn all_failed(&mut self, now: Instant, node: &mut Node) {
-        let last = self.record.gateways.last();
+    fn all_failed(&mut self, leg: &Leg<'_>) -> Step {
+        let last = leg.attempts.last();
         let was_refused = last.is_some_and(|attempt| attempt.sip_status.is_some());
-        let refused = self.outgoing.as_mut().and_then(|outgoing| outgoing.refused.take());
-        let causes: Vec<String> = self
-            .record
-            .gateways
+        let refused = self.refused.take();
+        let causes: Vec<String> = leg
+            .attempts
             .iter()
             .map(|attempt| format!("{}:{} ({})", attempt.gateway, attempt.port, attempt.cause))
             .collect();
@@ -447,27 +368,22 @@ impl LiveCall {
             Some(ending) => Ending { error: Some(error), ..ending },
             None => ending::unreachable(error),
         };
-        self.end(ending, now, node);
+        Step::Over { ending, told: None }
     }
+}
 
-    /// The cause that came with a refusal stands in the record, whatever word it is told by.
-    fn keep_told_cause(&mut self, told: Option<u8>) {
-        if told.is_some() {
-            self.record.q850 = told;
-        }
-    }
-
+impl Leg<'_> {
     fn gateway_name(&self) -> String {
-        let last = self.record.gateways.last();
+        let last = self.attempts.last();
         last.map_or_else(String::new, |attempt| format!("{}:{}", attempt.gateway, attempt.port))
     }
 
     fn is_trying(&self) -> bool {
-        self.record.gateways.last().is_some_and(|attempt| attempt.ended_unix_ms.is_none())
+        self.attempts.last().is_some_and(|attempt| attempt.ended_unix_ms.is_none())
     }
 
     fn begin_attempt(&mut self, gateway: &Gateway, transport: Transport, now: Instant, node: &Node) {
-        self.record.gateways.push(GatewayAttempt {
+        self.attempts.push(GatewayAttempt {
             gateway: gateway.address.clone(),
             port: gateway.port,
             transport: transport_word(transport).to_owned(),
@@ -479,9 +395,10 @@ impl LiveCall {
         });
     }
 
-    fn close_attempt(&mut self, status: Option<u16>, cause: &str, now: Instant, node: &Node) {
+    /// Says what came of the attempt that goes on, if one does.
+    pub(super) fn close_attempt(&mut self, status: Option<u16>, cause: &str, now: Instant, node: &Node) {
         let at = node.unix_ms(now);
-        if let Some(attempt) = self.record.gateways.last_mut()
+        if let Some(attempt) = self.attempts.last_mut()
             && attempt.ended_unix_ms.is_none()
         {
             attempt.ended_unix_ms = Some(at);
@@ -493,13 +410,27 @@ impl LiveCall {
                 Some(200..300) => StepOutcome::Passed,
                 Some(_) | None => StepOutcome::Failed,
             };
-            self.note(Check::Gateway, outcome, subject, cause);
+            if let Some(verdict) = self.verdict.as_deref_mut() {
+                verdict.step(Check::Gateway, outcome, subject, cause.to_owned());
+            }
         }
     }
+}
 
-    /// Says of the attempt that goes on that the call's own end cut it off.
-    pub(super) fn cut_attempt(&mut self, now: Instant, node: &Node) {
-        self.close_attempt(None, "given up, for the call was ended", now, node);
+/// What a refusal means, in words that say what to do.
+fn words_of_refusal(trunk: &Trunk, status: u16, response: &Response) -> String {
+    let phrase = wire_text(response.reason());
+    let refused = format!("refused with {status} {phrase}");
+    match status {
+        401 | 407 if trunk.auth.credentials().is_empty() => {
+            format!("{refused}: it asks for credentials, and the trunk has none")
+        }
+        401 | 407 => {
+            format!("{refused}: it does not take the trunk's user name and password")
+        }
+        403 => format!("{refused}: ask the carrier about the caller id, the destination and our address"),
+        300..=399 => format!("{refused}: redirects are not followed"),
+        _ => refused,
     }
 }
 

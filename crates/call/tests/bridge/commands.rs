@@ -277,9 +277,7 @@ fn a_refused_wish_is_told_where_the_dialect_has_the_word() {
     let json = r#"{"dialect":"asterisk","control_format":"json"}"#;
     for (config, form) in [(ASTERISK, "ERROR channel_id:"), (json, r#"{"event":"ERROR""#)] {
         let mut world = quiet(config);
-        for (wish, word) in
-            [(AgentWish::Transfer, "TRANSFER"), (AgentWish::Hold, "HOLD"), (AgentWish::Unhold, "UNHOLD")]
-        {
+        for (wish, word) in [(AgentWish::Hold, "HOLD"), (AgentWish::Unhold, "UNHOLD")] {
             world.command(BridgeCommand::Refuse { wish });
             let last = world.texts().pop().unwrap().1;
             assert!(last.starts_with(form) && last.contains(&format!("{word} refused")), "{last}");
@@ -289,7 +287,7 @@ fn a_refused_wish_is_told_where_the_dialect_has_the_word() {
     for config in [TWILIO, BOLNA] {
         let mut world = quiet(config);
         let before = world.texts().len();
-        world.command(BridgeCommand::Refuse { wish: AgentWish::Transfer });
+        world.command(BridgeCommand::Refuse { wish: AgentWish::Hold });
         assert_eq!(world.texts().len(), before);
     }
 }

@@ -8,6 +8,7 @@ mod echo;
 mod hardship;
 mod pacing;
 mod rtp;
+mod second;
 mod steady;
 mod storm;
 mod world;

@@ -50,6 +50,26 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    pub(crate) fn new(address: SocketAddr, law: Law, start: Instant) -> Self {
+        Self {
+            address,
+            law,
+            payload_type: law.payload_type(),
+            packet_ms: 20,
+            period: 20 * MS,
+            is_sending: true,
+            trouble: false,
+            key: None,
+            is_tone: false,
+            spoken: Vec::new(),
+            swapped: None,
+            sequence: 65_500,
+            sent: 0,
+            noise: 1,
+            start,
+        }
+    }
+
     fn next(&self) -> Instant {
         self.start + self.period * self.sent
     }
@@ -145,6 +165,11 @@ pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) bridge: Bridge,
     pub(crate) peer: Peer,
+    /// Who the caller was transferred to.
+    pub(crate) second: Option<Peer>,
+    /// What they heard, and how many reports they got.
+    pub(crate) second_heard: Vec<Packet>,
+    pub(crate) second_reports: usize,
     pub(crate) agent: Script,
     /// Messages on their way to the bridge.
     pub(crate) inbox: BTreeMap<(Instant, u64), (FrameKind, Vec<u8>)>,
@@ -191,28 +216,15 @@ impl World {
         let start = Instant::now();
         let law = plan.media.map_or(Law::Mulaw, |media| media.law);
         let bridge = Bridge::new(plan, 7, start).unwrap();
-        let peer = Peer {
-            address: "192.0.2.1:4000".parse().unwrap(),
-            law,
-            payload_type: law.payload_type(),
-            packet_ms: 20,
-            period: 20 * MS,
-            is_sending: true,
-            trouble: false,
-            key: None,
-            is_tone: false,
-            spoken: Vec::new(),
-            swapped: None,
-            sequence: 65_500,
-            sent: 0,
-            noise: 1,
-            start: start + 7 * MS,
-        };
+        let peer = Peer::new("192.0.2.1:4000".parse().unwrap(), law, start + 7 * MS);
         Self {
             now: start,
             start,
             bridge,
             peer,
+            second: None,
+            second_heard: Vec::new(),
+            second_reports: 0,
             agent,
             inbox: BTreeMap::new(),
             order: 0,
@@ -256,7 +268,8 @@ impl World {
         let end = self.now + time;
         loop {
             let timeout = self.bridge.poll_timeout();
-            let peer = self.peer.is_sending.then(|| self.peer.next());
+            let peers = [Some(&self.peer), self.second.as_ref()];
+            let peer = peers.into_iter().flatten().filter(|peer| peer.is_sending).map(Peer::next).min();
             let message = self.inbox.keys().next().map(|key| key.0);
             let next = [timeout, peer, message].into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
@@ -285,6 +298,12 @@ impl World {
                 self.bridge.handle_rtp(next, self.peer.address, &packet);
             }
         }
+        while let Some(second) = self.second.as_mut().filter(|peer| peer.is_sending && peer.next() <= next) {
+            let source = second.address;
+            for packet in second.packets() {
+                self.bridge.handle_second_rtp(next, source, &packet);
+            }
+        }
         while let Some(entry) = self.inbox.first_entry().filter(|entry| entry.key().0 <= next) {
             let (kind, bytes) = entry.remove();
             self.bridge.handle_agent_frame(next, kind, &bytes);
@@ -304,6 +323,11 @@ impl World {
                     self.heard.push(packet);
                 }
                 BridgeTransmit::Rtcp { .. } => {}
+                BridgeTransmit::SecondRtp { to } => {
+                    let packet = parse(self.now, to, &self.buffer);
+                    self.second_heard.push(packet);
+                }
+                BridgeTransmit::SecondRtcp { .. } => self.second_reports += 1,
                 BridgeTransmit::Agent { kind, .. } => {
                     assert_eq!(self.closed, None, "nothing is sent after the close");
                     for (delay, kind, bytes) in (self.agent)(kind, &self.buffer) {

@@ -384,13 +384,7 @@ fn wishes_of_the_agent_are_refused_and_remembered() {
     let mut desk = Desk::new();
     Caller::new().set_up(&mut desk);
     let call = desk.call();
-    let target = "sip:bob@example.com".to_owned();
     let events = [
-        (
-            BridgeEvent::Transfer { target, mode: tandem_agent::TransferMode::Refer },
-            Some(AgentWish::Transfer),
-            IncidentKind::TransferRefused,
-        ),
         (BridgeEvent::Hold { is_held: true }, Some(AgentWish::Hold), IncidentKind::HoldRefused),
         (BridgeEvent::Hold { is_held: false }, Some(AgentWish::Unhold), IncidentKind::HoldRefused),
         (BridgeEvent::DigitRefused { digit: '5' }, None, IncidentKind::DigitRefused),
@@ -402,7 +396,7 @@ fn wishes_of_the_agent_are_refused_and_remembered() {
         let refused = wish.map(|wish| BridgeCommand::Refuse { wish });
         assert_eq!(desk.commands[before..].first(), refused.as_ref());
     }
-    assert_eq!(desk.engine.counters().unsupported_wishes, 3);
+    assert_eq!(desk.engine.counters().unsupported_wishes, 2);
     desk.input(Input::Command(Command::HangUp { call, as_what: HangUpCommand::Complete }));
     let kinds: Vec<_> = desk.record().incidents.entries.iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, events.map(|(_, _, kind)| kind));

@@ -22,6 +22,9 @@ pub(crate) const LOCAL: &str = "203.0.113.1:5060";
 /// Where the bridge's RTP is said to be.
 pub(crate) const RTP: &str = "203.0.113.1:20000";
 
+/// Where the second leg's is.
+pub(crate) const SECOND_RTP: &str = "203.0.113.1:20100";
+
 /// What the shell does with an `OpenBridge`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ports {
@@ -131,6 +134,7 @@ impl Desk {
                 Output::Gateway { key, health } => {
                     drop(self.gateways.insert(key, health.map(|health| *health)))
                 }
+                Output::OpenSecond { call, .. } => self.open_second(call),
                 Output::DialAgent { call } => self.dial_agent(call),
                 Output::NotPlaced { call, no_room } => self.not_placed.push((call, no_room)),
                 Output::Bridge { command, .. } => self.commands.push(command),
@@ -168,6 +172,17 @@ impl Desk {
         let plan = self.plans.iter().rev().find(|plan| plan.call == call).expect("its bridge was asked for");
         if plan.agent.dial == AgentDial::WithThePort {
             self.dial_agent(call);
+        }
+    }
+
+    fn open_second(&mut self, call: CallId) {
+        match self.ports {
+            Ports::Bind => {
+                let rtp = SECOND_RTP.parse().expect("an address");
+                self.engine.handle(self.now, Input::SecondOpened { call, rtp });
+            }
+            Ports::Refuse(cause) => self.engine.handle(self.now, Input::SecondFailed { call, cause }),
+            Ports::Silent => {}
         }
     }
 
@@ -285,10 +300,12 @@ fn short(output: &Output) -> Option<String> {
             let state = health.as_ref().map_or("unwatched", |health| health.state.as_str());
             format!("gateway {} {state}", key.host)
         }
+        Output::OpenSecond { .. } => "opens second port".to_owned(),
         Output::DialAgent { .. } => "dials agent".to_owned(),
         Output::FindWay { host, .. } => format!("finds {host}"),
         Output::NotPlaced { no_room, .. } => format!("NOT PLACED {}", no_room.code),
         Output::Bridge { command: BridgeCommand::Media(_), .. } => "bridge: Media".to_owned(),
+        Output::Bridge { command: BridgeCommand::SecondMedia { .. }, .. } => "bridge: SecondMedia".to_owned(),
         Output::Bridge { command, .. } => format!("bridge: {command:?}"),
         Output::CloseBridge { .. } => "closes bridge".to_owned(),
         Output::Progress(record) => format!("progress {}", record.status.as_str()),

@@ -1,7 +1,8 @@
 //! The engine as a whole, through its inputs and outputs alone.
 //!
 //! `desk` is virtual time, a shell that does as it is told and a caller of few words; `call` walks the paths of one call,
-//! `states` holds every state against every input, `strangers` knock at the door, `outbound` is called by us.
+//! `states` holds every state against every input, `strangers` knock at the door, `outbound` is called by us, `transfer` sends
+//! callers elsewhere.
 
 mod call;
 mod desk;
@@ -11,3 +12,4 @@ mod qualify;
 mod rules;
 mod states;
 mod strangers;
+mod transfer;

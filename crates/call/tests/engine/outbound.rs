@@ -59,7 +59,7 @@ pub(crate) fn place(desk: &mut Desk) -> CallId {
 }
 
 /// A header of a message.
-fn header<'a>(message: &'a str, name: &str) -> &'a str {
+pub(crate) fn header<'a>(message: &'a str, name: &str) -> &'a str {
     let line = message
         .lines()
         .find(|line| line.to_ascii_lowercase().starts_with(&format!("{}:", name.to_ascii_lowercase())));
@@ -72,7 +72,7 @@ fn respond(desk: &mut Desk, from: &str, method: &str, status: &str, more: &str, 
     respond_to(desk, from, &request, status, more, body);
 }
 
-fn respond_to(desk: &mut Desk, from: &str, request: &str, status: &str, more: &str, body: &str) {
+pub(crate) fn respond_to(desk: &mut Desk, from: &str, request: &str, status: &str, more: &str, body: &str) {
     let to = header(request, "To");
     let tag = if to.contains(";tag=") || status.starts_with("100") { "" } else { ";tag=far" };
     let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };

@@ -25,6 +25,7 @@ mod request;
 mod schemas;
 mod times;
 mod twilio;
+mod twiml;
 mod web_url;
 
 use std::collections::HashSet;
@@ -38,7 +39,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use tandem_call::{CallId, DryRun, Verdict};
+use tandem_call::{CallId, DryRun, TransferOrder, Verdict};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
@@ -81,6 +82,13 @@ pub enum CallCommand {
         digits: String,
         /// Length of each, in milliseconds.
         duration_ms: u16,
+    },
+    /// Send the caller elsewhere.
+    Transfer {
+        /// The call.
+        call: CallId,
+        /// Where to, and how.
+        order: Box<TransferOrder>,
     },
     /// Say what would become of an INVITE.
     RouteTest(RouteTest),

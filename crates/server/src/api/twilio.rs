@@ -1,7 +1,8 @@
-//! `POST /2010-04-01/Accounts/{sid}/Calls/{sid}.json`: how agents written for Twilio hang up, with `Status=completed`.
+//! `POST /2010-04-01/Accounts/{sid}/Calls/{sid}.json`: how agents written for Twilio hang up, with `Status=completed`, and
+//! hand a caller on, with `Twiml`.
 //!
 //! Basic authentication, as Twilio's clients send it: the user name is theirs to choose, the password is an API
-//! key; Bearer will do too. Errors have Twilio's shape (`code`, `message`, `status`). Redirecting a call (`Twiml`, `Url`) is refused.
+//! key; Bearer will do too. Errors have Twilio's shape (`code`, `message`, `status`). A document to be fetched (`Url`) is refused: send it along.
 
 use axum::Json;
 use axum::body::to_bytes;
@@ -11,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use base64_simd::STANDARD;
 use serde::Serialize;
 use tandem_agent::{account_sid, call_sid, parse_call_sid};
-use tandem_call::{CallDirection, CallId};
+use tandem_call::{CallDirection, CallId, CallRecord};
 use utoipa::{IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -20,6 +21,7 @@ use super::auth::Caller;
 use super::body::Path;
 use super::error::{ApiError, ApiResult};
 use super::query::parameter;
+use super::twiml::{self, Numbers, Redirect};
 use super::{App, CallCommand};
 
 /// Longest form: a status, or what would be TwiML.
@@ -55,7 +57,7 @@ struct TwilioErrorBody {
     status: u16,
 }
 
-/// A call that was told to end.
+/// A call that was told to end, or to go elsewhere.
 #[derive(Serialize, ToSchema)]
 struct TwilioCall {
     /// The call.
@@ -63,7 +65,7 @@ struct TwilioCall {
     sid: String,
     /// The account.
     account_sid: String,
-    /// Always `completed`.
+    /// `completed`, or `in-progress` for one that is redirected.
     status: &'static str,
     /// Who called.
     from: String,
@@ -79,11 +81,15 @@ struct TwilioCall {
 struct CallForm {
     /// `completed` or `canceled`: the call ends in good order.
     #[serde(rename = "Status")]
-    #[schema(pattern = "^(completed|canceled)$", example = "completed")]
-    status: String,
+    #[schema(pattern = "^(completed|canceled)$", example = "completed", required = false)]
+    status: Option<String>,
+    /// A document whose first verb is `<Dial>`, `<Refer>` or `<Hangup>`; instead of `Status`.
+    #[serde(rename = "Twiml")]
+    #[schema(required = false, example = "<Response><Dial>+493012345678</Dial></Response>")]
+    twiml: Option<String>,
 }
 
-/// What is answered when the call is not told to end.
+/// What is answered when the call is told nothing.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "read by the derive alone")]
 enum Refusals {
@@ -140,7 +146,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(change_call))
 }
 
-/// Hangs up, as agents written for Twilio do.
+/// Hangs up, or hands the caller on, as agents written for Twilio do.
 #[utoipa::path(post, path = "/2010-04-01/Accounts/{account_sid}/Calls/{call_sid}", tag = "twilio",
     params(
         ("account_sid" = String, Path, description = "The account's Twilio-style sid, or its plain identifier."),
@@ -173,25 +179,44 @@ async fn change(app: &App, account: &str, call: &str, request: Request) -> Resul
         .await
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "The form is too long"))?;
     let form = std::str::from_utf8(&form).unwrap_or_default();
-    match parameter(Some(form), "Status").as_deref() {
-        Some("completed" | "canceled") => {}
-        Some(other) => {
-            let message = format!("Invalid call state {other:?}; give Status=completed");
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, message).into());
+    let status = match asked(form, &record)? {
+        Redirect::HangUp => {
+            app.command(CallCommand::Complete(record.id))?;
+            "completed"
         }
-        None => {
-            let message = "Only Status=completed is understood here; Twiml and Url are not";
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, message).into());
+        Redirect::Transfer(order) => {
+            app.command(CallCommand::Transfer { call: record.id, order: Box::new(order) })?;
+            "in-progress"
         }
-    }
-    app.command(CallCommand::Complete(record.id))?;
+    };
     let direction = match record.direction {
         CallDirection::Inbound => "inbound",
         CallDirection::Outbound => "outbound-api",
     };
     let (sid, account_sid) = (call_sid(id), account_sid(&caller.account));
     let (from, to) = (record.from, record.to);
-    Ok(Json(TwilioCall { sid, account_sid, status: "completed", from, to, direction }).into_response())
+    Ok(Json(TwilioCall { sid, account_sid, status, from, to, direction }).into_response())
+}
+
+/// What a form asks of a call.
+fn asked(form: &str, record: &CallRecord) -> ApiResult<Redirect> {
+    let refused = |message: String| ApiError::new(StatusCode::BAD_REQUEST, message);
+    if let Some(status) = parameter(Some(form), "Status") {
+        return match status.as_str() {
+            "completed" | "canceled" => Ok(Redirect::HangUp),
+            other => Err(refused(format!("Invalid call state {other:?}; give Status=completed"))),
+        };
+    }
+    let Some(text) = parameter(Some(form), "Twiml") else {
+        return Err(refused(
+            "Give Status=completed, or Twiml with <Dial>, <Refer> or <Hangup>; Url is not fetched".to_owned(),
+        ));
+    };
+    let (own, other) = match record.direction {
+        CallDirection::Inbound => (&record.to, &record.from),
+        CallDirection::Outbound => (&record.from, &record.to),
+    };
+    twiml::read(&text, &Numbers { own, other }).map_err(refused)
 }
 
 async fn caller(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {

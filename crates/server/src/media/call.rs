@@ -3,7 +3,7 @@
 //! After everything that is handed to the bridge, the bridge is drained. Buffers belong to the thread and
 //! are reused; a packet costs no allocation, lock or channel here. Refuses to know what packets mean.
 
-use std::{collections::VecDeque, io, net::SocketAddr, time::Instant};
+use std::{collections::VecDeque, time::Instant};
 
 use tandem_agent::ConfigError;
 use tandem_call::{
@@ -14,6 +14,7 @@ use tandem_call::{
 use super::{
     agent_socket::{AgentSocket, Received, Sent},
     counters::MediaCounters,
+    line::{Datagram, Line, PACKET_BYTES},
     ports::PortPair,
 };
 
@@ -21,10 +22,6 @@ use super::{
 const DATAGRAM_BUDGET: usize = 32;
 /// Agent messages taken from one socket before other calls get their turn.
 const MESSAGE_BUDGET: usize = 32;
-/// Largest media packet: a 60 ms packet of 16-bit audio at 8 kHz is a third of it. One byte more is kept to
-/// tell a larger one.
-const PACKET_BYTES: usize = 2_048;
-
 /// What a thread lends to the call it works on.
 #[derive(Debug)]
 pub(super) struct Workspace<'a> {
@@ -64,16 +61,12 @@ pub(super) enum Left {
 pub(super) struct Call {
     pub(super) id: CallId,
     bridge: Bridge,
-    ports: PortPair,
+    line: Line,
+    /// The second leg's sockets, once they were asked for.
+    second: Option<Line>,
     agent: Option<AgentSocket>,
     /// The agent's socket has not said that it is empty since it was last ready.
     is_agent_readable: bool,
-    /// RTCP comes and goes on the RTP port (RFC 5761).
-    is_multiplexed: bool,
-    /// Where the bridge says the caller's RTP comes from.
-    latched: Option<SocketAddr>,
-    /// The peer the RTP socket is connected to.
-    connected: Option<SocketAddr>,
     /// When the bridge wants to be called again.
     pub(super) deadline: Option<Instant>,
     /// The tick this call is entered for in the wheel; `u64::MAX` when it is not.
@@ -105,12 +98,10 @@ impl Call {
         Ok(Self {
             id,
             bridge,
-            ports,
+            line: Line::new(ports, is_multiplexed),
+            second: None,
             agent: None,
             is_agent_readable: false,
-            is_multiplexed,
-            latched: None,
-            connected: None,
             deadline,
             scheduled: u64::MAX,
             slot: 0,
@@ -124,20 +115,32 @@ impl Call {
         self.is_agent_readable = true;
     }
 
+    /// Takes the second leg's sockets.
+    pub(super) fn open_second(&mut self, ports: PortPair) {
+        self.second = Some(Line::new(ports, false));
+    }
+
+    /// Whether the second leg has its sockets.
+    pub(super) fn has_second(&self) -> bool {
+        self.second.is_some()
+    }
+
     /// The RTP port.
     pub(super) fn port(&self) -> u16 {
-        self.ports.address.port()
+        self.line.port()
     }
 
     /// Ends the call here; what must go on for a moment is handed back.
-    pub(super) fn end(self) -> (Bridge, PortPair, Option<AgentSocket>) {
-        (self.bridge, self.ports, self.agent)
+    pub(super) fn end(self) -> (Bridge, impl Iterator<Item = PortPair>, Option<AgentSocket>) {
+        let lines = [Some(self.line), self.second].into_iter().flatten();
+        (self.bridge, lines.map(|line| line.ports), self.agent)
     }
 
     pub(super) fn command(&mut self, command: BridgeCommand, now: Instant, work: &mut Workspace<'_>) {
-        if let BridgeCommand::Media(media) = &command {
-            self.is_multiplexed = media.rtcp_mux;
-            self.disconnect();
+        match (&command, &mut self.second) {
+            (BridgeCommand::Media(media), _) => self.line.renegotiated(media.rtcp_mux),
+            (BridgeCommand::SecondMedia { media, .. }, Some(second)) => second.renegotiated(media.rtcp_mux),
+            _ => {}
         }
         self.bridge.handle_command(now, command);
         self.drain(now, work);
@@ -164,41 +167,34 @@ impl Call {
         self.is_agent_readable && self.agent.is_some() && self.bridge.wants_agent_input()
     }
 
-    pub(super) fn rtp_ready(&mut self, now: Instant, work: &mut Workspace<'_>) -> Left {
+    /// The RTP or RTCP socket of either leg became ready.
+    pub(super) fn media_ready(
+        &mut self,
+        is_second: bool,
+        is_rtcp: bool,
+        now: Instant,
+        work: &mut Workspace<'_>,
+    ) -> Left {
         for _ in 0..DATAGRAM_BUDGET {
-            match self.ports.rtp.recv_from(work.packet) {
-                Ok((length, _)) if length > PACKET_BYTES => work.counters.oversized.add(1),
-                Ok((length, source)) => {
-                    let packet = &work.packet[..length];
-                    if self.is_multiplexed && is_rtcp(packet) {
-                        work.counters.rtcp_received.add(1);
-                        self.bridge.handle_rtcp(now, source, packet);
-                    } else {
-                        work.counters.rtp_received.add(1);
-                        self.bridge.handle_rtp(now, source, packet);
-                    }
-                    self.drain(now, work);
+            let line = if is_second { self.second.as_ref() } else { Some(&self.line) };
+            let Some(line) = line else { return Left::Nothing };
+            match line.receive(is_rtcp, work.packet, work.counters) {
+                Datagram::Blocked => return Left::Nothing,
+                Datagram::Nothing => continue,
+                Datagram::Rtp(length, source) if is_second => {
+                    self.bridge.handle_second_rtp(now, source, &work.packet[..length]);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Left::Nothing,
-                // An ICMP error of a packet we sent.
-                Err(_) => work.counters.send_errors.add(1),
-            }
-        }
-        Left::Something
-    }
-
-    pub(super) fn rtcp_ready(&mut self, now: Instant, work: &mut Workspace<'_>) -> Left {
-        for _ in 0..DATAGRAM_BUDGET {
-            match self.ports.rtcp.recv_from(work.packet) {
-                Ok((length, _)) if length > PACKET_BYTES => work.counters.oversized.add(1),
-                Ok((length, source)) => {
-                    work.counters.rtcp_received.add(1);
+                Datagram::Rtp(length, source) => {
+                    self.bridge.handle_rtp(now, source, &work.packet[..length]);
+                }
+                Datagram::Rtcp(length, source) if is_second => {
+                    self.bridge.handle_second_rtcp(now, source, &work.packet[..length]);
+                }
+                Datagram::Rtcp(length, source) => {
                     self.bridge.handle_rtcp(now, source, &work.packet[..length]);
-                    self.drain(now, work);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Left::Nothing,
-                Err(_) => work.counters.send_errors.add(1),
             }
+            self.drain(now, work);
         }
         Left::Something
     }
@@ -277,12 +273,16 @@ impl Call {
         let mut is_agent_lost = false;
         while let Some(transmit) = self.bridge.poll_transmit(now, work.transmit) {
             match transmit {
-                BridgeTransmit::Rtp { to } => self.send_rtp(to, work),
-                BridgeTransmit::Rtcp { to } => {
-                    let socket = if self.is_multiplexed { &self.ports.rtp } else { &self.ports.rtcp };
-                    match socket.send_to(work.transmit, to) {
-                        Ok(_) => work.counters.rtcp_sent.add(1),
-                        Err(_) => work.counters.send_errors.add(1),
+                BridgeTransmit::Rtp { to } => self.line.send_rtp(to, work.transmit, work.counters),
+                BridgeTransmit::Rtcp { to } => self.line.send_rtcp(to, work.transmit, work.counters),
+                BridgeTransmit::SecondRtp { to } => {
+                    if let Some(second) = &mut self.second {
+                        second.send_rtp(to, work.transmit, work.counters);
+                    }
+                }
+                BridgeTransmit::SecondRtcp { to } => {
+                    if let Some(second) = &self.second {
+                        second.send_rtcp(to, work.transmit, work.counters);
                     }
                 }
                 BridgeTransmit::Agent { kind, droppable } => {
@@ -304,8 +304,10 @@ impl Call {
             }
         }
         while let Some(event) = self.bridge.poll_event() {
-            if let BridgeEvent::Latched { source } = event {
-                self.latched = Some(source);
+            match (&event, &mut self.second) {
+                (BridgeEvent::Latched { source }, _) => self.line.latched(*source),
+                (BridgeEvent::SecondLatched { source }, Some(second)) => second.latched(*source),
+                _ => {}
             }
             work.events.push_back((self.id, event));
         }
@@ -316,35 +318,4 @@ impl Call {
             self.lose_agent(now, AgentSocketEnd::Lost, work);
         }
     }
-
-    fn send_rtp(&mut self, to: SocketAddr, work: &mut Workspace<'_>) {
-        // A connected socket costs a fifth less per packet, and the kernel keeps strangers out. Only a peer
-        // that sends from where it receives can be connected to.
-        if self.connected.is_none() && self.latched == Some(to) && self.ports.rtp.connect(to).is_ok() {
-            self.connected = Some(to);
-        }
-        let sent = if self.connected == Some(to) {
-            self.ports.rtp.send(work.transmit)
-        } else {
-            self.ports.rtp.send_to(work.transmit, to)
-        };
-        match sent {
-            Ok(_) => work.counters.rtp_sent.add(1),
-            Err(_) => work.counters.send_errors.add(1),
-        }
-    }
-
-    /// New media may come from elsewhere: opens the socket to all again, for the bridge to judge.
-    fn disconnect(&mut self) {
-        if self.connected.take().is_some() {
-            // Fails only for a socket that cannot be used at all.
-            let _ = rustix::net::connect_unspec(&self.ports.rtp);
-        }
-    }
-}
-
-/// RFC 5761 section 4: RTCP packet types lie where a RTP packet would have its marker and payload types 64
-/// to 95.
-fn is_rtcp(packet: &[u8]) -> bool {
-    packet.get(1).is_some_and(|kind| (192..=223).contains(kind))
 }

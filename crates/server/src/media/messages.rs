@@ -23,6 +23,15 @@ pub(super) enum MediaCommand {
         /// For the bridge's random numbers.
         seed: u64,
     },
+    /// Bind ports for a second leg.
+    OpenSecond {
+        /// The call.
+        call: CallId,
+        /// Where to bind.
+        bind: IpAddr,
+        /// The address written into SDP.
+        advertised: IpAddr,
+    },
     /// The agent has been reached.
     Attach {
         /// The call.
@@ -58,6 +67,20 @@ pub enum MediaEvent {
     },
     /// The call cannot be carried.
     Failed {
+        /// The call.
+        call: CallId,
+        /// Why.
+        cause: BridgeFailure,
+    },
+    /// The second leg's ports are bound.
+    SecondOpened {
+        /// The call.
+        call: CallId,
+        /// The RTP address to advertise.
+        rtp: SocketAddr,
+    },
+    /// There are no ports for a second leg.
+    SecondFailed {
         /// The call.
         call: CallId,
         /// Why.

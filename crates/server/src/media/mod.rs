@@ -7,6 +7,7 @@
 mod agent_socket;
 mod call;
 mod counters;
+mod line;
 mod messages;
 mod ports;
 #[cfg(test)]
@@ -99,6 +100,11 @@ impl Media {
         self.placed.insert(plan.call, index);
         self.threads[index].calls += 1;
         self.threads[index].send(MediaCommand::Open { plan: Box::new(plan), bind, advertised, seed });
+    }
+
+    /// Binds a second pair of ports for a call. [`MediaEvent::SecondOpened`] or [`MediaEvent::SecondFailed`] answers.
+    pub fn open_second(&mut self, call: CallId, bind: IpAddr, advertised: IpAddr) {
+        self.send(call, MediaCommand::OpenSecond { call, bind, advertised });
     }
 
     /// Hands a call its agent's connection.

@@ -51,7 +51,9 @@ pub(super) const WAKE: Token = Token(usize::MAX - 1);
 const RTP: usize = 0;
 const RTCP: usize = 1;
 const AGENT: usize = 2;
-const KINDS: usize = 4;
+const SECOND_RTP: usize = 3;
+const SECOND_RTCP: usize = 4;
+const KINDS: usize = 8;
 
 #[derive(Debug)]
 enum Entry {
@@ -211,9 +213,8 @@ impl MediaThread {
             return;
         }
         let left = self.with_call(index, now, |call, now, work| match kind {
-            RTP => call.rtp_ready(now, work),
-            RTCP => call.rtcp_ready(now, work),
-            _ => call.agent_ready(readiness, now, work),
+            AGENT => call.agent_ready(readiness, now, work),
+            _ => call.media_ready(kind >= SECOND_RTP, matches!(kind, RTCP | SECOND_RTCP), now, work),
         });
         if left == Left::Something {
             self.put_back(index, kind);
@@ -223,9 +224,8 @@ impl MediaThread {
     /// Goes on with a socket that was left with something in it.
     fn work(&mut self, index: u32, kind: usize, now: Instant) {
         let left = self.with_call(index, now, |call, now, work| match kind {
-            RTP => call.rtp_ready(now, work),
-            RTCP => call.rtcp_ready(now, work),
-            _ => call.read_agent(now, work),
+            AGENT => call.read_agent(now, work),
+            _ => call.media_ready(kind >= SECOND_RTP, matches!(kind, RTCP | SECOND_RTCP), now, work),
         });
         if left == Left::Something {
             self.put_back(index, kind);
@@ -309,6 +309,9 @@ impl MediaThread {
             match command {
                 MediaCommand::Open { plan, bind, advertised, seed } => {
                     self.open(*plan, bind, advertised, seed, now);
+                }
+                MediaCommand::OpenSecond { call, bind, advertised } => {
+                    self.open_second(call, bind, advertised, now);
                 }
                 MediaCommand::Attach { call, connected } => self.attach(call, *connected, now),
                 MediaCommand::Bridge { call, command: BridgeCommand::Start } => self.start(call),

@@ -47,6 +47,8 @@ impl Signalling {
                 }
             }
             MediaEvent::Failed { call, cause } => self.engine(Input::BridgeFailed { call, cause }),
+            MediaEvent::SecondOpened { call, rtp } => self.engine(Input::SecondOpened { call, rtp }),
+            MediaEvent::SecondFailed { call, cause } => self.engine(Input::SecondFailed { call, cause }),
             MediaEvent::Bridge { call, event } => self.engine(Input::Bridge { call, event }),
             MediaEvent::Closed { call, statistics } => {
                 telemetry::measure_bridge(&statistics);
@@ -85,18 +87,8 @@ impl Signalling {
         let peer = plan.media.as_ref().map_or(plan.peer, |media| media.remote.ip());
         // On hold the peer may name 0.0.0.0 (RFC 3264 section 8.4); its signalling address tells the way.
         let peer = if peer.is_unspecified() { plan.peer } else { peer };
-        let wildcard: IpAddr =
-            if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let public = self.parts.media_address.filter(|public| public.is_ipv4() == peer.is_ipv4());
-        let advertised = match public {
-            Some(public) => Ok(public),
-            None => self
-                .locals
-                .towards(SocketAddr::new(wildcard, 0), peer, clock::now())
-                .map(|address| address.ip()),
-        };
-        match advertised {
-            Ok(advertised) => {
+        match self.media_addresses(peer) {
+            Ok((wildcard, advertised)) => {
                 self.seeds = self.seeds.wrapping_add(0x9E37_79B9_7F4A_7C15);
                 let seed = self.seeds;
                 self.parts.media.open(plan, wildcard, advertised, seed);
@@ -106,6 +98,29 @@ impl Signalling {
                 self.engine(Input::BridgeFailed { call, cause: BridgeFailure::System });
             }
         }
+    }
+
+    /// Binds a second pair of ports for a call.
+    pub(super) fn open_second(&mut self, call: CallId, peer: IpAddr) {
+        match self.media_addresses(peer) {
+            Ok((wildcard, advertised)) => self.parts.media.open_second(call, wildcard, advertised),
+            Err(error) => {
+                tracing::warn!(execution_id = %call, %peer, %error, "there is no route to the second leg's media");
+                self.engine(Input::SecondFailed { call, cause: BridgeFailure::System });
+            }
+        }
+    }
+
+    /// Where to bind for media of this peer, and the address that is written into SDP.
+    fn media_addresses(&mut self, peer: IpAddr) -> std::io::Result<(IpAddr, IpAddr)> {
+        let wildcard: IpAddr =
+            if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let public = self.parts.media_address.filter(|public| public.is_ipv4() == peer.is_ipv4());
+        let advertised = match public {
+            Some(public) => public,
+            None => self.locals.towards(SocketAddr::new(wildcard, 0), peer, clock::now())?.ip(),
+        };
+        Ok((wildcard, advertised))
     }
 
     pub(super) fn close(&mut self, call: CallId) {

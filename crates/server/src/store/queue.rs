@@ -409,6 +409,7 @@ fn waiting_record(account: &str, agent: &str, order: &CallOrder, status: CallSta
         q850: None,
         sip_reason: None,
         gateways: Vec::new(),
+        transfers: Vec::new(),
         error_message: None,
         sip_call_id: String::new(),
         media: MediaSummary::default(),

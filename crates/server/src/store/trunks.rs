@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _};
+use tandem_call::TransferPolicy;
 
 use super::change::Change;
 use super::numbers::{self, NewNumber, StoredNumber};
@@ -171,6 +172,8 @@ pub struct TrunkSettings {
     pub default_agent: Option<String>,
     /// How much it carries.
     pub limits: StoredLimits,
+    /// How its calls may be transferred.
+    pub transfers: TransferPolicy,
     /// Put `+` before dialled numbers.
     pub outbound_leading_plus: bool,
     /// Switched on.
@@ -213,6 +216,7 @@ impl TrunkSettings {
             outbound_enabled: true,
             default_agent: None,
             limits: StoredLimits::default(),
+            transfers: TransferPolicy::default(),
             outbound_leading_plus: true,
             is_active: true,
             credentials: Vec::new(),
@@ -264,6 +268,7 @@ const SETTINGS: &[&str] = &[
     "calls_in",
     "calls_out",
     "calls_per_second_milli",
+    "transfer_policy",
     "family",
 ];
 
@@ -539,6 +544,7 @@ impl Store {
             .bind(settings.limits.inbound.map(i64::from))
             .bind(settings.limits.outbound.map(i64::from))
             .bind(settings.limits.per_second_milli.map(i64::from))
+            .bind(written_policy(&settings.transfers))
             .bind(settings.family.as_str())
     }
 
@@ -595,6 +601,7 @@ pub(super) fn trunk_of(row: &AnyRow) -> Result<StoredTrunk> {
             outbound: bound("calls_out")?,
             per_second_milli: bound("calls_per_second_milli")?,
         },
+        transfers: policy(row, &id, "transfer_policy")?,
         outbound_leading_plus: switch("outbound_leading_plus")?,
         is_active: switch("is_active")?,
         credentials: Vec::new(),
@@ -610,6 +617,19 @@ pub(super) fn trunk_of(row: &AnyRow) -> Result<StoredTrunk> {
         revision: row.try_get("revision")?,
         id,
     })
+}
+
+/// A policy as it is stored; that of all defaults needs no words.
+fn written_policy<T: Default + PartialEq + serde::Serialize>(policy: &T) -> Option<String> {
+    // Maps with texts for keys, lists and words: JSON has a form for each.
+    (*policy != T::default()).then(|| serde_json::to_string(policy).unwrap_or_default())
+}
+
+fn policy<T: Default + serde::de::DeserializeOwned>(row: &AnyRow, id: &str, column: &str) -> Result<T> {
+    let written: Option<String> = row.try_get(column)?;
+    let Some(written) = written else { return Ok(T::default()) };
+    serde_json::from_str(&written)
+        .map_err(|error| corrupt(format!("trunks/{id}"), format!("{column} cannot be read: {error}")))
 }
 
 fn external_alias(row: &AnyRow) -> Result<Option<ExternalAlias>> {

@@ -32,6 +32,7 @@ mod route_test;
 mod routing;
 mod store;
 mod transfer;
+mod transfers;
 mod trunk_fields;
 mod vendor_schemas;
 mod walls;

@@ -32,6 +32,7 @@ pub(super) fn call(account: &str, agent: &str) -> CallRecord {
         q850: None,
         sip_reason: None,
         gateways: Vec::new(),
+        transfers: Vec::new(),
         error_message: None,
         sip_call_id: "abc@carrier".to_owned(),
         media: MediaSummary::default(),

@@ -82,6 +82,7 @@ pub(crate) fn record(account: &str, node: &str, status: CallStatus) -> CallRecor
         q850: None,
         sip_reason: None,
         gateways: Vec::new(),
+        transfers: Vec::new(),
         error_message: None,
         sip_call_id: "x@y".to_owned(),
         media: MediaSummary::default(),

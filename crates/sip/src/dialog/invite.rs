@@ -52,12 +52,38 @@ pub(crate) struct Session {
     pub(crate) overtaken: Option<(u32, u32)>,
     /// Our credentials at the peer.
     pub(crate) answerer: Option<Answerer>,
+    /// Our REFER, until its outcome was told.
+    pub(crate) referral: Option<Referral>,
+    /// Whether we ever sent one: NOTIFYs are then no surprise.
+    pub(crate) has_referred: bool,
+    /// The peer's REFER, until we told its outcome.
+    pub(crate) referred: Option<Referred>,
+    /// How many REFERs of the peer's there were.
+    pub(crate) refers: u32,
     /// Transactions that name this session; it stays until they are gone.
     pub(crate) transactions: usize,
     /// Whether a 2xx was sent or received: only then does a BYE of the peer's belong to it.
     pub(crate) is_established: bool,
     /// Names under which this session stands in the index of dialogs.
     pub(crate) indexed: Vec<DialogId>,
+}
+
+/// A REFER of ours.
+#[derive(Debug)]
+pub(crate) struct Referral {
+    /// Whether it had its 2xx.
+    pub(crate) is_accepted: bool,
+}
+
+/// A REFER of the peer's.
+#[derive(Debug)]
+pub(crate) struct Referred {
+    /// None once it was answered.
+    pub(crate) transaction: Option<TransactionId>,
+    /// The peer wants no NOTIFY (RFC 4488).
+    pub(crate) is_silent: bool,
+    /// The value of Event in our NOTIFYs.
+    pub(crate) event: Bytes,
 }
 
 /// Who sent the INVITE.

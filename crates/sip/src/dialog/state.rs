@@ -177,6 +177,11 @@ impl Dialog {
         &self.id
     }
 
+    /// The Request-URI of our requests: the peer's own URI.
+    pub(crate) fn target(&self) -> &Bytes {
+        &self.target
+    }
+
     /// Our tag.
     pub(crate) fn local_tag(&self) -> &Bytes {
         &self.id.local_tag

@@ -2,7 +2,7 @@
 //!
 //! The order is RFC 3261 8.2's: method, then header inspection, then content. It refuses nothing itself.
 
-use super::compose::{ACCEPT, ALLOW, SUPPORTED};
+use super::compose::{ACCEPT, ALLOW, UNDERSTOOD};
 use super::event::Refusal;
 use super::{Endpoint, body};
 use crate::dialog::refresh::Wishes;
@@ -43,6 +43,7 @@ impl Endpoint {
     /// What is wrong with a request within a dialog.
     pub(super) fn objection_in_dialog(&self, request: &Request) -> Option<Refusal> {
         method_objection(request.method())
+            .filter(|_| !matches!(request.method(), Method::Refer | Method::Notify))
             .or_else(|| self.common_objection(request))
             .or_else(|| self.interval_objection(request))
     }
@@ -123,7 +124,8 @@ fn method_objection(method: Method<'_>) -> Option<Refusal> {
 /// respond by generating a response with status code 420 (Bad Extension). The UAS MUST add an Unsupported
 /// header field, and list in it those options it does not understand amongst those in the Require".
 fn required_objection(request: &Request) -> Option<Refusal> {
-    let is_known = |tag: &[u8]| SUPPORTED.split(", ").any(|known| known.as_bytes().eq_ignore_ascii_case(tag));
+    let is_known =
+        |tag: &[u8]| UNDERSTOOD.split(", ").any(|known| known.as_bytes().eq_ignore_ascii_case(tag));
     let unknown: Vec<&[u8]> = request.headers(HeaderName::Require).filter(|tag| !is_known(tag)).collect();
     (!unknown.is_empty()).then(|| Refusal::new(420).header("Unsupported", unknown.join(&b", "[..])))
 }

@@ -13,8 +13,20 @@ use crate::message::{HeaderName, Request, RequestBuilder, ResponseBuilder, Schem
 /// The methods we take, as `Allow` lists them.
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO";
 
+/// The same in a dialog whose peer may refer us elsewhere.
+const ALLOW_REFER: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY";
+
+/// The methods taken in a dialog, by its policy.
+pub(super) const fn allow(takes_refer: bool) -> &'static str {
+    if takes_refer { ALLOW_REFER } else { ALLOW }
+}
+
 /// The extensions we support.
 pub(super) const SUPPORTED: &str = "100rel, timer";
+
+/// What we understand when a request requires it. Whether a dialog may be replaced is the engine's policy, so we do not
+/// offer it of ourselves.
+pub(super) const UNDERSTOOD: &str = "100rel, timer, replaces";
 
 /// The bodies we take.
 pub(super) const ACCEPT: &str = "application/sdp";

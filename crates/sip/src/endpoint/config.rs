@@ -176,6 +176,9 @@ pub struct SessionPolicy {
     pub reliable: ReliableProvisionals,
     /// Session timers (RFC 4028). Default: the endpoint's.
     pub session_timer: Option<SessionTimerConfig>,
+    /// Whether the peer may refer us elsewhere: REFER is then named in Allow and the engine decides
+    /// on each. Default: no, which refuses them with 405.
+    pub takes_refer: bool,
     /// Headers that go on every response but 100 and every request of ours in this dialog.
     pub headers: Vec<(Bytes, Bytes)>,
 }
@@ -188,6 +191,7 @@ impl Default for SessionPolicy {
             reach: Reach::Signalled,
             reliable: ReliableProvisionals::WhenRequired,
             session_timer: None,
+            takes_refer: false,
             headers: Vec::new(),
         }
     }

@@ -115,6 +115,7 @@ impl Endpoint {
         if let Some(transaction) = pending {
             self.refuse_within(now, id, transaction, &Refusal::new(487));
         }
+        self.drop_refer(now, id);
         match (farewell, stage) {
             (Farewell::Refuse(refusal), Stage::Inviting(inviting)) => {
                 self.refuse_within(now, id, inviting.transaction, &refusal);

@@ -126,6 +126,38 @@ pub enum Event {
         /// The body.
         body: Bytes,
     },
+    /// The peer answered our REFER: 2xx takes it, anything else refuses it (408 and 503 when nothing came), and the
+    /// session stands.
+    ReferAnswered {
+        /// The session.
+        session: SessionId,
+        /// The status.
+        status: u16,
+    },
+    /// The peer tells what came of our REFER so far.
+    ReferProgress {
+        /// The session.
+        session: SessionId,
+        /// The status it met where it was referred to, if it says so.
+        status: Option<u16>,
+        /// Nothing more will be told.
+        is_over: bool,
+    },
+    /// The peer asked us to go elsewhere and was refused with 405, for the session's policy takes no REFER.
+    ReferRefused {
+        /// The session.
+        session: SessionId,
+        /// The value of Refer-To.
+        refer_to: Bytes,
+    },
+    /// The peer asks us to go elsewhere. Answer with [`crate::Endpoint::accept_refer`] or
+    /// [`crate::Endpoint::refuse_refer`].
+    Referred {
+        /// The session.
+        session: SessionId,
+        /// The value of Refer-To, which is a name-addr.
+        refer_to: Bytes,
+    },
     /// A provisional response above 100 to our INVITE.
     Progress {
         /// The session.

@@ -110,6 +110,10 @@ impl Endpoint {
             bye_after_ack: None,
             overtaken: None,
             is_established: false,
+            referral: None,
+            has_referred: false,
+            referred: None,
+            refers: 0,
             answerer: None,
             transactions: 1,
             indexed: vec![index.clone()],
@@ -387,7 +391,7 @@ impl Endpoint {
         Some(if refreshes && status < 300 {
             builder
                 .header(HeaderName::Contact, &session.contact)
-                .header(HeaderName::Allow, compose::ALLOW)
+                .header(HeaderName::Allow, compose::allow(session.policy.takes_refer))
                 .header(HeaderName::Supported, compose::SUPPORTED)
         } else {
             builder

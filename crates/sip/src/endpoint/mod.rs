@@ -17,11 +17,12 @@
 //! | `prack` | reliable provisional responses, both sides |
 //! | `change` | re-INVITE and UPDATE, both sides, and their glare |
 //! | `refresh` | session timers |
+//! | `refer` | REFER and its NOTIFYs, both sides; whose place an INVITE may take |
 //! | `end` | BYE, and the end of a session by whatever cause |
 //! | `request` | requests outside of dialogs, for keeping watch and registering |
 //! | `streams` | connections: framing, keep-alives, slowness, loss |
 //!
-//! RFC 3261, 3262, 3311, 3326, 3581, 4028, 5626, 6026.
+//! RFC 3261, 3262, 3311, 3326, 3515, 3581, 3891, 4028, 5626, 6026.
 
 mod body;
 mod change;
@@ -35,6 +36,7 @@ mod incoming;
 mod outgoing;
 mod prack;
 mod receive;
+mod refer;
 mod refresh;
 mod request;
 mod stateless;

@@ -108,6 +108,10 @@ impl Endpoint {
             bye_after_ack: None,
             overtaken: None,
             is_established: false,
+            referral: None,
+            has_referred: false,
+            referred: None,
+            refers: 0,
             answerer: credentials,
             transactions: 1,
             indexed: Vec::new(),
@@ -152,7 +156,7 @@ impl Endpoint {
             .header(HeaderName::CallId, outgoing.call_id.clone().unwrap_or_else(|| self.ids.call_id()))
             .header(HeaderName::CSeq, "1 INVITE")
             .header(HeaderName::Contact, contact)
-            .header(HeaderName::Allow, compose::ALLOW)
+            .header(HeaderName::Allow, compose::allow(outgoing.policy.takes_refer))
             .header(HeaderName::Supported, compose::SUPPORTED)
             .header(HeaderName::SessionExpires, config.interval.as_secs().to_string())
             .header(HeaderName::MinSe, config.minimum.as_secs().to_string());

@@ -147,6 +147,7 @@ impl Endpoint {
         // callee's UA MAY send a BYE on confirmed dialogs, but MUST NOT send a BYE on early dialogs": how our
         // INVITE ends, its final response says.
         let is_gone = match session.stage {
+            Stage::Over if request.method() == Method::Notify => !session.awaits_notify(),
             Stage::Over => request.method() != Method::Bye || !session.is_established,
             Stage::Calling(_) => request.method() == Method::Bye,
             Stage::Inviting(_) | Stage::Confirmed | Stage::Acknowledging(_) => false,
@@ -175,6 +176,8 @@ impl Endpoint {
             Method::Update => self.update_received(now, id, transaction, &request),
             Method::Prack => self.prack_received(now, id, transaction, &request),
             Method::Info => self.info_received(now, id, transaction, &request),
+            Method::Refer => self.refer_received(now, id, transaction, &request),
+            Method::Notify => self.notify_received(now, id, transaction, &request),
             _ => self.answer_options_within(now, id, transaction, &request),
         }
     }
@@ -236,10 +239,12 @@ impl Endpoint {
         transaction: TransactionId,
         request: &Request,
     ) {
-        let contact = self.sessions.get(&id).map(|session| session.contact.clone()).unwrap_or_default();
+        let session = self.sessions.get(&id);
+        let contact = session.map(|session| session.contact.clone()).unwrap_or_default();
+        let takes_refer = session.is_some_and(|session| session.policy.takes_refer);
         let response = ResponseBuilder::new(request, 200, None)
             .header(HeaderName::Contact, contact)
-            .header(HeaderName::Allow, compose::ALLOW)
+            .header(HeaderName::Allow, compose::allow(takes_refer))
             .header(HeaderName::Accept, compose::ACCEPT)
             .header(HeaderName::Supported, compose::SUPPORTED)
             .finish();

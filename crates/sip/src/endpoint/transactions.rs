@@ -70,6 +70,8 @@ pub(super) enum Errand {
     Update,
     Prack,
     Info,
+    Refer,
+    Notify,
     Bye,
     /// A BYE whose outcome changes nothing: of a fork.
     Dismiss,
@@ -451,7 +453,9 @@ impl Endpoint {
                 }
                 Errand::Bye => self.bye_response(now, session, sent, &response),
                 Errand::Prack | Errand::Info => self.errand_response(now, session, &response),
-                Errand::Dismiss | Errand::Cancel => {}
+                Errand::Refer => self.refer_response(now, session, sent, &response),
+                // A peer that does not want to hear what comes of its REFER need not.
+                Errand::Notify | Errand::Dismiss | Errand::Cancel => {}
             },
         }
     }
@@ -464,7 +468,8 @@ impl Endpoint {
                 Errand::ReInvite | Errand::Update | Errand::Prack | Errand::Info => {
                     self.dialog_lost(now, session, failure);
                 }
-                Errand::Bye | Errand::Dismiss | Errand::Cancel => {}
+                Errand::Refer => self.refer_failed(session, failure),
+                Errand::Notify | Errand::Bye | Errand::Dismiss | Errand::Cancel => {}
             },
         }
     }

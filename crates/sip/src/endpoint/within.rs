@@ -63,7 +63,7 @@ impl Endpoint {
         if matches!(method, Method::Invite | Method::Update) {
             builder = builder
                 .header(HeaderName::Contact, &session.contact)
-                .header(HeaderName::Allow, compose::ALLOW)
+                .header(HeaderName::Allow, compose::allow(session.policy.takes_refer))
                 .header(HeaderName::Supported, compose::SUPPORTED);
         }
         if let Some(product) = &self.config.product {

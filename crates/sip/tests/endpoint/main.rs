@@ -16,6 +16,7 @@ mod outgoing;
 mod pair;
 mod prack;
 mod races;
+mod refer;
 mod refresh;
 mod request;
 mod solo;

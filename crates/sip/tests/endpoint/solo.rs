@@ -241,6 +241,11 @@ impl Ask {
         self.header("Content-Type: application/sdp")
     }
 
+    pub(crate) fn body(mut self, body: &str) -> Self {
+        self.body = body.to_owned();
+        self
+    }
+
     pub(crate) fn text(&self) -> String {
         let Self { method, uri, branch, via_tail, transport, from_tag, to_tag, call_id, cseq, .. } = self;
         format!(

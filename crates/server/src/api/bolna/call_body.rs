@@ -204,7 +204,8 @@ fn agent_data(fields: &Fields<'_>, faults: &mut Faults) -> Option<Map<String, Va
     Some(object.entries().map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
-fn sip_headers(fields: &Fields<'_>, faults: &mut Faults) -> BTreeMap<String, String> {
+/// Headers for an INVITE.
+pub(in crate::api) fn sip_headers(fields: &Fields<'_>, faults: &mut Faults) -> BTreeMap<String, String> {
     let Some(object) = fields.object("sip_headers", faults) else { return BTreeMap::new() };
     let mut headers = BTreeMap::new();
     for (name, value) in object.entries() {

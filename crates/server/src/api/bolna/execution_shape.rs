@@ -4,7 +4,9 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tandem_call::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
+use tandem_call::{
+    CallDirection, CallRecord, CallStatus, HangupBy, HangupReason, TransferOutcome, TransferRecord,
+};
 use utoipa::ToSchema;
 
 use super::shapes::naive;
@@ -72,9 +74,9 @@ pub(in crate::api) struct Execution {
     usage_breakdown: Map<String, Value>,
     /// What the telephone network tells.
     telephony_data: TelephonyData,
-    /// Always null.
+    /// The last transfer of the call to somebody; null when there was none.
     #[schema(required)]
-    transfer_call_data: Option<Map<String, Value>>,
+    transfer_call_data: Option<TransferCallData>,
     /// How it stands in its batch.
     #[schema(required)]
     batch_run_details: Option<BatchRunDetails>,
@@ -218,6 +220,9 @@ struct TelephonyData {
     /// The gateways that an outbound call was tried at, in order, with times and causes.
     #[schema(value_type = Vec<Object>)]
     gateways: Value,
+    /// Every transfer that was asked for and tried, in order, with its gateways, times and cause.
+    #[schema(value_type = Vec<Object>)]
+    transfers: Value,
     /// Whole seconds until the answer, or until the end of a call never answered.
     #[schema(minimum = 0)]
     ring_duration: u64,
@@ -242,6 +247,34 @@ struct TelephonyData {
     /// What went otherwise than a side wished.
     #[schema(value_type = Object)]
     incidents: Value,
+}
+
+/// A transfer of a call, in Bolna's words.
+#[derive(Serialize, ToSchema)]
+struct TransferCallData {
+    /// The Call-ID of the second leg; empty when the carrier was asked by REFER.
+    provider_call_id: String,
+    /// Where it stands: `initiated`, `ringing`, `in-progress`, `completed`, `failed`, `canceled`.
+    status: Status,
+    /// Whole seconds that the caller talked to the second leg; `0.0` for none.
+    #[schema(example = "69")]
+    duration: String,
+    /// What it cost, in cents; 0, for second legs are not billed here.
+    #[schema(minimum = 0)]
+    cost: f64,
+    /// Where to, as it was asked for.
+    to_number: String,
+    /// The number that was shown; empty for a REFER.
+    from_number: String,
+    /// Always null: second legs have no recording of their own.
+    #[schema(required)]
+    recording_url: Option<String>,
+    /// Which side ended it: the caller's, or who it was transferred to (`Callee`).
+    #[schema(required, value_type = Option<HangupSide>)]
+    hangup_by: Option<HangupBy>,
+    /// Why it ended or failed.
+    #[schema(required)]
+    hangup_reason: Option<String>,
 }
 
 /// Which way a call went.
@@ -362,7 +395,7 @@ pub(in crate::api) fn execution(stored: &StoredExecution) -> Execution {
         },
         usage_breakdown: Map::new(),
         telephony_data: telephony(record),
-        transfer_call_data: None,
+        transfer_call_data: record.transfers.last().map(transfer_call_data),
         batch_run_details: stored.batch.as_ref().map(|_| BatchRunDetails {
             status: record.status.into(),
             created_at: naive(created),
@@ -387,12 +420,7 @@ pub(in crate::api) fn execution(stored: &StoredExecution) -> Execution {
 }
 
 fn telephony(record: &CallRecord) -> TelephonyData {
-    let milliseconds = record.duration_ms();
-    let duration = if milliseconds == 0 {
-        "0.0".to_owned()
-    } else {
-        format!("{}", (milliseconds as f64 / 1_000.0).round())
-    };
+    let duration = whole_seconds(record.duration_ms());
     let ringing = record.ringing_unix_ms.unwrap_or(record.started_unix_ms);
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     TelephonyData {
@@ -413,6 +441,7 @@ fn telephony(record: &CallRecord) -> TelephonyData {
         sip_status: record.sip_status,
         sip_reason: record.sip_reason.clone(),
         gateways: serde_json::to_value(&record.gateways).unwrap_or_default(),
+        transfers: serde_json::to_value(&record.transfers).unwrap_or_default(),
         ring_duration: record.ring_ms() / 1_000,
         post_dial_delay: ringing.saturating_sub(record.started_unix_ms) / 1_000,
         to_number_carrier: None,
@@ -421,6 +450,39 @@ fn telephony(record: &CallRecord) -> TelephonyData {
         node: named(&record.node),
         media: serde_json::to_value(&record.media).unwrap_or_default(),
         incidents: serde_json::to_value(&record.incidents).unwrap_or_default(),
+    }
+}
+
+fn transfer_call_data(transfer: &TransferRecord) -> TransferCallData {
+    let is_over = transfer.ended_unix_ms.is_some();
+    let status = match transfer.outcome {
+        TransferOutcome::Pending if transfer.ringing_unix_ms.is_some() => Status::Ringing,
+        TransferOutcome::Pending => Status::Initiated,
+        TransferOutcome::Connected if !is_over => Status::InProgress,
+        TransferOutcome::Connected | TransferOutcome::HandedOver => Status::Completed,
+        TransferOutcome::Cancelled => Status::Canceled,
+        TransferOutcome::Failed => Status::Failed,
+    };
+    let ended = is_over.then_some("Call ended normally");
+    let reason = Some(transfer.cause.as_str()).filter(|cause| !cause.is_empty()).or(ended);
+    TransferCallData {
+        provider_call_id: transfer.sip_call_id.clone(),
+        status,
+        duration: whole_seconds(transfer.duration_ms()),
+        cost: 0.0,
+        to_number: transfer.target.clone(),
+        from_number: transfer.from.clone(),
+        recording_url: None,
+        hangup_by: transfer.hangup_by,
+        hangup_reason: reason.map(str::to_owned),
+    }
+}
+
+/// Whole seconds as `69`, and `0.0` for none, as the vendor writes them.
+fn whole_seconds(milliseconds: u64) -> String {
+    match milliseconds {
+        0 => "0.0".to_owned(),
+        _ => format!("{}", (milliseconds as f64 / 1_000.0).round()),
     }
 }
 

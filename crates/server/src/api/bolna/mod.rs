@@ -32,6 +32,7 @@ use axum::body::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 
 pub(super) use agent_body::MOST_ENTRIES;
+pub(super) use call_body::sip_headers;
 pub(super) use carrier_trunks::no_trunk;
 pub(super) use trunk_body::limits as read_limits;
 

@@ -114,11 +114,18 @@ struct CallQuery {
 
 /// What was asked of a call.
 #[derive(Serialize, ToSchema)]
-struct Commanded {
+pub(super) struct Commanded {
     /// Always `done`: the call was told; what came of it is in its record.
     message: &'static str,
     /// The call.
     id: String,
+}
+
+impl Commanded {
+    /// The call was told.
+    pub(super) fn call(id: CallId) -> (StatusCode, Json<Self>) {
+        (StatusCode::ACCEPTED, Json(Self { message: "done", id: id.to_string() }))
+    }
 }
 
 /// Digits to be sent to the caller.
@@ -283,7 +290,7 @@ async fn hang_up(
     let call = live(&app, &caller, &id)?;
     app.command(CallCommand::HangUp(call.id))?;
     app.store().note_request(&caller.account, "call", &call.id.to_string()).await?;
-    Ok((StatusCode::ACCEPTED, Json(Commanded { message: "done", id: call.id.to_string() })))
+    Ok(Commanded::call(call.id))
 }
 
 /// Sends digits to the caller, as RFC 4733 events where the carrier negotiated them.
@@ -317,10 +324,11 @@ async fn send_digits(
     }
     app.command(CallCommand::SendDtmf { call: call.id, digits, duration_ms })?;
     app.store().note_request(&caller.account, "call", &call.id.to_string()).await?;
-    Ok((StatusCode::ACCEPTED, Json(Commanded { message: "done", id: call.id.to_string() })))
+    Ok(Commanded::call(call.id))
 }
 
-fn live(app: &App, caller: &Caller, id: &str) -> ApiResult<CallRecord> {
+/// A call of the account that is up on this node.
+pub(super) fn live(app: &App, caller: &Caller, id: &str) -> ApiResult<CallRecord> {
     Uuid::try_parse(&canonical_uuid(id))
         .ok()
         .and_then(|id| app.journal().live_call(&caller.account, CallId(id)))

@@ -4,10 +4,12 @@
 
 mod accounts;
 mod audit;
+mod call_transfer;
 mod calls;
 mod keys;
 mod routing;
 mod trunk_limits;
+mod trunk_transfers;
 mod verdicts;
 mod webhooks;
 
@@ -32,9 +34,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(accounts::routes())
         .merge(audit::routes())
         .merge(calls::routes())
+        .merge(call_transfer::routes())
         .merge(keys::routes())
         .merge(routing::routes())
         .merge(trunk_limits::routes())
+        .merge(trunk_transfers::routes())
         .merge(verdicts::routes())
         .merge(webhooks::routes())
 }

@@ -14,7 +14,9 @@ use tandem_call::{
     bridge::{AgentHangUpCause, AgentSocketEnd, BridgeCommand, BridgeEvent, BridgePlan},
 };
 
-use super::{AGENT, Entry, FRAME_SLOTS, KINDS, Lingering, MediaThread, RTCP, RTP, tick_before};
+use super::{
+    AGENT, Entry, FRAME_SLOTS, KINDS, Lingering, MediaThread, RTCP, RTP, SECOND_RTCP, SECOND_RTP, tick_before,
+};
 use crate::{
     clock,
     media::{
@@ -71,15 +73,9 @@ impl MediaThread {
         now: Instant,
     ) -> Result<(Call, u32), BridgeFailure> {
         let call = plan.call;
-        let mut ports = self.ports.lease(bind, now).map_err(|error| {
-            tracing::warn!(execution_id = %call, %error, "no media port");
-            match error {
-                PortError::Exhausted { .. } | PortError::Occupied { .. } => BridgeFailure::NoPorts,
-                PortError::Socket { .. } => BridgeFailure::System,
-            }
-        })?;
+        let mut ports = self.lease(call, bind, now)?;
         let index = self.vacancy();
-        if let Err(error) = self.register(index, &mut ports) {
+        if let Err(error) = self.register(index, [RTP, RTCP], &mut ports) {
             tracing::warn!(execution_id = %call, %error, "the media sockets cannot be polled");
             self.free.push(index);
             self.ports.rest(ports, now);
@@ -93,10 +89,50 @@ impl MediaThread {
         })
     }
 
-    fn register(&self, index: u32, ports: &mut PortPair) -> std::io::Result<()> {
+    fn lease(&self, call: CallId, bind: IpAddr, now: Instant) -> Result<PortPair, BridgeFailure> {
+        self.ports.lease(bind, now).map_err(|error| {
+            tracing::warn!(execution_id = %call, %error, "no media port");
+            match error {
+                PortError::Exhausted { .. } | PortError::Occupied { .. } => BridgeFailure::NoPorts,
+                PortError::Socket { .. } => BridgeFailure::System,
+            }
+        })
+    }
+
+    fn register(&self, index: u32, kinds: [usize; 2], ports: &mut PortPair) -> std::io::Result<()> {
         let registry = self.poll.registry();
-        registry.register(&mut ports.rtp, token(index, RTP), Interest::READABLE)?;
-        registry.register(&mut ports.rtcp, token(index, RTCP), Interest::READABLE)
+        registry.register(&mut ports.rtp, token(index, kinds[0]), Interest::READABLE)?;
+        registry.register(&mut ports.rtcp, token(index, kinds[1]), Interest::READABLE)
+    }
+
+    /// Binds the second leg's ports.
+    pub(super) fn open_second(&mut self, call: CallId, bind: IpAddr, advertised: IpAddr, now: Instant) {
+        let event = match self.bind_second(call, bind, now) {
+            Ok(port) => MediaEvent::SecondOpened { call, rtp: SocketAddr::new(advertised, port) },
+            Err(cause) => MediaEvent::SecondFailed { call, cause },
+        };
+        self.waiting.push_back(event);
+    }
+
+    fn bind_second(&mut self, call: CallId, bind: IpAddr, now: Instant) -> Result<u16, BridgeFailure> {
+        let index = self.by_call.get(&call).copied().ok_or(BridgeFailure::System)?;
+        let mut ports = self.lease(call, bind, now)?;
+        let port = ports.address.port();
+        if let Err(error) = self.register(index, [SECOND_RTP, SECOND_RTCP], &mut ports) {
+            tracing::warn!(execution_id = %call, %error, "the second leg's media sockets cannot be polled");
+            self.rest(ports, now);
+            return Err(BridgeFailure::System);
+        }
+        match self.entries.get_mut(index as usize) {
+            Some(Entry::Call(opened)) if !opened.has_second() => {
+                opened.open_second(ports);
+                Ok(port)
+            }
+            _ => {
+                self.rest(ports, now);
+                Err(BridgeFailure::System)
+            }
+        }
     }
 
     pub(super) fn attach(&mut self, call: CallId, connected: Connected, now: Instant) {
@@ -163,7 +199,9 @@ impl MediaThread {
         let (bridge, ports, agent) = ended.end();
         let statistics = Box::new(bridge.statistics());
         self.waiting.push_back(MediaEvent::Closed { call, statistics });
-        self.rest(ports, now);
+        for pair in ports {
+            self.rest(pair, now);
+        }
         match agent {
             Some(mut agent) => {
                 let parting = bridge.into_parting();
@@ -187,7 +225,9 @@ impl MediaThread {
         if let Entry::Call(failed) = std::mem::replace(&mut self.entries[index as usize], Entry::Free) {
             self.slots[failed.slot] -= 1;
             let (_, ports, _) = failed.end();
-            self.rest(ports, now);
+            for pair in ports {
+                self.rest(pair, now);
+            }
         }
         self.free.push(index);
         self.buffers.events.clear();
