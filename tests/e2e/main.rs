@@ -9,6 +9,7 @@ mod dialects;
 mod exotel;
 mod gateways;
 mod phone;
+mod recording;
 mod starting;
 mod stopping;
 mod strangers;

@@ -6,6 +6,7 @@ mod api;
 mod baresip;
 mod echo_agent;
 mod kamailio;
+mod object_store;
 mod outbound;
 mod scanner;
 mod sipp;

@@ -278,6 +278,39 @@ impl Product {
         }
     }
 
+    /// GET with the test key: status and body as it comes.
+    #[must_use]
+    pub fn bytes(&self, path: &str) -> (u16, Vec<u8>) {
+        self.bytes_as(path, API_KEY)
+    }
+
+    /// The same with another key.
+    ///
+    /// # Panics
+    /// When the server hangs up in the middle of the body.
+    #[must_use]
+    pub fn bytes_as(&self, path: &str, key: &str) -> (u16, Vec<u8>) {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)))
+            .build()
+            .into();
+        let asked = agent
+            .get(format!("http://{}{path}", self.api))
+            .header("Authorization", format!("Bearer {key}"))
+            .call();
+        let Ok(mut response) = asked else { return (0, Vec::new()) };
+        let mut bytes = Vec::new();
+        response.body_mut().as_reader().read_to_end(&mut bytes).expect("a body that ends");
+        (response.status().as_u16(), bytes)
+    }
+
+    /// The folder it runs in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Creates an agent at `url`, a trunk as `trunk` says, the number `did` on it, and maps one
     /// to the other. Returns the agent's id.
     ///

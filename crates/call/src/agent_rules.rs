@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::dialled;
+use crate::recording::RecordingRule;
 
 /// Caller texts that stand for "I do not say who I am", as key: RFC 3323 section 4.1 and what carriers send.
 const ANONYMOUS: &[&str] = &["anonymous", "restricted", "unavailable", "unknown", "private", "withheld"];
@@ -24,6 +25,8 @@ pub struct AgentRules {
     pub calling_hours: Option<CallingHours>,
     /// The longest a call may last.
     pub max_duration: Option<Duration>,
+    /// How its calls are recorded from their answer on; without it only those are recorded for which the API asks.
+    pub recording: Option<RecordingRule>,
 }
 
 /// Hours of a day: from the start until the end, 9 to 17 is from 9:00 until 17:00.

@@ -19,6 +19,7 @@ mod joined;
 mod plan;
 mod second;
 mod speech;
+mod tape;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -38,6 +39,9 @@ use clock::Pace;
 use convert::ToAgent;
 use second::Second;
 use speech::{Notice, Speech, Wish};
+use tape::Tape;
+
+use crate::recording::Recorded;
 
 /// RFC 6455, 7.4.1.
 const CLOSE_NORMAL: u16 = 1000;
@@ -63,6 +67,7 @@ pub struct Bridge {
     is_introduced: bool,
     to_agent: ToAgent,
     speech: Speech,
+    tape: Tape,
     text: String,
     statistics: BridgeStatistics,
 }
@@ -131,6 +136,7 @@ impl Bridge {
             state: State::Start,
             socket: Socket::Open,
             is_introduced: false,
+            tape: Tape::default(),
             text: String::new(),
             statistics: BridgeStatistics::default(),
         })
@@ -180,6 +186,14 @@ impl Bridge {
         self.statistics.agent_frames_dropped += 1;
     }
 
+    /// The shell could not hand a block of the recording, of so many samples a side, to its writer.
+    pub fn handle_recording_dropped(&mut self, samples: usize) {
+        if self.tape.dropped(samples) {
+            let dropped_ms = u32::try_from(self.tape.lost_ms()).unwrap_or(u32::MAX);
+            self.speech.report(BridgeEvent::RecordingLost { dropped_ms });
+        }
+    }
+
     /// The agent's socket is gone.
     pub fn handle_agent_closed(&mut self, now: Instant, end: AgentSocketEnd) {
         if self.socket == Socket::Gone {
@@ -223,6 +237,7 @@ impl Bridge {
             BridgeCommand::Digit { digit, duration_ms } => self.tell_digit(digit, u32::from(duration_ms)),
             BridgeCommand::Refuse { wish } => self.speech.notify(Notice::Refused(wish.refusal())),
             BridgeCommand::TransferFailed { why } => self.speech.notify(Notice::TransferFailed(why.into())),
+            BridgeCommand::Record(command) => self.tape.command(command, self.caller.ticks_skipped),
             BridgeCommand::HangUp => self.hang_up(),
         }
     }
@@ -282,6 +297,16 @@ impl Bridge {
         self.speech.events.pop_front()
     }
 
+    /// The next of what was recorded. Call until `None`, after [`Self::poll_transmit`] has given `None`.
+    pub fn poll_recorded(&mut self) -> Option<Recorded> {
+        self.tape.poll()
+    }
+
+    /// Ends the recording, if there is one; what is left of it is to be polled.
+    pub fn end_recording(&mut self) {
+        self.tape.end();
+    }
+
     /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next if nothing else happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -323,6 +348,7 @@ impl Bridge {
             overflow_ms: self.speech.overflow_bytes / 8,
             queue_peak_ms: u32::try_from(counters.high_water_bytes / 8).unwrap_or(u32::MAX),
             notices_lost: self.speech.lost_notices,
+            recording_lost_ms: self.tape.lost_ms(),
             ..self.statistics.clone()
         }
     }
@@ -358,6 +384,7 @@ impl Bridge {
             return;
         }
         self.state = State::Nothing;
+        self.tape.end();
         if self.socket == Socket::Open {
             self.speech.notify(Notice::Stop);
             self.socket = Socket::Closing(CLOSE_NORMAL);
@@ -485,6 +512,10 @@ impl Bridge {
                 return Some(BridgeTransmit::Agent { kind, droppable: true });
             }
             if let Some((frame, law)) = self.caller.poll_ingress(now) {
+                match self.talk {
+                    Talk::Agent => self.tape.caller(law, &frame.audio),
+                    Talk::Second => self.tape.pass(law, self.caller.ticks_skipped),
+                }
                 self.take_caller_frame(&frame, law);
                 continue;
             }
@@ -500,13 +531,19 @@ impl Bridge {
     fn run_tick(&mut self, now: Instant, tick: Tick, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
         let mut frame = [0; FRAME_BYTES_MAX];
         let frame = &mut frame[..tick.frame_bytes];
-        let audio_bytes = if self.caller.sends_digit_next() {
+        let is_digit = self.caller.sends_digit_next();
+        let audio_bytes = if is_digit {
             self.speech.wait_tick(frame);
             0
         } else {
             self.speech.tick(tick.due, frame)
         };
         let to = self.caller.send(now, self.speech.queue.law(), frame, buffer);
+        if let Some(law) = self.caller.law() {
+            let has_left = to.is_some() && !is_digit;
+            let left = has_left.then_some(&*frame);
+            self.tape.agent(law, left, tick.frame_bytes, self.caller.ticks_skipped);
+        }
         if audio_bytes > 0 {
             if to.is_some() {
                 self.statistics.heard_ms += audio_bytes as u64 / 8;

@@ -84,6 +84,7 @@ impl Engine {
             sip_call_id: sip_call_id.clone(),
             trunk: route.trunk,
             max_duration: route.agent.rules.max_duration,
+            recording: route.agent.rules.recording,
             peer: source,
             session,
             permit,

@@ -132,6 +132,12 @@ impl Engine {
             Input::Command(Command::Transfer { call, order }) => {
                 self.step(call, Happening::Transfer { order }, now);
             }
+            Input::Command(Command::Record { call, command }) => {
+                self.step(call, Happening::Record { command }, now);
+            }
+            Input::Command(Command::RecordingFailed { call, why }) => {
+                self.step(call, Happening::RecordingFailed { why }, now);
+            }
             Input::RecordsBehind(is_behind) => self.node.admission.hold_back(is_behind),
             Input::Drain { until } => {
                 self.node.admission.drain();

@@ -23,6 +23,10 @@ pub enum IncidentKind {
     AgentProtocolError,
     /// Audio of the agent was lost.
     AgentOverflow,
+    /// A part of the recording was lost: its writer did not keep up.
+    RecordingLost,
+    /// The recording could not be written, or not to its end.
+    RecordingFailed,
 }
 
 /// One entry.

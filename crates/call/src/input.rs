@@ -14,6 +14,7 @@ use crate::bridge::{BridgeEvent, BridgeStatistics};
 use crate::gateways::Way;
 use crate::ids::{CallId, TrunkId};
 use crate::placing::Dial;
+use crate::recording::RecordingCommand;
 use crate::table::RoutingTable;
 use crate::transfer::TransferOrder;
 
@@ -161,6 +162,20 @@ pub enum Command {
         call: CallId,
         /// Where to, and how.
         order: Box<TransferOrder>,
+    },
+    /// Record it, or change how. What cannot be in the recording's state is let go.
+    Record {
+        /// The call.
+        call: CallId,
+        /// What.
+        command: RecordingCommand,
+    },
+    /// Its recording cannot be written any further.
+    RecordingFailed {
+        /// The call.
+        call: CallId,
+        /// Why, in words; they go into the call's record.
+        why: String,
     },
 }
 

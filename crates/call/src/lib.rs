@@ -34,6 +34,7 @@ mod placing;
 pub mod qualify;
 mod reach;
 pub mod record;
+pub mod recording;
 pub mod route;
 mod short_text;
 pub mod table;
@@ -57,6 +58,9 @@ pub use output::Output;
 pub use placing::{Dial, is_free_header};
 pub use qualify::{GatewayHealth, GatewayKey, GatewayState};
 pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
+pub use recording::{
+    Recorded, RecordingCommand, RecordingFormat, RecordingRule, RecordingState, RecordingSummary,
+};
 pub use table::{
     Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth,
     TrunkLimits,

@@ -20,6 +20,7 @@ mod ending;
 mod outbound;
 mod placed;
 mod second;
+mod taping;
 mod transfer;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,6 +43,7 @@ use crate::negotiation::Negotiation;
 use crate::node::Node;
 use crate::output::Output;
 use crate::record::{CallRecord, CallStatus};
+use crate::recording::{RecordingCommand, RecordingRule};
 use crate::table::Trunk;
 use crate::transfer::{TransferBy, TransferOrder};
 use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode};
@@ -116,6 +118,8 @@ pub(crate) enum Happening {
     SessionEnded { session: SessionId, by: EndedBy, reason: Option<Bytes> },
     HangUp { as_what: HangUpCommand },
     SendDtmf { digits: String, duration_ms: u16 },
+    Record { command: RecordingCommand },
+    RecordingFailed { why: String },
     DrainEnded,
     Deadline,
 }
@@ -139,6 +143,8 @@ pub(crate) struct LiveCall {
     trunk: Arc<Trunk>,
     /// The agent's own bound, within the node's.
     max_duration: Option<Duration>,
+    /// The agent's rule.
+    recording: Option<RecordingRule>,
     peer: SocketAddr,
     /// The caller's leg, until its end was reported.
     session: Option<SessionId>,
@@ -161,6 +167,7 @@ pub(crate) struct Parts {
     pub(crate) sip_call_id: Bytes,
     pub(crate) trunk: Arc<Trunk>,
     pub(crate) max_duration: Option<Duration>,
+    pub(crate) recording: Option<RecordingRule>,
     pub(crate) peer: SocketAddr,
     pub(crate) session: SessionId,
     pub(crate) permit: Permit,
@@ -174,6 +181,7 @@ pub(crate) struct PlacedParts {
     pub(crate) sip_call_id: Bytes,
     pub(crate) trunk: Arc<Trunk>,
     pub(crate) max_duration: Option<Duration>,
+    pub(crate) recording: Option<RecordingRule>,
     pub(crate) permit: Permit,
     pub(crate) negotiation: Negotiation,
     pub(crate) record: CallRecord,
@@ -190,6 +198,7 @@ impl LiveCall {
             awaits: Awaiting::Bridge,
             trunk: parts.trunk,
             max_duration: parts.max_duration,
+            recording: parts.recording,
             peer: parts.peer,
             session: Some(parts.session),
             permit: Some(parts.permit),
@@ -215,6 +224,7 @@ impl LiveCall {
             awaits: Awaiting::Way,
             trunk: parts.trunk,
             max_duration: parts.max_duration,
+            recording: parts.recording,
             peer: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
             session: None,
             permit: Some(parts.permit),
@@ -314,6 +324,8 @@ impl LiveCall {
             Happening::SecondFailed { cause } => self.second_failed(cause, now, node),
             Happening::HangUp { as_what } => self.end_if_live(ending::commanded(as_what), now, node),
             Happening::SendDtmf { digits, duration_ms } => self.send_dtmf(digits, duration_ms, node),
+            Happening::Record { command } => self.recording_asked(command, now, node),
+            Happening::RecordingFailed { why } => self.recording_failed(why, now, node),
             Happening::DrainEnded => self.end_if_live(ending::drained(), now, node),
             Happening::Deadline => self.deadline_passed(now, node),
         }
@@ -383,7 +395,10 @@ impl LiveCall {
             }
             Awaiting::Listener => {
                 self.enter(Awaiting::End, now, node);
-                node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Start });
+                self.begin_audio(now, node);
+                if self.recording.is_some() {
+                    self.progress(node);
+                }
             }
             Awaiting::BridgeClose => node.counters.late_inputs += 1,
             Awaiting::Way
@@ -467,6 +482,10 @@ impl LiveCall {
                     format!("{digit} cannot be sent: no telephone-event was agreed on, or too many wait");
                 self.incident(IncidentKind::DigitRefused, detail, now, node);
             }
+            BridgeEvent::RecordingLost { dropped_ms } => {
+                let detail = format!("{dropped_ms} ms and maybe more: the writer did not keep up");
+                self.incident(IncidentKind::RecordingLost, detail, now, node);
+            }
             BridgeEvent::AgentClosed { .. } => self.agent_closed(),
             // News only: what the agent does with its own queue changes nothing for the caller's leg.
             BridgeEvent::SecondLatched { .. }
@@ -548,7 +567,7 @@ impl LiveCall {
                     return self.end(ending::no_answer_in_ack(), now, node);
                 }
                 self.enter(Awaiting::End, now, node);
-                node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Start });
+                self.begin_audio(now, node);
                 self.record.status = CallStatus::InProgress;
                 self.progress(node);
             }

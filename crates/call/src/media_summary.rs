@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tandem_media::Law;
 
 use crate::bridge::{BridgeStatistics, DelayHistogram};
+use crate::recording::RecordingSummary;
 
 /// What the media path counted over the whole call. Zero everywhere when no media ran.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,8 @@ pub struct MediaSummary {
     pub to_agent_delay: DelaySummary,
     /// From an agent message's arrival to its audio leaving as RTP, beyond the wait for the next packet that any audio has.
     pub to_caller_delay: DelaySummary,
+    /// The call's recording, if there is one.
+    pub recording: Option<RecordingSummary>,
 }
 
 impl MediaSummary {

@@ -170,6 +170,7 @@ impl Engine {
             verdict: Box::new(verdict_on(&record)),
             sip_call_id: Bytes::from(sip_call_id),
             max_duration: [dial.max_duration, agent.rules.max_duration].into_iter().flatten().min(),
+            recording: agent.rules.recording,
             negotiation: Negotiation::new(trunk.codecs.clone(), sdp_session, None),
             trunk,
             permit,

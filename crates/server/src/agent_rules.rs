@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tandem_call::{AgentRules, CallingHours, dialled};
 
-use crate::api::whole_number;
+use crate::api::{rule_of_agent, whole_number};
 
 /// What documentation has in place of numbers; it names nobody.
 const PLACEHOLDER: &str = "<any>";
@@ -34,6 +34,7 @@ pub fn agent_rules(body: &Map<String, Value>) -> AgentRules {
             .and_then(|seconds| u64::try_from(seconds).ok())
             .filter(|seconds| *seconds > 0)
             .map(Duration::from_secs),
+        recording: body.get("recording").and_then(rule_of_agent),
     }
 }
 
@@ -72,6 +73,21 @@ mod tests {
         assert!(rules.disallow_unknown);
         assert_eq!(rules.calling_hours, Some(CallingHours { start: 9, end: 17 }));
         assert_eq!(rules.max_duration, Some(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn an_agents_calls_are_recorded_if_its_recording_object_is_there_and_on() {
+        use tandem_call::RecordingRule;
+        use tandem_media::recording::PauseMode;
+
+        let recording =
+            |object: Value| agent_rules(json!({"recording": object}).as_object().unwrap()).recording;
+        assert_eq!(recording(json!({})), Some(RecordingRule::default()));
+        let rule = RecordingRule { pause: PauseMode::Skip, ..RecordingRule::default() };
+        assert_eq!(recording(json!({"enabled": true, "format": "wav", "pause": "skip"})), Some(rule));
+        for off in [json!(null), json!({"enabled": false, "format": "wav"})] {
+            assert_eq!(recording(off), None);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod media;
 pub mod metric_list;
 pub mod net;
+pub mod recording;
 pub mod routing;
 pub mod secrets;
 pub mod server;

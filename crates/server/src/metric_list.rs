@@ -31,6 +31,25 @@ const fn metric(name: &'static str, kind: Kind, help: &'static str) -> Metric {
 pub const METRICS: &[Metric] = &[
     metric("tandem_calls", Kind::Gauge, "Calls that are up on this node: those that `/v1/calls` lists"),
     metric("tandem_calls_ended_total", Kind::Counter, "Calls that ended, by final status"),
+    metric("tandem_recordings", Kind::Gauge, "Recordings that are being written"),
+    metric("tandem_recordings_finished_total", Kind::Counter, "Recordings that are whole and in their place"),
+    metric("tandem_recordings_expired_total", Kind::Counter, "Recordings deleted because they were old"),
+    metric(
+        "tandem_recording_failures_total",
+        Kind::Counter,
+        "Recordings that could not be written, repaired or put in their place",
+    ),
+    metric(
+        "tandem_recording_blocks_dropped_total",
+        Kind::Counter,
+        "Half seconds of recordings lost because their writer did not keep up, by media thread",
+    ),
+    metric("tandem_recording_milliseconds_total", Kind::Counter, "Milliseconds written into recordings"),
+    metric(
+        "tandem_recording_uploads_total",
+        Kind::Counter,
+        "Attempts to bring a recording to the object store, by outcome: done or failed",
+    ),
     metric("tandem_verdicts_total", Kind::Counter, "INVITEs decided, by verdict code"),
     metric("tandem_routing_numbers", Kind::Gauge, "Numbers in the routing table"),
     metric(

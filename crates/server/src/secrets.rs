@@ -220,6 +220,12 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// A key of 32 bytes from its 64 hex digits.
+pub fn unhex_key(text: &str) -> Option<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    unhex(text, &mut key).map(|()| key)
+}
+
 fn unhex(text: &str, out: &mut [u8]) -> Option<()> {
     if text.len() != out.len() * 2 || !text.is_ascii() {
         return None;

@@ -33,6 +33,7 @@ use crate::{
         udp::UdpListeners,
         ws_connect::{DialTimes, Dialler, verifying_tls},
     },
+    recording::{RecordingFault, Recordings, Surroundings},
     routing::{PublishError, RoutingPublisher},
     secrets::{Sealer, SecretError, random},
     signalling::{self, NETWORK_QUEUE, Parts, SignallingHandle},
@@ -81,6 +82,9 @@ pub enum StartError {
     /// TLS towards agents cannot be set up.
     #[error("TLS towards agents cannot be set up: {0}")]
     AgentTls(String),
+    /// Recordings cannot be kept.
+    #[error(transparent)]
+    Recording(#[from] RecordingFault),
     /// The media threads cannot be started.
     #[error("the media threads cannot be started: {0}")]
     Media(io::Error),
@@ -133,6 +137,7 @@ pub struct RunningServer {
     stop_api: oneshot::Sender<()>,
     api_task: JoinHandle<io::Result<()>>,
     signalling_task: JoinHandle<()>,
+    keeper: JoinHandle<()>,
     receivers: Vec<JoinHandle<()>>,
 }
 
@@ -166,7 +171,7 @@ impl Server {
             config.security.secret_key_file.as_deref(),
             place.file(),
         )?;
-        let store = Store::open(&config.store.url, sealer).await?;
+        let store = Store::open(&config.store.url, sealer.clone()).await?;
         let store = store.charging(config.billing.millicents_per_minute);
         let node = config.node_name();
         let left_open = store.start_node(&node).await?;
@@ -178,11 +183,22 @@ impl Server {
         let ports = &config.media.ports;
         let rest = Duration::from_secs(config.media.port_rest_seconds);
         let ports = Ports::new(ports.first, ports.last, rest);
-        let (media, media_events) = Media::start(config.media.threads, ports).map_err(StartError::Media)?;
+        let (commands_in, commands) = mpsc::channel(COMMAND_QUEUE);
+        let around = Surroundings {
+            store: store.clone(),
+            sealer,
+            poster: poster.clone().unfenced(),
+            commands: commands_in.clone(),
+            node: node.clone(),
+        };
+        let (recordings, recording_queue, keeper) = Recordings::start(&config.recording, around)?;
+        let (media, media_events) =
+            Media::start(config.media.threads, ports, &recording_queue).map_err(StartError::Media)?;
+        // The threads' own are the last: with them the writers end.
+        drop(recording_queue);
 
         let journal = Journal::start(store.clone(), node.clone(), config.limits.verdicts);
         let (tables_in, tables) = mpsc::channel(TABLE_QUEUE);
-        let (commands_in, commands) = mpsc::channel(COMMAND_QUEUE);
         let (network_in, network) = mpsc::channel(NETWORK_QUEUE);
         let shared = TcpShared::new(tcp_limits(&config), network_in.clone(), tls.connector().clone());
         let ladders = Arc::new(Ladders::default());
@@ -234,7 +250,7 @@ impl Server {
         let dialling = Dialling::new(store.clone(), node, over_sip).telling(journal.clone());
         let dialling_task = tokio::spawn(dialling.run(stopped));
         let attempts = webhooks::SendLimits::new(config.limits.webhook_attempts);
-        receivers.push(webhooks::start(store.clone(), poster, attempts));
+        receivers.push(webhooks::start(store.clone(), poster, attempts, config.public_url()));
 
         let readiness = Readiness::default();
         let api = http
@@ -247,6 +263,7 @@ impl Server {
             journal: journal.clone(),
             ladders: Arc::clone(&ladders),
             gateways,
+            recordings,
             commands: commands_in,
             readiness: readiness.clone(),
             metrics: Arc::new(move || metrics.render()),
@@ -274,6 +291,7 @@ impl Server {
             stop_api,
             api_task,
             signalling_task,
+            keeper,
             receivers,
         })
     }
@@ -322,6 +340,11 @@ impl RunningServer {
             dialling_task.abort();
         }
         self.journal.flush().await;
+        let mut keeper = self.keeper;
+        if tokio::time::timeout(FAREWELL, &mut keeper).await.is_err() {
+            tracing::warn!("recordings could not be put in their place; the next start does it");
+            keeper.abort();
+        }
         // The receiver is gone only if the API has ended already.
         let _ = self.stop_api.send(());
         let mut api_task = self.api_task;

@@ -270,6 +270,8 @@ impl Signalling {
                 Command::SendDtmf { call, digits, duration_ms }
             }
             CallCommand::Transfer { call, order } => Command::Transfer { call, order },
+            CallCommand::Record { call, command } => Command::Record { call, command },
+            CallCommand::RecordingFailed { call, why } => Command::RecordingFailed { call, why },
             CallCommand::RouteTest(test) => {
                 return test.answer(self.parts.engine.dry_run(&test.asked, clock::now()));
             }

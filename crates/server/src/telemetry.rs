@@ -260,7 +260,7 @@ pub fn measure_call(record: &CallRecord) {
 }
 
 fn collect_media(thread: String, counters: &MediaCounters) {
-    let totals: [(&'static str, &Count); 17] = [
+    let totals: [(&'static str, &Count); 18] = [
         ("tandem_media_calls_opened_total", &counters.opened),
         ("tandem_media_calls_failed_total", &counters.failed),
         ("tandem_rtp_received_total", &counters.rtp_received),
@@ -272,6 +272,7 @@ fn collect_media(thread: String, counters: &MediaCounters) {
         ("tandem_agent_messages_received_total", &counters.agent_received),
         ("tandem_agent_messages_sent_total", &counters.agent_sent),
         ("tandem_agent_messages_dropped_total", &counters.agent_dropped),
+        ("tandem_recording_blocks_dropped_total", &counters.recording_dropped),
         ("tandem_agent_connections_broken_total", &counters.agent_broken),
         ("tandem_media_ticks_total", &counters.ticks),
         ("tandem_media_late_ticks_total", &counters.late_ticks),

@@ -155,6 +155,11 @@ impl Caller {
         session.send_frame(now, audio, buffer)
     }
 
+    /// The law that the session's packets are given in.
+    pub(super) fn law(&self) -> Option<Law> {
+        self.session.as_ref().map(Session::law)
+    }
+
     /// Whether the packet of the next tick carries a digit instead of audio.
     pub(super) fn sends_digit_next(&self) -> bool {
         self.session.as_ref().is_some_and(Session::sends_digit_next)

@@ -11,6 +11,7 @@ use tandem_media::{LatchPolicy, MediaParameters, RtpStatistics};
 
 use super::histogram::DelayHistogram;
 use crate::ids::{AccountId, CallId};
+use crate::recording::RecordingCommand;
 
 /// All a bridge needs to know of its call.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,6 +183,8 @@ pub enum BridgeCommand {
         /// Why, in words.
         why: String,
     },
+    /// Record what both sides hear, or change how.
+    Record(RecordingCommand),
     /// The call is over: tell the agent in its dialect, then close its socket.
     HangUp,
 }
@@ -312,6 +315,11 @@ pub enum BridgeEvent {
         /// Audio dropped, in milliseconds.
         dropped_ms: u32,
     },
+    /// A part of the recording could not be written; the first of such losses, all are counted.
+    RecordingLost {
+        /// What was lost, in milliseconds.
+        dropped_ms: u32,
+    },
     /// The agent asks for a transfer.
     Transfer {
         /// A SIP URI, `tel:` URI or number.
@@ -390,6 +398,8 @@ pub struct BridgeStatistics {
     /// Egress ticks that were run late enough to be skipped (the driver was away for longer than the catch-up
     /// bound).
     pub ticks_skipped: u64,
+    /// Parts of the recording that could not be written, in milliseconds.
+    pub recording_lost_ms: u64,
     /// Most audio ever queued, in milliseconds.
     pub queue_peak_ms: u32,
     /// Notices and events dropped because the driver did not take them.

@@ -20,6 +20,7 @@ use crate::media_summary::MediaSummary;
 use crate::node::Node;
 use crate::output::Output;
 use crate::record::CallStatus;
+use crate::recording::RecordingState;
 use crate::verdict::{Check, StepOutcome, VerdictCode, wire_text};
 
 impl LiveCall {
@@ -131,6 +132,7 @@ impl LiveCall {
             self.record.error_message = ending.error;
         }
         self.cut_attempt(now, node);
+        self.recording_over(RecordingState::Completed, now, node);
         if !was_answered && self.outgoing.is_some() {
             // The status of a call that we placed is the carrier's own, if it came to that.
             let status = self.record.sip_status.unwrap_or(ending.refusal);
@@ -215,11 +217,16 @@ impl LiveCall {
         let law = self.negotiation.agreed().map(|media| media.law);
         self.count_second(statistics);
         let counted = MediaSummary::of(statistics).spoken_in(law);
-        let known = &self.record.media;
+        let known = &mut self.record.media;
+        let mut recording = known.recording.take();
+        if let Some(recording) = &mut recording {
+            recording.lost_ms = statistics.recording_lost_ms;
+        }
         self.record.media = MediaSummary {
             remote: counted.remote.or(known.remote),
             local: self.negotiation.local(),
             digits: known.digits,
+            recording,
             ..counted
         };
     }

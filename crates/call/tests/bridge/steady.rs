@@ -2,6 +2,7 @@
 
 use tandem_agent::FrameKind;
 use tandem_call::bridge::{Bridge, BridgeCommand, BridgeTransmit};
+use tandem_call::{RecordingCommand, RecordingRule};
 use tandem_media::Law;
 
 use crate::agents::{stream_audio, twilio_media};
@@ -74,6 +75,26 @@ fn no_dialect_allocates_per_packet() {
     assert_steady("twilio", Load::new(r#"{"dialect":"twilio"}"#, Law::Mulaw, FrameKind::Text, media));
     let audio = stream_audio(24_000, &[2; 960]);
     assert_steady("bolna", Load::new(r#"{"dialect":"bolna"}"#, Law::Mulaw, FrameKind::Text, audio));
+}
+
+/// A recorded call allocates its blocks, two a second, and nothing else.
+#[test]
+fn a_recording_allocates_a_block_each_half_second() {
+    let ulaw = vec![0x21; 160];
+    let mut load = Load::new(r#"{"dialect":"asterisk"}"#, Law::Mulaw, FrameKind::Binary, ulaw);
+    let start = RecordingCommand::Start(RecordingRule::default());
+    load.bridge.handle_command(load.now, BridgeCommand::Record(start));
+    for _ in 0..10 {
+        load.second();
+        while load.bridge.poll_recorded().is_some() {}
+    }
+    let info = allocation_counter::measure(|| {
+        for _ in 0..20 {
+            load.second();
+            while load.bridge.poll_recorded().is_some() {}
+        }
+    });
+    assert!(info.count_total <= 2 * 20 + 1, "{} allocations in 20 s", info.count_total);
 }
 
 /// All that a call holds for its audio, with its buffers grown to what the steady state needs.

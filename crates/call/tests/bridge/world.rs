@@ -9,7 +9,7 @@ use tandem_call::bridge::{
     AgentDial, AgentPlan, Bridge, BridgeCommand, BridgeEvent, BridgeLimits, BridgePlan, BridgeTransmit,
     OnClose,
 };
-use tandem_call::{AccountId, CallId};
+use tandem_call::{AccountId, CallId, Recorded};
 use tandem_media::{LatchPolicy, Law, MediaParameters, TelephoneEvent, g711};
 use uuid::Uuid;
 
@@ -178,6 +178,7 @@ pub(crate) struct World {
     pub(crate) agent_got: Vec<(Instant, FrameKind, Vec<u8>)>,
     pub(crate) closed: Option<u16>,
     pub(crate) events: Vec<(Instant, BridgeEvent)>,
+    pub(crate) recorded: Vec<Recorded>,
     buffer: Vec<u8>,
 }
 
@@ -232,6 +233,7 @@ impl World {
             agent_got: Vec::new(),
             closed: None,
             events: Vec::new(),
+            recorded: Vec::new(),
             buffer: Vec::new(),
         }
     }
@@ -340,6 +342,9 @@ impl World {
         }
         while let Some(event) = self.bridge.poll_event() {
             self.events.push((self.now, event));
+        }
+        while let Some(recorded) = self.bridge.poll_recorded() {
+            self.recorded.push(recorded);
         }
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::desk::{AgentMood, Caller, Desk, OFFER, Ports};
 use tandem_call::bridge::{AgentHangUpCause, BridgeEvent};
-use tandem_call::{AgentFailure, BridgeFailure, CallId, Command, HangUpCommand, Input};
+use tandem_call::{
+    AgentFailure, BridgeFailure, CallId, Command, HangUpCommand, Input, RecordingCommand, RecordingRule,
+};
 
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/call_states.txt");
 
@@ -58,7 +60,7 @@ impl Scene {
 
 type Act = fn(&mut Scene);
 
-const INPUTS: [(&str, Act); 24] = [
+const INPUTS: [(&str, Act); 29] = [
     ("bridge opened", |scene| {
         let rtp = crate::desk::RTP.parse().expect("an address");
         scene.desk.input(Input::BridgeOpened { call: scene.call, rtp });
@@ -105,6 +107,19 @@ const INPUTS: [(&str, Act); 24] = [
         let digits = "1".to_owned();
         scene.desk.input(Input::Command(Command::SendDtmf { call: scene.call, digits, duration_ms: 100 }));
     }),
+    ("record command", |scene| scene.record(RecordingCommand::Start(RecordingRule::default()))),
+    ("record, pause, resume, stop", |scene| {
+        scene.record(RecordingCommand::Start(RecordingRule::default()));
+        scene.record(RecordingCommand::Pause);
+        scene.record(RecordingCommand::Resume);
+        scene.record(RecordingCommand::Stop);
+    }),
+    ("pause command without a recording", |scene| scene.record(RecordingCommand::Pause)),
+    ("recording lost", |scene| scene.bridge(BridgeEvent::RecordingLost { dropped_ms: 500 })),
+    ("recording failed", |scene| {
+        let why = "the disk is full".to_owned();
+        scene.desk.input(Input::Command(Command::RecordingFailed { call: scene.call, why }));
+    }),
     ("drain ends", |scene| {
         let until = scene.desk.now;
         scene.desk.input(Input::Drain { until });
@@ -123,6 +138,10 @@ const INPUTS: [(&str, Act); 24] = [
 impl Scene {
     fn bridge(&mut self, event: BridgeEvent) {
         self.desk.input(Input::Bridge { call: self.call, event });
+    }
+
+    fn record(&mut self, command: RecordingCommand) {
+        self.desk.input(Input::Command(Command::Record { call: self.call, command }));
     }
 }
 

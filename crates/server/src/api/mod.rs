@@ -21,6 +21,7 @@ mod openapi;
 mod paging;
 mod preconditions;
 mod query;
+mod recording_rule;
 mod request;
 mod schemas;
 mod times;
@@ -39,7 +40,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use tandem_call::{CallId, DryRun, TransferOrder, Verdict};
+use tandem_call::{CallId, DryRun, RecordingCommand, TransferOrder, Verdict};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
@@ -50,12 +51,14 @@ pub use error::{ApiError, ApiResult};
 pub use fields::Problem;
 pub(crate) use fields::whole as whole_number;
 pub use key_rules::{account_id, allowed_range, expiry, scope};
+pub(crate) use recording_rule::rule_of_agent;
 
 use crate::config::Config;
 use crate::gateway_health::GatewayHealths;
 use crate::journal::Journal;
 use crate::ladders::Ladders;
 use crate::net::http::{self, HttpLimits};
+use crate::recording::Recordings;
 use crate::routing::RoutingPublisher;
 use crate::secrets::hash_api_key;
 use crate::store::{Store, StoredExecution};
@@ -74,6 +77,20 @@ pub enum CallCommand {
     HangUp(CallId),
     /// End the call in good order, as its agent may: it ends as `completed`.
     Complete(CallId),
+    /// Record it, or change how.
+    Record {
+        /// The call.
+        call: CallId,
+        /// What.
+        command: RecordingCommand,
+    },
+    /// Its recording cannot be written any further; the writers say so, not the API.
+    RecordingFailed {
+        /// The call.
+        call: CallId,
+        /// Why.
+        why: String,
+    },
     /// Send digits to the caller.
     SendDtmf {
         /// The call.
@@ -197,6 +214,8 @@ pub struct Parts {
     pub ladders: Arc<Ladders>,
     /// What this node knows of gateways.
     pub gateways: Arc<GatewayHealths>,
+    /// Recordings.
+    pub recordings: Recordings,
     /// Takes commands to the engine.
     pub commands: mpsc::Sender<CallCommand>,
     /// What the node is doing.
@@ -256,6 +275,10 @@ impl App {
 
     fn gateways(&self) -> &Arc<GatewayHealths> {
         &self.0.gateways
+    }
+
+    fn recordings(&self) -> &Recordings {
+        &self.0.recordings
     }
 
     fn journal(&self) -> &Journal {
@@ -342,8 +365,8 @@ pub async fn serve(
 }
 
 /// An execution as `GET /executions/{execution_id}` shows it, and as webhooks tell it.
-pub(crate) fn execution_body(execution: &StoredExecution) -> serde_json::Value {
-    bolna::execution_body(execution)
+pub(crate) fn execution_body(execution: &StoredExecution, public_url: &str) -> serde_json::Value {
+    bolna::execution_body(execution, public_url)
 }
 
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.

@@ -96,6 +96,7 @@ impl Config {
             node: reader.section("node", &mut problems),
             sip: reader.section("sip", &mut problems),
             media: reader.section("media", &mut problems),
+            recording: reader.section("recording", &mut problems),
             api: reader.section("api", &mut problems),
             store: reader.section("store", &mut problems),
             security: reader.section("security", &mut problems),

@@ -28,6 +28,8 @@ pub struct Config {
     pub sip: Sip,
     /// RTP.
     pub media: Media,
+    /// Recordings.
+    pub recording: RecordingSettings,
     /// The HTTP listener: REST, health, metrics.
     pub api: Api,
     /// The database.
@@ -99,6 +101,63 @@ pub struct Media {
     pub threads: usize,
     /// Seconds a port rests before it is given to another call, so that stray packets die first.
     pub port_rest_seconds: u64,
+}
+
+/// `[recording]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecordingSettings {
+    /// Folder of recordings: of those that are kept on disk, and of all while they are written.
+    pub folder: PathBuf,
+    /// Where they are kept.
+    pub keep: RecordingKeep,
+    /// Seal them at rest, each with a key of its own that is sealed with the node's.
+    pub encrypt: bool,
+    /// Days until they are deleted; 0 keeps them.
+    pub retention_days: u32,
+    /// Megabytes of the folder's file system that recordings leave free.
+    pub keep_free_mb: u32,
+    /// The object store.
+    pub s3: S3Settings,
+}
+
+/// Where recordings are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordingKeep {
+    /// In the folder.
+    Disk,
+    /// In an object store that speaks S3.
+    S3,
+}
+
+/// `[recording.s3]`
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct S3Settings {
+    /// URL of the service.
+    pub endpoint: String,
+    /// Its region, as signatures name it.
+    pub region: String,
+    /// The bucket; it must exist.
+    pub bucket: String,
+    /// What the names of objects begin with.
+    pub prefix: String,
+    /// Access key.
+    pub access_key: String,
+    /// Secret key.
+    pub secret_key: String,
+    /// The bucket stands in the path of URLs, not in the host's name.
+    pub path_style: bool,
+}
+
+impl std::fmt::Debug for S3Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Settings")
+            .field("endpoint", &self.endpoint)
+            .field("bucket", &self.bucket)
+            .finish_non_exhaustive()
+    }
 }
 
 /// `[api]`
@@ -301,6 +360,33 @@ impl Default for Sip {
 impl Default for Media {
     fn default() -> Self {
         Self { ports: PortRange::DEFAULT, public_address: None, threads: 0, port_rest_seconds: 10 }
+    }
+}
+
+impl Default for RecordingSettings {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from("recordings"),
+            keep: RecordingKeep::Disk,
+            encrypt: false,
+            retention_days: 90,
+            keep_free_mb: 1_024,
+            s3: S3Settings::default(),
+        }
+    }
+}
+
+impl Default for S3Settings {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            region: "us-east-1".to_owned(),
+            bucket: String::new(),
+            prefix: String::new(),
+            access_key: String::new(),
+            secret_key: String::new(),
+            path_style: true,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Config, Limits};
+use super::{Config, Limits, RecordingKeep};
 
 /// Each fault as its key and what is wrong with it.
 pub(super) fn faults(config: &Config) -> Vec<(&'static str, String)> {
@@ -11,6 +11,7 @@ pub(super) fn faults(config: &Config) -> Vec<(&'static str, String)> {
     node(config, &mut faults);
     sip(config, &mut faults);
     media(config, &mut faults);
+    recording(config, &mut faults);
     api(config, &mut faults);
     for (key, value) in limits(&config.limits) {
         if value == 0 {
@@ -92,6 +93,37 @@ fn media(config: &Config, faults: &mut Vec<(&'static str, String)>) {
         }
     };
     clash("sip.udp", &config.sip.udp);
+}
+
+fn recording(config: &Config, faults: &mut Vec<(&'static str, String)>) {
+    let recording = &config.recording;
+    if recording.folder.as_os_str().is_empty() {
+        faults.push(("recording.folder", "is empty; give the path of a folder".to_owned()));
+    }
+    if recording.keep == RecordingKeep::Disk {
+        return;
+    }
+    let s3 = &recording.s3;
+    let needed = [
+        ("recording.s3.endpoint", &s3.endpoint),
+        ("recording.s3.region", &s3.region),
+        ("recording.s3.bucket", &s3.bucket),
+        ("recording.s3.access_key", &s3.access_key),
+        ("recording.s3.secret_key", &s3.secret_key),
+    ];
+    for (key, value) in needed {
+        if value.is_empty() {
+            faults.push((key, "is missing; recording.keep = \"s3\" needs it".to_owned()));
+        }
+    }
+    if !s3.endpoint.is_empty() && !(s3.endpoint.starts_with("https://") || s3.endpoint.starts_with("http://"))
+    {
+        let message = format!(
+            "{:?} will not do; give a URL such as \"https://s3.eu-central-1.amazonaws.com\"",
+            s3.endpoint
+        );
+        faults.push(("recording.s3.endpoint", message));
+    }
 }
 
 fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {

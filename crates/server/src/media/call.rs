@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use tandem_agent::ConfigError;
 use tandem_call::{
-    CallId,
+    AccountId, CallId,
     bridge::{AgentSocketEnd, Bridge, BridgeCommand, BridgeEvent, BridgePlan, BridgeTransmit},
 };
 
@@ -17,6 +17,7 @@ use super::{
     line::{Datagram, Line, PACKET_BYTES},
     ports::PortPair,
 };
+use crate::recording::RecordingQueue;
 
 /// Datagrams taken from one socket before other calls get their turn.
 const DATAGRAM_BUDGET: usize = 32;
@@ -33,6 +34,8 @@ pub(super) struct Workspace<'a> {
     pub(super) events: &'a mut VecDeque<(CallId, BridgeEvent)>,
     /// The thread's counters.
     pub(super) counters: &'a MediaCounters,
+    /// Where what is recorded goes.
+    pub(super) recording: &'a mut RecordingQueue,
 }
 
 /// The size of [`Workspace::packet`].
@@ -60,6 +63,7 @@ pub(super) enum Left {
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) id: CallId,
+    account: AccountId,
     bridge: Bridge,
     line: Line,
     /// The second leg's sockets, once they were asked for.
@@ -90,6 +94,7 @@ impl Call {
     ) -> Result<Self, (PortPair, ConfigError)> {
         let is_multiplexed = plan.media.as_ref().is_some_and(|media| media.rtcp_mux);
         let id = plan.call;
+        let account = plan.account.clone();
         let bridge = match Bridge::new(plan, seed, now) {
             Ok(bridge) => bridge,
             Err(error) => return Err((ports, error)),
@@ -97,6 +102,7 @@ impl Call {
         let deadline = bridge.poll_timeout();
         Ok(Self {
             id,
+            account,
             bridge,
             line: Line::new(ports, is_multiplexed),
             second: None,
@@ -131,9 +137,26 @@ impl Call {
     }
 
     /// Ends the call here; what must go on for a moment is handed back.
-    pub(super) fn end(self) -> (Bridge, impl Iterator<Item = PortPair>, Option<AgentSocket>) {
+    pub(super) fn end(
+        mut self,
+        recording: &mut RecordingQueue,
+        counters: &MediaCounters,
+    ) -> (Bridge, impl Iterator<Item = PortPair> + use<>, Option<AgentSocket>) {
+        self.bridge.end_recording();
+        self.record(recording, counters);
         let lines = [Some(self.line), self.second].into_iter().flatten();
         (self.bridge, lines.map(|line| line.ports), self.agent)
+    }
+
+    /// Hands on what was recorded; what nobody takes is lost, and told.
+    fn record(&mut self, recording: &mut RecordingQueue, counters: &MediaCounters) {
+        while let Some(recorded) = self.bridge.poll_recorded() {
+            let lost = recording.send(self.id, &self.account, recorded);
+            if lost > 0 {
+                counters.recording_dropped.add(1);
+                self.bridge.handle_recording_dropped(lost);
+            }
+        }
     }
 
     pub(super) fn command(&mut self, command: BridgeCommand, now: Instant, work: &mut Workspace<'_>) {
@@ -303,6 +326,7 @@ impl Call {
                 }
             }
         }
+        self.record(work.recording, work.counters);
         while let Some(event) = self.bridge.poll_event() {
             match (&event, &mut self.second) {
                 (BridgeEvent::Latched { source }, _) => self.line.latched(*source),

@@ -58,6 +58,8 @@ pub struct MediaCounters {
     pub agent_sent: Count,
     /// Caller audio messages dropped because the agent did not read.
     pub agent_dropped: Count,
+    /// Blocks of recordings lost because their writer did not keep up.
+    pub recording_dropped: Count,
     /// Agent connections given up because they broke or did not read.
     pub agent_broken: Count,
     /// Timeouts served.

@@ -37,9 +37,10 @@ pub use counters::{Count, MediaCounters};
 use messages::MediaCommand;
 pub use messages::MediaEvent;
 pub use ports::{PortCounts, PortError, Ports};
-use thread::{MediaThread, WAKE};
+use thread::{MediaThread, Parts, WAKE};
 
 use crate::net::ws_connect::Connected;
+use crate::recording::RecordingQueue;
 
 /// Commands that may wait in a thread's queue.
 const COMMAND_QUEUE: usize = 1_024;
@@ -66,11 +67,15 @@ struct Worker {
 }
 
 impl Media {
-    /// Starts `threads` threads (one per core if 0) that share `ports`.
+    /// Starts `threads` threads (one per core if 0) that share `ports` and hand what is recorded to `recording`.
     ///
     /// # Errors
     /// What the system says when it refuses a thread or its poll.
-    pub fn start(threads: usize, ports: Ports) -> io::Result<(Self, mpsc::Receiver<MediaEvent>)> {
+    pub fn start(
+        threads: usize,
+        ports: Ports,
+        recording: &RecordingQueue,
+    ) -> io::Result<(Self, mpsc::Receiver<MediaEvent>)> {
         let count = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             some => some,
@@ -83,8 +88,14 @@ impl Media {
             let waker = Waker::new(poll.registry(), WAKE)?;
             let (queue, commands) = sync_channel(COMMAND_QUEUE);
             let counters = Arc::new(MediaCounters::default());
-            let thread =
-                MediaThread::new(poll, commands, sender.clone(), Arc::clone(&ports), Arc::clone(&counters));
+            let parts = Parts {
+                commands,
+                events: sender.clone(),
+                ports: Arc::clone(&ports),
+                counters: Arc::clone(&counters),
+                recording: recording.clone(),
+            };
+            let thread = MediaThread::new(poll, parts);
             let join =
                 std::thread::Builder::new().name(format!("media-{number}")).spawn(move || thread.run())?;
             let backlog = VecDeque::new();

@@ -25,6 +25,7 @@ use crate::net::{
         AgentStream, Connected, DialError, DialRequest, DialTimes, Dialler, Framing, verifying_tls,
     },
 };
+use crate::recording::RecordingQueue;
 
 const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -129,7 +130,8 @@ fn echoed(caller: &UdpSocket, rtp: SocketAddr) -> usize {
 /// What a caller says comes back from an echoing agent unchanged, at the frame clock.
 #[test]
 fn what_the_caller_says_comes_back_from_an_echoing_agent() {
-    let (mut media, mut events) = Media::start(1, Ports::new(31_600, 31_619, Duration::ZERO)).unwrap();
+    let (mut media, mut events) =
+        Media::start(1, Ports::new(31_600, 31_619, Duration::ZERO), &RecordingQueue::idle()).unwrap();
     let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
     let plan = plan(caller.local_addr().unwrap());
     let call = plan.call;
@@ -159,7 +161,7 @@ fn what_the_caller_says_comes_back_from_an_echoing_agent() {
 #[test]
 fn when_the_range_is_used_up_the_next_call_is_told_so() {
     let (mut media, mut events) =
-        Media::start(1, Ports::new(31_620, 31_621, Duration::from_secs(9))).unwrap();
+        Media::start(1, Ports::new(31_620, 31_621, Duration::from_secs(9)), &RecordingQueue::idle()).unwrap();
     let caller = SocketAddr::from((LOOPBACK, 9));
     let first = plan(caller);
     let call = first.call;
@@ -173,7 +175,8 @@ fn when_the_range_is_used_up_the_next_call_is_told_so() {
 
 #[test]
 fn a_call_that_failed_to_open_still_reports_its_end() {
-    let (mut media, mut events) = Media::start(1, Ports::new(31_630, 31_630, Duration::ZERO)).unwrap();
+    let (mut media, mut events) =
+        Media::start(1, Ports::new(31_630, 31_630, Duration::ZERO), &RecordingQueue::idle()).unwrap();
     let plan = plan(SocketAddr::from((LOOPBACK, 9)));
     let call = plan.call;
     media.open(plan, LOOPBACK, LOOPBACK, 7);
@@ -185,7 +188,8 @@ fn a_call_that_failed_to_open_still_reports_its_end() {
 /// A thousand messages in one burst and a fault in the framing end one call; the other's clock runs on.
 #[test]
 fn an_agent_that_sends_rubbish_ends_its_own_call_alone() {
-    let (mut media, mut events) = Media::start(1, Ports::new(31_640, 31_659, Duration::ZERO)).unwrap();
+    let (mut media, mut events) =
+        Media::start(1, Ports::new(31_640, 31_659, Duration::ZERO), &RecordingQueue::idle()).unwrap();
     let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
     let bad = plan(caller.local_addr().unwrap());
     let good = plan(caller.local_addr().unwrap());
@@ -259,7 +263,8 @@ fn dial(extra: &[CertificateDer<'static>], port: u16) -> Result<Connected, DialE
 
 #[test]
 fn an_agent_behind_tls_is_heard_when_its_authority_is_trusted() {
-    let (mut media, mut events) = Media::start(1, Ports::new(31_660, 31_679, Duration::ZERO)).unwrap();
+    let (mut media, mut events) =
+        Media::start(1, Ports::new(31_660, 31_679, Duration::ZERO), &RecordingQueue::idle()).unwrap();
     let authority =
         CertificateDer::from_pem_slice(include_bytes!("../../tests/certificates/authority.pem")).unwrap();
     let connected = dial(&[authority], agent_behind_tls()).unwrap();

@@ -32,6 +32,7 @@ use super::{
     wheel::Wheel,
 };
 use crate::clock;
+use crate::recording::RecordingQueue;
 
 /// Readiness events taken at once.
 const EVENTS: usize = 1_024;
@@ -71,6 +72,21 @@ struct Lingering {
     parting: Option<Dialect>,
 }
 
+/// What a thread is given beside its poll.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// What signalling tells it.
+    pub(super) commands: Receiver<MediaCommand>,
+    /// Where it tells signalling.
+    pub(super) events: Sender<MediaEvent>,
+    /// The ports, shared.
+    pub(super) ports: Arc<Ports>,
+    /// Its counters.
+    pub(super) counters: Arc<MediaCounters>,
+    /// Where what is recorded goes.
+    pub(super) recording: RecordingQueue,
+}
+
 /// A media thread's state.
 #[derive(Debug)]
 pub(super) struct MediaThread {
@@ -79,6 +95,7 @@ pub(super) struct MediaThread {
     events: Sender<MediaEvent>,
     ports: Arc<Ports>,
     counters: Arc<MediaCounters>,
+    recording: RecordingQueue,
     epoch: Instant,
     entries: Vec<Entry>,
     free: Vec<u32>,
@@ -105,19 +122,15 @@ struct Buffers {
 }
 
 impl MediaThread {
-    pub(super) fn new(
-        poll: Poll,
-        commands: Receiver<MediaCommand>,
-        events: Sender<MediaEvent>,
-        ports: Arc<Ports>,
-        counters: Arc<MediaCounters>,
-    ) -> Self {
+    pub(super) fn new(poll: Poll, parts: Parts) -> Self {
+        let Parts { commands, events, ports, counters, recording } = parts;
         Self {
             poll,
             commands,
             events,
             ports,
             counters,
+            recording,
             epoch: clock::now(),
             entries: Vec::new(),
             free: Vec::new(),
@@ -270,6 +283,7 @@ impl MediaThread {
             transmit: &mut self.buffers.transmit,
             events: &mut self.buffers.events,
             counters: &self.counters,
+            recording: &mut self.recording,
         };
         // A call that has panicked is dropped whole, so what it left half done is seen by nobody.
         let outcome = catch_unwind(AssertUnwindSafe(|| work(call, now, &mut workspace)));
@@ -331,8 +345,9 @@ impl MediaThread {
         self.unfinished.push_back((u32::MAX, RTP));
     }
 
-    /// Hands events to signalling as far as it takes them.
+    /// Hands events to signalling, and what waits of recordings to their writers, as far as they take them.
     fn report(&mut self) {
+        self.recording.flush();
         while let Some(event) = self.waiting.pop_front() {
             match self.events.try_send(event) {
                 Ok(()) => {}

@@ -1,4 +1,5 @@
-//! Sends one POST to a URL that a tenant wrote: name, fence, TCP, TLS, HTTP/1.1, within a bound on time.
+//! Sends one POST to a URL that a tenant wrote: name, fence, TCP, TLS, HTTP/1.1, within a bound on time; and other
+//! requests, whose answers are read as they come, for parts that speak to servers of the operator's.
 //!
 //! Refuses redirections (they are the receiver's answer, and not followed), addresses that policy forbids, and to
 //! read more than a little of an answer. Each request has a connection of its own: receivers are many and seldom.
@@ -6,14 +7,14 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderName, HeaderValue, Request, header};
+use axum::http::{HeaderName, HeaderValue, Request, Response, header};
 use bytes::Bytes;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use url::{Host, Url};
 
 use super::{fence::Fence, resolve};
@@ -112,6 +113,11 @@ impl PostTarget {
 }
 
 impl PostTarget {
+    /// Path and query.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The address, where the URL writes one out instead of a name.
     pub fn address(&self) -> Option<std::net::IpAddr> {
         self.host.parse().ok()
@@ -123,6 +129,12 @@ impl Poster {
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>, fence: Fence, within: Duration) -> Self {
         Self { tls, fence, within }
+    }
+
+    /// The same without a fence: for servers that the operator names, not a tenant.
+    #[must_use]
+    pub(crate) fn unfenced(self) -> Self {
+        Self { fence: Fence::default(), ..self }
     }
 
     /// Sends a JSON body, and returns the answer's status.
@@ -154,9 +166,39 @@ impl Poster {
             .body(Body::from(body))
             .map_err(|error| PostError::Url(error.to_string()))?;
         request.headers_mut().extend(headers.iter().cloned());
-        let (stream, address) = self.connect(&target).await?;
+        match self.open(&target).await? {
+            Wire::Plain(stream) => exchange(stream, request).await,
+            Wire::Tls(stream) => exchange(*stream, request).await,
+        }
+    }
+
+    /// Sends a request of any kind, to an address as the fence permits it, and returns the answer with a body that is still
+    /// to be read. Only connecting is bounded in time.
+    ///
+    /// # Errors
+    /// [`PostError`].
+    pub(crate) async fn ask(
+        &self,
+        target: &PostTarget,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, PostError> {
+        let host =
+            HeaderValue::from_str(&target.authority).map_err(|error| PostError::Url(error.to_string()))?;
+        request.headers_mut().insert(header::HOST, host);
+        let opening = self.open(target);
+        let wire = tokio::time::timeout(self.within, opening)
+            .await
+            .unwrap_or(Err(PostError::Timeout(self.within)))?;
+        match wire {
+            Wire::Plain(stream) => answer_of(stream, request).await,
+            Wire::Tls(stream) => answer_of(*stream, request).await,
+        }
+    }
+
+    async fn open(&self, target: &PostTarget) -> Result<Wire, PostError> {
+        let (stream, address) = self.connect(target).await?;
         if !target.is_tls {
-            return exchange(stream, request).await;
+            return Ok(Wire::Plain(stream));
         }
         let name = ServerName::try_from(target.host.clone())
             .map_err(|_| PostError::Url(format!("{} is no name a certificate could carry", target.host)))?;
@@ -164,7 +206,7 @@ impl Poster {
             .connect(name, stream)
             .await
             .map_err(|source| PostError::Tls { address, source })?;
-        exchange(stream, request).await
+        Ok(Wire::Tls(Box::new(stream)))
     }
 
     /// The fence is asked about the resolved address, so a name that resolves differently later gains nothing.
@@ -185,6 +227,23 @@ impl Poster {
         }
         Err(failure.expect("a look-up without addresses is an error already"))
     }
+}
+
+/// A connection that HTTP is spoken over.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Says the request and hears the answer's beginning; the rest comes as its body is read.
+async fn answer_of<S>(stream: S, request: Request<Body>) -> Result<Response<Body>, PostError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(PostError::Http)?;
+    // It ends with the answer's body, or when that is dropped.
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await.map_err(PostError::Http)?.map(Body::new))
 }
 
 /// Says the request, hears the answer.

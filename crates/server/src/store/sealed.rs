@@ -6,6 +6,7 @@
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::change::Change;
+use super::recordings::recording_place;
 use super::{Result, SEAL_PLACE, Store, StoreError};
 use crate::secrets::{Sealer, SecretError};
 
@@ -37,6 +38,12 @@ pub(super) const SEALED: &[Sealed] = &[
         column: "secret",
         keys: &["id"],
         place: |keys| place("webhooks", &keys[0], "secret"),
+    },
+    Sealed {
+        table: "recordings",
+        column: "data_key",
+        keys: &["execution_id", "kind"],
+        place: |keys| recording_place(&keys[0], &keys[1]),
     },
     Sealed {
         table: "idempotency_keys",

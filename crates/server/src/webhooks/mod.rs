@@ -60,11 +60,12 @@ impl SendLimits {
     }
 }
 
-/// Starts the task that sends; abort it to stop.
+/// Starts the task that sends; abort it to stop. `public_url` is the base of the URLs that receivers are told.
 #[must_use]
-pub fn start(store: Store, poster: Poster, limits: SendLimits) -> JoinHandle<()> {
+pub fn start(store: Store, poster: Poster, limits: SendLimits, public_url: String) -> JoinHandle<()> {
     let (outcomes, ended) = mpsc::channel(RECEIVERS * PLACES);
-    let sender = Sender { store, poster: Arc::new(poster), limits, lines: HashMap::new(), outcomes };
+    let (poster, public_url) = (Arc::new(poster), Arc::from(public_url));
+    let sender = Sender { store, poster, limits, public_url, lines: HashMap::new(), outcomes };
     tokio::spawn(sender.run(ended))
 }
 
@@ -80,6 +81,7 @@ struct Sender {
     store: Store,
     poster: Arc<Poster>,
     limits: SendLimits,
+    public_url: Arc<str>,
     lines: HashMap<String, Line>,
     outcomes: mpsc::Sender<(String, bool)>,
 }
@@ -136,10 +138,11 @@ impl Sender {
             for delivery in self.store.take_deliveries(&url, now_ms(), LEASE_MS, limit).await? {
                 line.under_way += 1;
                 let (store, poster) = (self.store.clone(), Arc::clone(&self.poster));
+                let public_url = Arc::clone(&self.public_url);
                 let (limits, outcomes) = (self.limits, self.outcomes.clone());
                 tokio::spawn(async move {
                     let url = delivery.url.clone();
-                    let is_alive = deliver(&store, &poster, limits, delivery).await;
+                    let is_alive = deliver(&store, &poster, limits, &public_url, delivery).await;
                     // The sender is gone only when the server stops.
                     let _ = outcomes.send((url, is_alive)).await;
                 });
@@ -150,7 +153,13 @@ impl Sender {
 }
 
 /// Tries one delivery and writes down what came of it; whether the receiver answered at all.
-async fn deliver(store: &Store, poster: &Poster, limits: SendLimits, delivery: Delivery) -> bool {
+async fn deliver(
+    store: &Store,
+    poster: &Poster,
+    limits: SendLimits,
+    public_url: &str,
+    delivery: Delivery,
+) -> bool {
     let secret = match delivery.webhook.as_str() {
         // An agent's own URL has no secret: the vendor's webhooks are not signed.
         "" => Ok(None),
@@ -158,7 +167,7 @@ async fn deliver(store: &Store, poster: &Poster, limits: SendLimits, delivery: D
     };
     let outcome = match (secret, store.execution_told(&delivery).await) {
         (Ok(secret), Ok(execution)) => {
-            let body = crate::api::execution_body(&execution).to_string();
+            let body = crate::api::execution_body(&execution, public_url).to_string();
             send(poster, &delivery, body, secret.as_ref()).await
         }
         (Err(error), _) | (_, Err(error)) => Err(error.to_string()),

@@ -57,6 +57,7 @@ async fn the_rules_of_an_agents_calls_reach_the_call_plane() {
         disallow_unknown: true,
         calling_hours: Some(CallingHours { start: 9, end: 17 }),
         max_duration: Some(std::time::Duration::from_secs(90)),
+        recording: None,
     };
     assert_eq!(server.table().agent(&id.as_str().into()).unwrap().rules, rules);
     let shown = server.get(&format!("/v2/agent/{id}")).await.body;

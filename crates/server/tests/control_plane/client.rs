@@ -2,6 +2,7 @@
 //! routing table, and a client that calls it.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -12,7 +13,10 @@ use tandem_server::api::{App, CallCommand, Parts, Phase, Readiness, router};
 use tandem_server::config::Config;
 use tandem_server::journal::Journal;
 use tandem_server::ladders::Ladders;
+use tandem_server::net::{fence::Fence, post::Poster, ws_connect::verifying_tls};
+use tandem_server::recording::{Recordings, Surroundings};
 use tandem_server::routing::RoutingPublisher;
+use tandem_server::secrets::Sealer;
 use tandem_server::store::Store;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -93,6 +97,16 @@ impl Server {
         let (commander, commands) = mpsc::channel(4);
         let readiness = Readiness::default();
         readiness.set(Phase::Ready);
+        let recording_folder = tempfile::tempdir().unwrap();
+        config.recording.folder = recording_folder.path().to_path_buf();
+        let around = Surroundings {
+            store: store.clone(),
+            sealer: Sealer::find(Some(&"a".repeat(64)), None, None).unwrap(),
+            poster: Poster::new(verifying_tls(&[]).unwrap().0, Fence::default(), Duration::from_secs(5)),
+            commands: commander.clone(),
+            node: "n1".to_owned(),
+        };
+        let (recordings, ..) = Recordings::start(&config.recording, around).unwrap();
         let (_, key) = store.create_key("acme", &[]).await.unwrap();
         let (_, other_key) = store.create_key("other", &[]).await.unwrap();
         let app = App::new(Parts {
@@ -102,6 +116,7 @@ impl Server {
             journal: journal.clone(),
             ladders: Arc::clone(&ladders),
             gateways: Arc::default(),
+            recordings,
             commands: commander,
             readiness: readiness.clone(),
             metrics: Arc::new(|| "tandem_calls 0\n".to_owned()),

@@ -530,7 +530,9 @@ async fn executions_are_filtered_by_everything_the_vendor_filters_by() {
         .await
         .refuses(404, "Execution not found");
     let recording = house.server.get(&format!("/recordings/call/{failed}")).await;
-    recording.refuses(404, "Recording not found").at("execution_id", &["records no calls"]);
+    recording
+        .refuses(404, "Recording not found")
+        .at("execution_id", &["was not recorded", "POST /v1/calls/{call_id}/recording"]);
     house.server.get(&format!("/recordings/transfer/{failed}")).await.refuses(404, "Recording not found");
     house.server.get("/recordings/call/nothing").await.refuses(404, "Execution not found");
 }

@@ -61,7 +61,12 @@ async fn receiver(answer: fn(usize) -> StatusCode) -> (String, Told) {
 
 fn send(store: &Store, attempts: u32) -> tokio::task::JoinHandle<()> {
     let poster = Poster::new(verifying_tls(&[]).unwrap().0, Fence::default(), Duration::from_secs(2));
-    webhooks::start(store.clone(), poster, SendLimits { attempts, first_pause_ms: 50 })
+    webhooks::start(
+        store.clone(),
+        poster,
+        SendLimits { attempts, first_pause_ms: 50 },
+        "http://tandem.example".to_owned(),
+    )
 }
 
 fn in_status(record: &CallRecord, status: CallStatus) -> CallRecord {

@@ -7,6 +7,7 @@ use tandem_agent::{ConfigError, DialectConfig, DialectKind, Encoding};
 use tandem_call::{dialled, template};
 
 use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
+use crate::api::recording_rule::recording_rule;
 use crate::api::{web_url, whole_number};
 use crate::store::{MASK, NewAgent};
 
@@ -53,6 +54,10 @@ pub(super) fn new_agent(object: &Map<String, Value>, faults: &mut Faults) -> Opt
         provider.is_some_and(|provider| TRUNK_PROVIDERS.contains(&provider))
     });
     socket(&fields, faults);
+    if let Some(recording) = fields.object("recording", faults) {
+        recording.switch("enabled", faults);
+        recording_rule(&recording, faults);
+    }
     let name = name?;
     let mut body = object.clone();
     if is_trunk {

@@ -5,7 +5,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tandem_call::{
-    CallDirection, CallRecord, CallStatus, HangupBy, HangupReason, TransferOutcome, TransferRecord,
+    CallDirection, CallRecord, CallStatus, HangupBy, HangupReason, RecordingState, TransferOutcome,
+    TransferRecord,
 };
 use utoipa::ToSchema;
 
@@ -191,7 +192,7 @@ struct TelephonyData {
     to_number: String,
     /// The calling number.
     from_number: String,
-    /// Always null: calls are not recorded.
+    /// Where the recording can be read with a key of this account, once the call is over; null if there is none.
     #[schema(required)]
     recording_url: Option<String>,
     /// Always false.
@@ -348,8 +349,8 @@ struct RetryEntry {
     ended_at: String,
 }
 
-/// Makes the shape.
-pub(in crate::api) fn execution(stored: &StoredExecution) -> Execution {
+/// Makes the shape; `public_url` is the base of the URLs in it.
+pub(in crate::api) fn execution(stored: &StoredExecution, public_url: &str) -> Execution {
     let record = &stored.record;
     let order = stored.order.as_ref();
     let cents = stored.cost_millicents as f64 / 1_000.0;
@@ -394,7 +395,7 @@ pub(in crate::api) fn execution(stored: &StoredExecution) -> Execution {
             transfer_cost: 0.0,
         },
         usage_breakdown: Map::new(),
-        telephony_data: telephony(record),
+        telephony_data: telephony(record, public_url),
         transfer_call_data: record.transfers.last().map(transfer_call_data),
         batch_run_details: stored.batch.as_ref().map(|_| BatchRunDetails {
             status: record.status.into(),
@@ -419,7 +420,7 @@ pub(in crate::api) fn execution(stored: &StoredExecution) -> Execution {
     }
 }
 
-fn telephony(record: &CallRecord) -> TelephonyData {
+fn telephony(record: &CallRecord, public_url: &str) -> TelephonyData {
     let duration = whole_seconds(record.duration_ms());
     let ringing = record.ringing_unix_ms.unwrap_or(record.started_unix_ms);
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -427,7 +428,12 @@ fn telephony(record: &CallRecord) -> TelephonyData {
         duration,
         to_number: record.to.clone(),
         from_number: record.from.clone(),
-        recording_url: None,
+        recording_url: record
+            .media
+            .recording
+            .as_ref()
+            .filter(|recording| recording.state != RecordingState::Deleted)
+            .map(|_| format!("{public_url}/recordings/call/{}", record.id)),
         hosted_telephony: false,
         provider_call_id: record.sip_call_id.clone(),
         call_type: match record.direction {

@@ -1,4 +1,4 @@
-//! Executions: one call each, an agent's, what happened in the course of one; and the recordings there are none of.
+//! Executions: one call each, an agent's, and what happened in the course of one.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -33,8 +33,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(of_agent))
         .routes(routes!(list_of_agent))
         .routes(routes!(one_of_agent))
-        .routes(routes!(recording))
-        .routes(routes!(transfer_recording))
 }
 
 /// A page of an agent's executions.
@@ -104,7 +102,8 @@ enum CallTypeWord {
     responses((status = 200, body = Execution), Refusals, Missing))]
 async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> ApiResult<Json<Execution>> {
     caller.may("calls:read")?;
-    Ok(Json(execution(&find(&app, &caller, &id).await?)))
+    let stored = find(&app, &caller, &id).await?;
+    Ok(Json(execution(&stored, &app.config().public_url())))
 }
 
 /// Shows what happened in the course of a call: in the queue, on the wire, with the agent.
@@ -151,7 +150,7 @@ async fn of_agent(
         page_size,
         total,
         has_more: page_number * page_size < total,
-        data: executions.iter().map(execution).collect(),
+        data: shown(&app, &executions),
     }))
 }
 
@@ -186,36 +185,7 @@ async fn one_of_agent(
     if stored.record.agent.as_str() != canonical_uuid(&agent) {
         return Err(not_found(StoreError::NotFound));
     }
-    Ok(Json(execution(&stored)))
-}
-
-/// Calls are not recorded: always 404.
-#[utoipa::path(get, path = "/recordings/call/{execution_id}", tag = "executions",
-    params(("execution_id" = String, Path, description = "The call's identifier.")),
-    responses(Refusals, Missing))]
-async fn recording(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> ApiResult<Json<()>> {
-    caller.may("calls:read")?;
-    find(&app, &caller, &id).await?;
-    Err(no_recording())
-}
-
-/// Transfers are not recorded: always 404.
-#[utoipa::path(get, path = "/recordings/transfer/{execution_id}", tag = "executions",
-    params(("execution_id" = String, Path, description = "The call's identifier.")),
-    responses(Refusals, Missing))]
-async fn transfer_recording(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> ApiResult<Json<()>> {
-    caller.may("calls:read")?;
-    find(&app, &caller, &id).await?;
-    Err(no_recording())
-}
-
-fn no_recording() -> ApiError {
-    ApiError::not_found("Recording not found")
-        .at("execution_id", "the call exists and has no recording: this version records no calls")
+    Ok(Json(execution(&stored, &app.config().public_url())))
 }
 
 /// The executions of a filter, newest first, as many as a list without pages holds.
@@ -225,10 +195,15 @@ pub(super) async fn unpaged(
     filter: &ExecutionFilter,
 ) -> ApiResult<Json<Vec<Execution>>> {
     let (executions, _) = app.store().executions(&caller.account, filter, 0, MOST_UNPAGED).await?;
-    Ok(Json(executions.iter().map(execution).collect()))
+    Ok(Json(shown(app, &executions)))
 }
 
-async fn find(app: &App, caller: &Caller, id: &str) -> ApiResult<StoredExecution> {
+fn shown(app: &App, executions: &[StoredExecution]) -> Vec<Execution> {
+    let base = app.config().public_url();
+    executions.iter().map(|stored| execution(stored, &base)).collect()
+}
+
+pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> ApiResult<StoredExecution> {
     let id = canonical_uuid(id);
     // A call that is up is newer in memory than in the store, which alone knows what was asked of it.
     let live = Uuid::try_parse(&id).ok().and_then(|id| app.journal().live_call(&caller.account, CallId(id)));

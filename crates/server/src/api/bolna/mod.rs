@@ -19,6 +19,7 @@ mod executions;
 mod inbound;
 mod numbers;
 mod phone_numbers;
+mod recordings;
 mod shapes;
 mod sub_accounts;
 mod trunk_body;
@@ -46,6 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(agents::routes())
         .merge(calls::routes())
         .merge(executions::routes())
+        .merge(recordings::routes())
         .merge(inbound::routes())
         .merge(sub_accounts::routes())
         .merge(trunks::routes())
@@ -56,10 +58,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(user::routes())
 }
 
-/// An execution in the vendor's shape.
-pub(super) fn execution_body(execution: &StoredExecution) -> serde_json::Value {
+/// An execution in the vendor's shape; `public_url` is the base of the URLs in it.
+pub(super) fn execution_body(execution: &StoredExecution, public_url: &str) -> serde_json::Value {
     // Texts, numbers and lists of them have no way to fail.
-    serde_json::to_value(execution_shape::execution(execution)).unwrap_or_default()
+    serde_json::to_value(execution_shape::execution(execution, public_url)).unwrap_or_default()
 }
 
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.

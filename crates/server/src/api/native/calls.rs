@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use tandem_call::ladder::{Heading, Rung};
-use tandem_call::{AccountId, CallDirection, CallId, CallRecord, CallStatus};
+use tandem_call::{AccountId, CallDirection, CallId, CallRecord, CallStatus, RecordingSummary};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -76,6 +76,9 @@ struct LiveCall {
     answered_at: Option<String>,
     /// The Call-ID of the carrier's leg.
     sip_call_id: String,
+    /// Its recording: `state`, `format`, `started_unix_ms`, `ended_unix_ms`; null if there is none.
+    #[schema(required, value_type = Option<Object>)]
+    recording: Option<RecordingSummary>,
 }
 
 /// The calls that are up.
@@ -206,6 +209,7 @@ fn live_call(record: &CallRecord) -> LiveCall {
         ringing_at: record.ringing_unix_ms.map(time),
         answered_at: record.answered_unix_ms.map(time),
         sip_call_id: record.sip_call_id.clone(),
+        recording: record.media.recording.clone(),
     }
 }
 

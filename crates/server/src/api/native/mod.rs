@@ -7,6 +7,7 @@ mod audit;
 mod call_transfer;
 mod calls;
 mod keys;
+mod recording;
 mod routing;
 mod trunk_limits;
 mod trunk_transfers;
@@ -36,6 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(calls::routes())
         .merge(call_transfer::routes())
         .merge(keys::routes())
+        .merge(recording::routes())
         .merge(routing::routes())
         .merge(trunk_limits::routes())
         .merge(trunk_transfers::routes())

@@ -418,7 +418,7 @@ async fn delivery(
     caller.may("webhooks:read")?;
     let delivery = app.store().delivery(&caller.account, &id).await.map_err(no_delivery)?;
     let execution = app.store().execution_told(&delivery).await?;
-    let body = crate::api::execution_body(&execution);
+    let body = crate::api::execution_body(&execution, &app.config().public_url());
     Ok(Json(WholeDelivery { delivery: delivery_of(delivery), body }))
 }
 

@@ -196,7 +196,7 @@ impl MediaThread {
         };
         self.slots[ended.slot] -= 1;
         self.counters.calls.set(self.by_call.len() as u64);
-        let (bridge, ports, agent) = ended.end();
+        let (bridge, ports, agent) = ended.end(&mut self.recording, &self.counters);
         let statistics = Box::new(bridge.statistics());
         self.waiting.push_back(MediaEvent::Closed { call, statistics });
         for pair in ports {
@@ -224,7 +224,7 @@ impl MediaThread {
         self.counters.calls.set(self.by_call.len() as u64);
         if let Entry::Call(failed) = std::mem::replace(&mut self.entries[index as usize], Entry::Free) {
             self.slots[failed.slot] -= 1;
-            let (_, ports, _) = failed.end();
+            let (_, ports, _) = failed.end(&mut self.recording, &self.counters);
             for pair in ports {
                 self.rest(pair, now);
             }
