@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
-use tandem_call::{CallDirection, CallRecord, CallStatus, CallerIdentity, HangupBy, HangupReason};
+use tandem_call::{
+    CallDirection, CallRecord, CallStatus, CallerIdentity, HangupBy, HangupReason, RecordingState,
+};
 
 use super::order::CallOrder;
 use super::{Result, Store, StoreError, corrupt, health, now_ms, queue};
@@ -244,6 +246,11 @@ fn close(record: &mut CallRecord, node: &str, ended_unix_ms: u64) {
     record.hangup_by = Some(HangupBy::Error);
     record.hangup_reason = Some(HangupReason::TemporaryFailure);
     record.q850 = Some(HangupReason::TemporaryFailure.q850());
+    if let Some(recording) = record.media.recording.as_mut().filter(|recording| recording.state.is_open()) {
+        // What was written of it is repaired, and is all there will be.
+        recording.state = RecordingState::Completed;
+        recording.ended_unix_ms = record.ended_unix_ms;
+    }
     record.error_message =
         Some(format!("the node {node} stopped while the call was up; closed at its next start"));
 }
