@@ -52,7 +52,11 @@ fn decoded(codes: &[u8]) -> Vec<i16> {
 
 /// How many of these frames of 20 ms are found whole in a side.
 fn found<'a>(side: &[i16], frames: impl Iterator<Item = &'a [u8]>) -> usize {
-    frames.filter(|frame| side.windows(160).any(|window| window == decoded(frame))).count()
+    let is_whole = |frame: &&[u8]| {
+        let frame = decoded(frame);
+        side.windows(160).any(|window| window == frame)
+    };
+    frames.filter(is_whole).count()
 }
 
 fn packets(range: std::ops::Range<u16>) -> Vec<Vec<u8>> {

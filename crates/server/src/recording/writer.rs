@@ -108,7 +108,7 @@ impl Writer {
     fn append(&mut self, call: CallId, block: &RecordedBlock) -> io::Result<()> {
         let Some(open) = self.open.get_mut(&call) else { return Ok(()) };
         open.blocks += 1;
-        let is_time_to_look = open.blocks % LOOK_EVERY == 0;
+        let is_time_to_look = open.blocks.is_multiple_of(LOOK_EVERY);
         open.file.append(block.position, &block.samples)?;
         metrics::counter!("tandem_recording_milliseconds_total").increment(block.frames() as u64 / 8);
         if is_time_to_look { self.check_room() } else { Ok(()) }
