@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use tandem_media::{FRAME_BYTES, Law};
 use tandem_media::recording::{RECORDING_RATE_HZ, RecordedBlock, StereoRecorder};
+use tandem_media::{FRAME_BYTES, Law};
 
 use crate::recording::{Recorded, RecordingCommand};
 
