@@ -116,8 +116,8 @@ fn recording(config: &Config, faults: &mut Vec<(&'static str, String)>) {
             faults.push((key, "is missing; recording.keep = \"s3\" needs it".to_owned()));
         }
     }
-    if !s3.endpoint.is_empty() && !(s3.endpoint.starts_with("https://") || s3.endpoint.starts_with("http://"))
-    {
+    let is_url = s3.endpoint.starts_with("https://") || s3.endpoint.starts_with("http://");
+    if !is_url && !s3.endpoint.is_empty() {
         let message = format!(
             "{:?} will not do; give a URL such as \"https://s3.eu-central-1.amazonaws.com\"",
             s3.endpoint

@@ -294,7 +294,7 @@ mod tests {
                 };
                 file.finish().unwrap();
                 let samples = samples(&path);
-                assert!(!samples.is_empty() && samples.len() % 2 == 0);
+                assert!(!samples.is_empty() && samples.len().is_multiple_of(2));
                 assert!(
                     samples
                         .iter()
