@@ -319,11 +319,11 @@ impl Engine {
             Event::Answered { session, status, body, response: _ } => {
                 (session, Happening::Answered { session, status, body })
             }
-            Event::Response { request, response } => {
+            Event::Response { request, response, credentials: _ } => {
                 let _known = self.qualify.outcome(request, Ok(response.status()), now, &mut self.node);
                 return;
             }
-            Event::NoResponse { request, cause } => {
+            Event::NoResponse { request, cause, credentials: _ } => {
                 let why = match cause {
                     NoResponseCause::TimedOut => "it does not answer OPTIONS",
                     NoResponseCause::TransportFailed => "nothing could be sent to it",

@@ -345,6 +345,35 @@ fn a_proxy_and_the_server_behind_it_are_both_answered() {
     assert_eq!(client.take_challenge(&response(407, &again)), Err(Refused::NotAccepted), "each for itself");
 }
 
+/// RFC 3261 section 22.3: a proxy that forked puts the challenges of all branches into one response; each realm is answered,
+/// each by the first of its challenges that is spoken here.
+#[test]
+fn all_realms_of_one_response_are_answered() {
+    let text = format!(
+        "SIP/2.0 401 Unauthorized\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
+         To: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n{}{}{}{}\r\n",
+        "WWW-Authenticate: Digest realm=\"one\", nonce=\"1\", algorithm=SHA-256\r\n",
+        "WWW-Authenticate: Digest realm=\"one\", nonce=\"2\", algorithm=MD5\r\n",
+        "WWW-Authenticate: Digest realm=\"two\", nonce=\"3\", algorithm=MD5\r\n",
+        "Proxy-Authenticate: Digest realm=\"way\", nonce=\"4\"\r\n",
+    );
+    let Ok(Message::Response(response)) = Message::parse_datagram(Bytes::from(text)) else { panic!() };
+    let mut client = Answerer::new("u", "p");
+    client.take_challenge(&response).unwrap();
+    let answers = client.authorizations(Method::Invite, b"sip:a@b", b"", 1);
+    let told: Vec<_> = answers
+        .iter()
+        .map(|(name, value)| (*name, Credentials::parse(value).unwrap()))
+        .map(|(name, told)| (name, told.realm.to_vec(), told.nonce.to_vec()))
+        .collect();
+    let expected = [
+        (HeaderName::Authorization, b"one".to_vec(), b"1".to_vec()),
+        (HeaderName::Authorization, b"two".to_vec(), b"3".to_vec()),
+        (HeaderName::ProxyAuthorization, b"way".to_vec(), b"4".to_vec()),
+    ];
+    assert_eq!(told, expected);
+}
+
 /// Whoever asks for the first time when others have accepted the secret already does not get it.
 #[test]
 fn a_realm_that_turns_up_in_mid_dialog_is_not_answered() {

@@ -75,32 +75,34 @@ impl Answerer {
         Self { realm: Some(realm.into()), ..self }
     }
 
-    /// Takes the challenges of a 401 or 407: the first that is supported, top down (RFC 8760 section 2.4).
-    /// Then [`Self::authorizations`] makes the headers for the request to be sent again.
+    /// Takes the challenges of a 401 or 407: of each realm the first that is supported, top down (RFC 8760 section 2.4). A
+    /// proxy that forks puts the challenges of all its branches into one response, those of servers and of proxies, and every
+    /// realm has to be answered (RFC 3261 section 22.3). Then [`Self::authorizations`] makes the headers for the request to
+    /// be sent again.
     ///
     /// # Errors
     /// [`Refused`] says why the response is final.
     pub fn take_challenge(&mut self, response: &Response) -> Result<(), Refused> {
-        let side = if response.status() == 407 { Side::Proxy } else { Side::User };
         let mut refused = Refused::NothingSupported;
-        let offered = response.headers(side.challenge()).flat_map(challenges);
-        for challenge in offered {
-            let Some(algorithm) = challenge.algorithm else { continue };
-            let qop = [Qop::Auth, Qop::AuthInt].into_iter().find(|&qop| challenge.offers(qop));
-            if challenge.qop.is_some() && qop.is_none() {
-                continue;
+        let mut taken: Vec<(Side, &[u8])> = Vec::new();
+        for side in [Side::User, Side::Proxy] {
+            for challenge in response.headers(side.challenge()).flat_map(challenges) {
+                let Some(algorithm) = challenge.algorithm else { continue };
+                let qop = [Qop::Auth, Qop::AuthInt].into_iter().find(|&qop| challenge.offers(qop));
+                if (challenge.qop.is_some() && qop.is_none()) || taken.contains(&(side, challenge.realm)) {
+                    continue;
+                }
+                let is_other =
+                    self.realm.as_deref().is_some_and(|realm| escape(realm).as_bytes() != challenge.realm);
+                if is_other || (self.has_served && self.known(side, challenge.realm).is_none()) {
+                    refused = Refused::OtherRealm;
+                    continue;
+                }
+                self.take(side, &challenge, algorithm, qop)?;
+                taken.push((side, challenge.realm));
             }
-            if self.realm.as_deref().is_some_and(|realm| escape(realm).as_bytes() != challenge.realm) {
-                refused = Refused::OtherRealm;
-                continue;
-            }
-            if self.has_served && self.known(side, challenge.realm).is_none() {
-                refused = Refused::OtherRealm;
-                continue;
-            }
-            return self.take(side, &challenge, algorithm, qop);
         }
-        Err(refused)
+        if taken.is_empty() { Err(refused) } else { Ok(()) }
     }
 
     fn take(

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
+use crate::auth::Answerer;
 use crate::error::Fault;
 use crate::flow::{Flow, Transport};
 use crate::ids::{RequestId, SessionId, TransmitId};
@@ -208,6 +209,8 @@ pub enum Event {
         request: RequestId,
         /// The final response.
         response: Box<Response>,
+        /// The credentials it was sent with, which have kept count of their nonces: for the next request.
+        credentials: Option<Box<Answerer>>,
     },
     /// A request of [`crate::Endpoint::request`] that got no response.
     NoResponse {
@@ -215,6 +218,8 @@ pub enum Event {
         request: RequestId,
         /// Why.
         cause: NoResponseCause,
+        /// The credentials it was sent with.
+        credentials: Option<Box<Answerer>>,
     },
 }
 

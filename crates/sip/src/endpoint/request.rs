@@ -40,7 +40,8 @@ pub struct OutgoingRequest {
     pub contact: ContactUse,
     /// Further headers, name and value.
     pub headers: Vec<(Bytes, Bytes)>,
-    /// Our credentials, should we be challenged.
+    /// Our credentials, should we be challenged. Those that answered a challenge before go along at once, with the next
+    /// count of its nonce (RFC 7616 3.4).
     pub credentials: Option<Answerer>,
 }
 
@@ -66,7 +67,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`Misuse::Full`] at a bound, [`Misuse::BadInput`] if what was given makes no request.
-    pub fn request(&mut self, now: Instant, outgoing: OutgoingRequest) -> Result<RequestId, Misuse> {
+    pub fn request(&mut self, now: Instant, mut outgoing: OutgoingRequest) -> Result<RequestId, Misuse> {
         let method = Method::from_bytes(outgoing.method.as_bytes());
         if matches!(method, Method::Invite | Method::Ack | Method::Cancel) {
             return Err(Misuse::BadInput);
@@ -96,6 +97,12 @@ impl Endpoint {
         if let Some(product) = &self.config.product {
             builder = builder.header(HeaderName::UserAgent, product);
         }
+        if let Some(answerer) = &mut outgoing.credentials {
+            let cnonce = u64::from(self.ids.below(u32::MAX));
+            for (name, value) in answerer.authorizations(method, &outgoing.uri, &[], cnonce) {
+                builder = builder.header(name, value);
+            }
+        }
         let bytes = compose::with_request_headers(builder, &outgoing.headers).finish();
         let Ok(crate::message::Message::Request(_)) = crate::message::Message::parse_datagram(bytes.clone())
         else {
@@ -113,9 +120,12 @@ impl Endpoint {
         if matches!(response.status(), 401 | 407) && self.answer_challenge(now, id, sent, &response) {
             return;
         }
-        if self.requests.remove(&id).is_some() {
-            self.events.push_back(Event::Response { request: id, response: Box::new(response) });
+        let Some(Pending { mut credentials, .. }) = self.requests.remove(&id) else { return };
+        if let Some(answerer) = credentials.as_mut().filter(|_| !matches!(response.status(), 401 | 407)) {
+            answerer.accepted();
         }
+        let (response, credentials) = (Box::new(response), credentials.map(Box::new));
+        self.events.push_back(Event::Response { request: id, response, credentials });
     }
 
     fn answer_challenge(&mut self, now: Instant, id: RequestId, sent: &Sent, response: &Response) -> bool {
@@ -137,13 +147,12 @@ impl Endpoint {
     }
 
     pub(super) fn request_failed(&mut self, id: RequestId, failure: Failure) {
-        if self.requests.remove(&id).is_none() {
-            return;
-        }
+        let Some(Pending { credentials, .. }) = self.requests.remove(&id) else { return };
         let cause = match failure {
             Failure::TimedOut => NoResponseCause::TimedOut,
             Failure::TransportFailed => NoResponseCause::TransportFailed,
         };
-        self.events.push_back(Event::NoResponse { request: id, cause });
+        let credentials = credentials.map(Box::new);
+        self.events.push_back(Event::NoResponse { request: id, cause, credentials });
     }
 }

@@ -124,7 +124,9 @@ impl Endpoint {
         Some(Again { via, cseq, minimum, authorizations }.write(request))
     }
 
-    /// Answers a challenge to a request within the dialog, once. Whether it was.
+    /// Answers a challenge to a request within the dialog, once. Whether it was. Whoever the peer's Contact or its route
+    /// leads to may challenge too, with a realm and a nonce of its own choice: the password answers only where the call
+    /// was placed, and at the addresses its policy trusts.
     pub(super) fn retry_within(
         &mut self,
         now: Instant,
@@ -134,6 +136,9 @@ impl Endpoint {
         response: &Response,
     ) -> Option<TransactionId> {
         let session = self.sessions.get_mut(&id)?;
+        if !session.trusts(sent.target.remote()?.ip()) {
+            return None;
+        }
         session.answerer.as_mut()?.take_challenge(response).ok()?;
         let cseq = session.dialog.next_cseq();
         let bytes = self.resend(id, sent, cseq, None)?;

@@ -248,6 +248,33 @@ fn a_proxy_and_the_server_behind_it_are_answered_in_one_dialog() {
     assert!(solo.take_sent().is_empty(), "credentials go only where they belong");
 }
 
+/// Whoever is called chooses where the BYE goes, and may challenge it with a nonce of its own, in the carrier's own realm or
+/// on a call that was never challenged: it does not get the digest of the trunk's password.
+#[test]
+fn a_challenge_from_elsewhere_than_the_gateway_is_not_answered() {
+    for is_known in [false, true] {
+        let credentials = Some(Answerer::new("user", "secret"));
+        let (mut solo, session, mut invite) = calling(OutgoingInvite { credentials, ..call() });
+        let challenge = "Proxy-Authenticate: Digest realm=\"home\", nonce=\"1\"";
+        if is_known {
+            solo.reply(&invite.response(407, "p1").header(challenge));
+            invite = solo.take_sent().pop().unwrap();
+        }
+        let ok = invite.response(200, "far").header("Contact: <sip:thief@198.51.100.66>").sdp(ANSWER);
+        solo.reply(&ok);
+        solo.take_sent();
+        solo.take_events();
+        solo.endpoint.hangup(solo.now, session, None).unwrap();
+        solo.drain();
+        let bye = solo.take_one();
+        assert_eq!(bye.target.remote(), Some(crate::solo::stranger()));
+        let reply = bye.response(407, "far").header(challenge);
+        solo.feed_from(udp(crate::solo::stranger()), &reply.text());
+        assert!(solo.take_sent().is_empty(), "answered a stranger, known realm: {is_known}");
+        assert!(matches!(solo.ended_by(), EndedBy::HungUp));
+    }
+}
+
 #[test]
 fn the_ack_of_a_challenged_call_carries_its_credentials() {
     let credentials = Some(Answerer::new("user", "secret"));

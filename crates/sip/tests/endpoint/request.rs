@@ -41,7 +41,7 @@ fn an_options_brings_its_final_response_once() {
     let ok = options.response(200, "far").header("Allow: INVITE");
     solo.reply(&ok);
     match solo.take_event() {
-        Event::Response { request, response } => {
+        Event::Response { request, response, credentials: None } => {
             assert_eq!((request, response.status()), (id, 200));
             assert!(response.lists(HeaderName::Allow, "INVITE"));
         }
@@ -97,6 +97,39 @@ fn a_register_answers_its_challenge_within_its_call_id() {
         Event::Response { response, .. } => assert_eq!(response.cseq().number, 9),
         other => panic!("{other:?}"),
     }
+    solo.assert_no_leak();
+}
+
+/// RFC 7616 3.4: "The nc value is the hexadecimal count of the number of requests (including the current request) that the
+/// client has sent with the nonce value in this request." The next request of one registration answers at once.
+#[test]
+fn credentials_go_from_request_to_request_and_count_on() {
+    let register = |call_id: &'static str, cseq, credentials| OutgoingRequest {
+        call_id: Some(call_id.into()),
+        cseq,
+        credentials,
+        ..request("REGISTER")
+    };
+    let (mut solo, _, first) = sent(register("reg-1", 1, Some(Answerer::new("user", "secret"))));
+    let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"one\", qop=\"auth\"";
+    solo.reply(&first.response(401, "t").header(challenge));
+    let second = solo.take_one();
+    assert!(second.header("Authorization").unwrap().contains("nc=00000001"));
+    solo.reply(&second.response(200, "t"));
+    let Event::Response { credentials: Some(credentials), .. } = solo.take_event() else { panic!() };
+    solo.endpoint.request(solo.now, register("reg-1", 3, Some(*credentials))).unwrap();
+    solo.drain();
+    let third = solo.take_one();
+    let told = third.header("Authorization").unwrap();
+    assert!(told.contains("nonce=\"one\"") && told.contains("nc=00000002"), "{told}");
+    // After success a fresh nonce is taken, whether the old one is called stale or not.
+    solo.reply(&third.response(401, "t").header(&challenge.replace("one", "two")));
+    let fourth = solo.take_one();
+    let told = fourth.header("Authorization").unwrap();
+    assert!(told.contains("nonce=\"two\"") && told.contains("nc=00000001"), "{told}");
+    assert_eq!(fourth.headers("Authorization").len(), 1);
+    solo.reply(&fourth.response(200, "t"));
+    assert!(matches!(solo.take_event(), Event::Response { credentials: Some(_), .. }));
     solo.assert_no_leak();
 }
 
