@@ -4,10 +4,12 @@
 mod agents;
 mod api;
 mod baresip;
+mod doctor;
 mod echo_agent;
 mod kamailio;
 mod object_store;
 mod outbound;
+mod registrar;
 mod scanner;
 mod sipp;
 mod transfer;

@@ -59,7 +59,7 @@ pub(crate) fn addresses(
 }
 
 /// RFC 3261 section 25.1: `user = 1*( unreserved / escaped / user-unreserved )`; what else there is, is escaped.
-fn escaped(user: &str) -> String {
+pub(crate) fn escaped(user: &str) -> String {
     let mut text = String::with_capacity(user.len());
     for byte in user.bytes() {
         match byte {

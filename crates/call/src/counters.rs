@@ -23,6 +23,18 @@ pub struct Counters {
     pub qualify_failed: u64,
     /// Questions put off because too many were under way.
     pub qualify_delayed: u64,
+    /// REGISTERs sent, answers to challenges not counted.
+    pub register_sent: u64,
+    /// REGISTERs that were accepted.
+    pub register_accepted: u64,
+    /// REGISTERs that were refused.
+    pub register_refused: u64,
+    /// REGISTERs without an answer.
+    pub register_unanswered: u64,
+    /// REGISTERs put off, for the endpoint had no room.
+    pub register_delayed: u64,
+    /// Calls that came to a registered Contact, or to a number of a trunk from the registrar that holds it.
+    pub registered_calls: u64,
     /// INVITEs sent to gateways.
     pub invites: u64,
     /// INVITEs given up for the next gateway.
@@ -76,6 +88,8 @@ pub struct Census {
     pub deadlines: usize,
     /// Gateways asked whether they are there, without an answer so far.
     pub questions: usize,
+    /// Registrations under way: looked for, asked for, or being taken back.
+    pub registrations: usize,
     /// Outputs not yet polled.
     pub outputs: usize,
     /// What the endpoint holds.

@@ -41,7 +41,7 @@ impl Engine {
         let request = read_invite(asked.message.clone())?;
         let (summary, _) = read_offer(request.fields().body_bytes());
         let query = query_of(&request, asked.source, asked.transport, summary);
-        let mut decision = route::evaluate(&query, &self.node.table, &Authentication::Absent);
+        let mut decision = self.decide(&query, &request.uri());
         if let (Action::Challenge(_), Some(trunk)) = (&decision.action, &asked.proven) {
             let proven = Authentication::Verified(trunk.clone());
             decision = route::evaluate(&query, &self.node.table, &proven);

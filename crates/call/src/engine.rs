@@ -28,6 +28,7 @@ use crate::node::Node;
 use crate::output::Output;
 use crate::qualify::Qualify;
 use crate::record::CallRecord;
+use crate::register::Register;
 use crate::table::RoutingTable;
 
 /// The brain of a node.
@@ -39,6 +40,7 @@ pub struct Engine {
     calls: BTreeMap<CallId, LiveCall>,
     drain_until: Option<Instant>,
     pub(crate) qualify: Qualify,
+    pub(crate) register: Register,
 }
 
 impl Engine {
@@ -69,6 +71,7 @@ impl Engine {
             calls: BTreeMap::new(),
             drain_until: None,
             qualify: Qualify::default(),
+            register: Register::default(),
         };
         engine.doorkeeper = Doorkeeper::new(engine.node.random.next_u64());
         engine
@@ -92,7 +95,10 @@ impl Engine {
                     self.settle(now);
                 }
             }
-            Input::StreamClosed { flow } => self.node.endpoint.handle_flow_closed(now, flow),
+            Input::StreamClosed { flow } => {
+                self.node.endpoint.handle_flow_closed(now, flow);
+                self.register.flow_closed(flow, now, &mut self.node);
+            }
             Input::TransmitFailed { transmit } => self.node.endpoint.handle_transmit_failed(now, transmit),
             Input::Timeout => {}
             Input::Routing(table) => {
@@ -101,15 +107,22 @@ impl Engine {
                 let table = &self.node.table;
                 self.node.admission.forget_callers(|agent| table.bounds_callers(agent));
             }
-            Input::TrunksChanged(trunks) => self.qualify.trunks_changed(&trunks, now, &mut self.node),
+            Input::TrunksChanged(trunks) => {
+                self.qualify.trunks_changed(&trunks, now, &mut self.node);
+                self.register.trunks_changed(&trunks, now, &mut self.node);
+            }
             Input::Place(dial) => self.place(*dial, now),
             Input::WayFound { call, ways } => {
-                if !self.qualify.way_found(call, &ways, now, &mut self.node) {
+                if !self.qualify.way_found(call, &ways, now, &mut self.node)
+                    && !self.register.way_found(call, &ways, now, &mut self.node)
+                {
                     self.step(call, Happening::WayFound { ways }, now);
                 }
             }
             Input::WayFailed { call, why } => {
-                if !self.qualify.way_failed(call, &why, now, &mut self.node) {
+                if !self.qualify.way_failed(call, &why, now, &mut self.node)
+                    && !self.register.way_failed(call, &why, now, &mut self.node)
+                {
                     self.step(call, Happening::WayFailed { why }, now);
                 }
             }
@@ -141,10 +154,14 @@ impl Engine {
             Input::RecordsBehind(is_behind) => self.node.admission.hold_back(is_behind),
             Input::Drain { until } => {
                 self.node.admission.drain();
+                self.register.take_back_all(now, &mut self.node);
                 self.drain_until = Some(until);
                 self.end_drain(now);
             }
         }
+        self.settle(now);
+        // What was just begun or ended may be due at once.
+        self.register.run(now, &mut self.node);
         self.settle(now);
     }
 
@@ -158,7 +175,8 @@ impl Engine {
         let call = self.node.deadlines.first().map(|(at, call)| (*at, self.reason_of(*call)));
         let drain = self.drain_until.map(|at| (at, "end the calls that outlast the drain"));
         let watch = self.qualify.next().map(|at| (at, "ask a gateway whether it is there"));
-        let all = [self.node.endpoint.poll_timeout(), call, drain, watch];
+        let register = self.register.next().map(|at| (at, "register a trunk"));
+        let all = [self.node.endpoint.poll_timeout(), call, drain, watch, register];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -181,9 +199,15 @@ impl Engine {
             sip_call_ids: self.node.sip_call_ids.len(),
             deadlines: self.node.deadlines.len(),
             questions: self.qualify.questions(),
+            registrations: self.register.attempts() + self.register.leaving(),
             outputs: self.node.outputs.len(),
             endpoint: self.node.endpoint.census(),
         }
+    }
+
+    /// Registrations that registrars are still to be told to forget.
+    pub fn unregistering(&self) -> usize {
+        self.register.leaving()
     }
 
     /// What a call awaits, in a word or two, for listings; `None` when it is not known (any more).
@@ -261,6 +285,7 @@ impl Engine {
         self.end_drain(now);
         self.settle(now);
         self.qualify.run(now, &mut self.node);
+        self.register.run(now, &mut self.node);
         self.settle(now);
     }
 
@@ -319,11 +344,16 @@ impl Engine {
             Event::Answered { session, status, body, response: _ } => {
                 (session, Happening::Answered { session, status, body })
             }
-            Event::Response { request, response, credentials: _ } => {
-                let _known = self.qualify.outcome(request, Ok(response.status()), now, &mut self.node);
+            Event::Response { request, response, credentials } => {
+                if !self.register.answered(request, &response, credentials.as_deref(), now, &mut self.node) {
+                    let _known = self.qualify.outcome(request, Ok(response.status()), now, &mut self.node);
+                }
                 return;
             }
-            Event::NoResponse { request, cause, credentials: _ } => {
+            Event::NoResponse { request, cause, credentials } => {
+                if self.register.unanswered(request, cause, credentials.as_deref(), now, &mut self.node) {
+                    return;
+                }
                 let why = match cause {
                     NoResponseCause::TimedOut => "it does not answer OPTIONS",
                     NoResponseCause::TransportFailed => "nothing could be sent to it",

@@ -61,6 +61,14 @@ pub(crate) const fn transport_word(transport: Transport) -> &'static str {
     }
 }
 
+/// The parameter of a URI that names a transport; UDP goes without saying.
+pub(crate) fn transport_parameter(transport: Transport) -> String {
+    match transport {
+        Transport::Udp => String::new(),
+        Transport::Tcp | Transport::Tls => format!(";transport={}", transport_word(transport)),
+    }
+}
+
 /// The gateways in the order in which they are tried: ascending priority, ties in the list's order; where weights differ
 /// among equals, each place is drawn by weight (RFC 2782: "Larger weights SHOULD be given a proportionately higher
 /// probability of being selected").

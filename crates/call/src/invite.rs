@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tandem_sip::auth::{Algorithm, Authenticator, Side, Staleness, Verification};
-use tandem_sip::{HeaderName, Incoming, Malformed, Method, Refusal, Request, Transport};
+use tandem_sip::{HeaderName, Incoming, Malformed, Method, Refusal, Request, Transport, Uri};
 
 use crate::engine::Engine;
+use crate::ids::TrunkId;
 use crate::negotiation::read_offer;
 use crate::route::{self, Action, Authentication, Decision, OfferSummary, Query};
 use crate::table::RoutingTable;
-use crate::verdict::{Verdict, VerdictCode, wire_text};
+use crate::verdict::{Check, Verdict, VerdictCode, wire_text};
 
 impl Engine {
     pub(crate) fn incoming(&mut self, incoming: Incoming, now: Instant) {
@@ -36,9 +37,14 @@ impl Engine {
         }
     }
 
+    /// Whether a source is in the ranges of a trunk, or a registrar that holds one.
+    fn is_known(&self, source: IpAddr) -> bool {
+        self.node.table.knows_source(source) || self.register.knows(source)
+    }
+
     /// Whether a source is known, proved itself lately, or has something left of a stranger's allowance.
     fn may_be_answered(&mut self, source: IpAddr, now: Instant) -> bool {
-        if self.node.table.knows_source(source) || self.doorkeeper.has_proven(source, now) {
+        if self.is_known(source) || self.doorkeeper.has_proven(source, now) {
             return true;
         }
         let may = self.node.admission.answers_stranger(source, now);
@@ -56,7 +62,7 @@ impl Engine {
         if let Some(objection) = incoming.objection().cloned() {
             return self.node.endpoint.refuse(incoming, &objection);
         }
-        if self.node.table.knows_source(incoming.source().ip()) {
+        if self.is_known(incoming.source().ip()) {
             self.node.endpoint.answer_options(incoming);
         } else {
             self.node.endpoint.respond(incoming, 200, &[], None);
@@ -68,7 +74,7 @@ impl Engine {
     fn other(&mut self, incoming: Incoming) {
         self.node.counters.other_requests += 1;
         let refusal = match incoming.objection() {
-            _ if !self.node.table.knows_source(incoming.source().ip()) => Refusal::new(403),
+            _ if !self.is_known(incoming.source().ip()) => Refusal::new(403),
             Some(objection) => objection.clone(),
             None => Refusal::new(405),
         };
@@ -86,7 +92,7 @@ impl Engine {
         let (summary, offer) = read_offer(incoming.request().fields().body_bytes());
         let request = incoming.request();
         let query = query_of(request, incoming.source(), incoming.flow().transport, summary);
-        let mut decision = route::evaluate(&query, &table, &Authentication::Absent);
+        let mut decision = self.decide(&query, &request.uri());
         if let Action::Challenge(_) = decision.action {
             let authentication = self.authenticate(request, &query, &table, now);
             if authentication != Authentication::Absent {
@@ -95,6 +101,8 @@ impl Engine {
         }
         drop(query);
         let Decision { verdict, action, .. } = decision;
+        let is_registered = verdict.trace.iter().any(|step| step.check == Check::Registration);
+        self.node.counters.registered_calls += u64::from(is_registered);
         let verdict = Box::new(verdict);
         match action {
             Action::Connect(route) => self.connect(incoming, offer, *route, verdict, now),
@@ -107,6 +115,23 @@ impl Engine {
                 self.turn_away(incoming, &refusal, verdict, now);
             }
         }
+    }
+
+    /// What follows from where an INVITE comes from and what it calls, its credentials left aside. What the registrar of
+    /// a trunk sends to the Contact that it holds is that trunk's, and nobody else's; so is what it sends to a number of
+    /// the trunk, if no other trunk has the number and the registrar's address.
+    pub(crate) fn decide(&self, query: &Query<'_>, uri: &Uri<'_>) -> Decision {
+        let (table, source) = (&self.node.table, query.source.ip());
+        let of = |trunk: TrunkId| route::evaluate(query, table, &Authentication::Registered(trunk));
+        if let Some(trunk) = self.register.trunk_of_contact(uri, source) {
+            return of(trunk.clone());
+        }
+        let decision = route::evaluate(query, table, &Authentication::Absent);
+        if matches!(decision.action, Action::Connect(_)) || !self.register.knows(source) {
+            return decision;
+        }
+        let dialled = route::dialled_trunk(query, table, |trunk| self.register.holds(trunk, source));
+        dialled.map_or(decision, of)
     }
 
     /// What the request's credentials are worth.

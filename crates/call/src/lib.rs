@@ -35,6 +35,7 @@ pub mod qualify;
 mod reach;
 pub mod record;
 pub mod recording;
+pub mod register;
 pub mod route;
 mod short_text;
 pub mod table;
@@ -61,9 +62,10 @@ pub use record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
 pub use recording::{
     Recorded, RecordingCommand, RecordingFormat, RecordingRule, RecordingState, RecordingSummary,
 };
+pub use register::{RegistrationState, RegistrationStatus};
 pub use table::{
-    Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth,
-    TrunkLimits,
+    Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, Registration, RoutingTable, Trunk,
+    TrunkAuth, TrunkLimits,
 };
 pub use transfer::{
     ShownNumber, TransferBy, TransferMethod, TransferOrder, TransferOutcome, TransferPolicy, TransferRecord,

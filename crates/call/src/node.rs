@@ -49,6 +49,13 @@ impl Node {
         self.start_unix_ms.saturating_add(millis(now.saturating_duration_since(self.start)))
     }
 
+    /// The wall clock at an instant that may lie ahead.
+    pub(crate) fn unix_ms_of(&self, at: Instant, now: Instant) -> u64 {
+        self.unix_ms(now)
+            .saturating_add(millis(at.saturating_duration_since(now)))
+            .saturating_sub(millis(now.saturating_duration_since(at)))
+    }
+
     /// Stamps a verdict and lets it go.
     pub(crate) fn emit_verdict(&mut self, mut verdict: Box<Verdict>, now: Instant) {
         verdict.id = self.new_id(now);

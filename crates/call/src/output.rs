@@ -12,10 +12,11 @@ use tandem_sip::{Transmit, Transport};
 
 use crate::admission::NoRoom;
 use crate::bridge::{BridgeCommand, BridgePlan};
-use crate::ids::{AccountId, CallId};
+use crate::ids::{AccountId, CallId, TrunkId};
 use crate::ladder::Rung;
 use crate::qualify::{GatewayHealth, GatewayKey};
 use crate::record::CallRecord;
+use crate::register::RegistrationStatus;
 use crate::verdict::Verdict;
 
 /// One thing to do.
@@ -52,8 +53,17 @@ pub enum Output {
         /// What.
         health: Option<Box<GatewayHealth>>,
     },
+    /// How a trunk's registration stands now; nothing, once it has none.
+    Registration {
+        /// Whose trunk it is.
+        account: AccountId,
+        /// The trunk.
+        trunk: TrunkId,
+        /// How it stands.
+        status: Option<Box<RegistrationStatus>>,
+    },
     /// Find the addresses of a gateway, and ours on the way to each; answer with `WayFound` or `WayFailed`. It may be
-    /// asked for no call, but to watch over a gateway; `call` then only names the question.
+    /// asked for no call, but to watch over a gateway or to register; `call` then only names the question.
     FindWay {
         /// The call.
         call: CallId,

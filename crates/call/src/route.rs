@@ -102,6 +102,9 @@ pub enum Authentication {
     Absent,
     /// They prove this trunk.
     Verified(TrunkId),
+    /// None were asked for: the INVITE comes from the registrar that holds this trunk's Contact, and calls that Contact or a
+    /// number of the trunk.
+    Registered(TrunkId),
     /// They answer a challenge that is too old.
     Stale,
     /// They were used before.
@@ -226,7 +229,7 @@ pub fn evaluate(query: &Query<'_>, table: &RoutingTable, authentication: &Authen
     };
     verdict.conclude(code);
     verdict.status = status.unwrap_or(verdict.status);
-    let is_proven = matches!(authentication, Authentication::Verified(_));
+    let is_proven = matches!(authentication, Authentication::Verified(_) | Authentication::Registered(_));
     Decision { verdict, action, is_stranger: !is_known && !is_proven }
 }
 
@@ -241,6 +244,17 @@ pub fn credential_trunks(query: &Query<'_>, table: &RoutingTable, username: &str
         }
     }
     trunks
+}
+
+/// The trunk of a number that is dialled, among those that `is_among` names.
+pub(crate) fn dialled_trunk(
+    query: &Query<'_>,
+    table: &RoutingTable,
+    is_among: impl Fn(&TrunkId) -> bool,
+) -> Option<TrunkId> {
+    let search = Search::new(query, table);
+    let among = search.found.iter().filter(|found| is_among(&found.trunk.id));
+    among.min_by_key(|found| found.rank()).map(|found| found.trunk.id.clone())
 }
 
 fn has_username(trunk: &Trunk, wanted: &str) -> bool {
@@ -311,6 +325,7 @@ impl<'a> Search<'a> {
     ) -> Result<Route, Refused> {
         let found = match authentication {
             Authentication::Verified(trunk) => self.number_of_proven(verdict, trunk)?,
+            Authentication::Registered(trunk) => self.number_of_registered(verdict, trunk)?,
             Authentication::Absent
             | Authentication::Stale
             | Authentication::Replayed
@@ -351,6 +366,39 @@ impl<'a> Search<'a> {
         }
         self.note_unknown_number(verdict, &format!("not a number of trunk {}", trunk.name));
         near_miss::by_form(self, verdict, |other| other.id == trunk.id);
+        Err(Refused::with(VerdictCode::NumberUnknown))
+    }
+
+    /// The number among those of the trunk that is registered where the INVITE comes from; its ranges are not asked.
+    fn number_of_registered(
+        &self,
+        verdict: &mut Verdict,
+        registered: &TrunkId,
+    ) -> Result<Found<'a>, Refused> {
+        let Some(trunk) = self.table.trunk(registered) else {
+            // The table changed, and the registrar was not told yet.
+            return Err(Refused::with(VerdictCode::NumberUnknown));
+        };
+        let own = self.found.iter().filter(|found| found.trunk.id == *registered);
+        let own = own.min_by_key(|found| found.rank()).copied();
+        if let Some(found) = &own {
+            self.note_number(verdict, found);
+        }
+        verdict.account = Some(trunk.account.clone());
+        verdict.trunk = Some(trunk.id.clone());
+        let source = self.query.source.ip().to_canonical().to_string();
+        let detail = format!("the registrar that holds the Contact of trunk {}", trunk.name);
+        verdict.step(Check::Registration, StepOutcome::Passed, source, detail);
+        if let Some(found) = own {
+            return Ok(found);
+        }
+        self.note_unknown_number(verdict, &format!("not a number of trunk {}", trunk.name));
+        near_miss::by_form(self, verdict, |other| other.id == trunk.id);
+        verdict.near_miss(format!(
+            "the carrier calls the registered Contact and names no number of trunk {}: add the number that it puts into To, \
+             or set registration.contact_user to one",
+            trunk.name
+        ));
         Err(Refused::with(VerdictCode::NumberUnknown))
     }
 
@@ -423,7 +471,9 @@ impl<'a> Search<'a> {
                 Refused::with(VerdictCode::CredentialsWrong)
             }
             // Proven credentials of a trunk that lacks the number never come here: `number_of_proven` has them.
-            Authentication::Verified(_) => Refused::with(VerdictCode::CredentialsWrong),
+            Authentication::Verified(_) | Authentication::Registered(_) => {
+                Refused::with(VerdictCode::CredentialsWrong)
+            }
         }
     }
 

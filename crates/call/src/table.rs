@@ -163,6 +163,31 @@ pub struct Trunk {
     pub caller_id: Option<String>,
     /// How its calls may be transferred.
     pub transfers: TransferPolicy,
+    /// Where it is registered, so that the carrier sends its calls here.
+    pub registration: Option<Registration>,
+}
+
+/// What a trunk registers, and where (RFC 3261 section 10.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Host name or address of the registrar.
+    pub registrar: String,
+    /// Its port, where one is given.
+    pub port: Option<u16>,
+    /// The transport it is spoken to by.
+    pub transport: Transport,
+    /// The host of the address of record, and the Request-URI.
+    pub domain: String,
+    /// The only realm whose challenges are answered; any, where none is given. It holds for calls too.
+    pub realm: Option<String>,
+    /// The user of the address of record.
+    pub user: String,
+    /// The user of the Contact: what the carrier calls.
+    pub contact_user: String,
+    /// The time asked for, in seconds.
+    pub expires_s: u32,
+    /// What challenges are answered with.
+    pub credential: Credential,
 }
 
 impl Trunk {
@@ -192,6 +217,7 @@ impl Trunk {
             outbound_leading_plus: true,
             caller_id: None,
             transfers: TransferPolicy::default(),
+            registration: None,
         }
     }
 

@@ -337,6 +337,8 @@ pub enum Check {
     Number,
     /// The digest credentials.
     Credentials,
+    /// The trunk's registration at the registrar that calls.
+    Registration,
     /// The agent and its socket.
     Agent,
     /// What the account may still spend.

@@ -116,6 +116,22 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         "Look-ups of gateways' names, by outcome: found, stale (the last answer is used), failed",
     ),
+    metric(
+        "tandem_registration_attempts_total",
+        Kind::Counter,
+        "Attempts to register trunks at their carriers that are over, by outcome: accepted, failed",
+    ),
+    metric(
+        "tandem_trunk_examinations_total",
+        Kind::Counter,
+        "Examinations of trunks by the doctor that were begun",
+    ),
+    metric("tandem_registration_round_trip_seconds", Kind::Seconds, "From a REGISTER to its answer"),
+    metric(
+        "tandem_registrations",
+        Kind::Gauge,
+        "Trunks that register, by how that stands: pending, registered, failed, unregistered",
+    ),
     metric("tandem_api_refused_keys_total", Kind::Counter, "API requests without a valid key"),
     metric(
         "tandem_journal_refused_total",

@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 use tandem_agent::DialectConfig;
 use tandem_call::bridge::OnClose;
 use tandem_call::{
-    Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, RoutingTable, Trunk, TrunkAuth,
-    TrunkId, TrunkLimits,
+    Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, Registration, RoutingTable, Trunk,
+    TrunkAuth, TrunkId, TrunkLimits,
 };
 use tandem_media::Law;
 use tandem_sip::Transport;
@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::agent_rules::agent_rules;
 use crate::store::{
     self, ChangedRows, Changes, Store, StoreError, StoredAgent, StoredNumber, StoredTrunk, TransportKind,
-    now_ms,
+    TrunkSettings, now_ms,
 };
 
 /// Refreshes that may wait; each belongs to one API request, which the listener bounds too.
@@ -289,6 +289,7 @@ pub async fn read_whole(store: &Store) -> Result<RoutingTable, StoreError> {
 
 fn trunk(stored: StoredTrunk) -> Trunk {
     let settings = stored.settings;
+    let registration = registration(&settings);
     let credentials: Vec<Credential> = settings
         .credentials
         .into_iter()
@@ -340,7 +341,38 @@ fn trunk(stored: StoredTrunk) -> Trunk {
         outbound_leading_plus: settings.outbound_leading_plus,
         caller_id: settings.external_alias.map(|alias| alias.number),
         transfers: settings.transfers,
+        registration,
     }
+}
+
+/// What a trunk registers: what is not given follows from its first gateway and its digest pair. Nothing, when it is
+/// switched off or lacks what it needs.
+fn registration(settings: &TrunkSettings) -> Option<Registration> {
+    let wanted = settings.registration.as_ref().filter(|wanted| wanted.enabled)?;
+    let credential = settings.credentials.first()?;
+    let credential = Credential {
+        username: credential.user_name.clone(),
+        password: credential.password.reveal().to_owned(),
+    };
+    let first = settings.gateways.iter().min_by_key(|gateway| gateway.priority);
+    let kind = first.and_then(|gateway| gateway.transport).unwrap_or(settings.transport);
+    let (registrar, port, kind) = match (&wanted.registrar, first) {
+        (Some(registrar), _) => (registrar.clone(), wanted.port, settings.transport),
+        (None, Some(gateway)) => (gateway.address.clone(), Some(gateway.port), kind),
+        (None, None) => return None,
+    };
+    let user = wanted.from_user.clone().unwrap_or_else(|| credential.username.clone());
+    Some(Registration {
+        domain: wanted.domain.clone().unwrap_or_else(|| registrar.clone()),
+        registrar,
+        port,
+        transport: transport(kind),
+        realm: wanted.realm.clone(),
+        contact_user: wanted.contact_user.clone().unwrap_or_else(|| user.clone()),
+        user,
+        expires_s: wanted.expires,
+        credential,
+    })
 }
 
 fn transport(kind: TransportKind) -> Transport {

@@ -20,6 +20,7 @@ use crate::{
     clock,
     config::{AgentNetworks, Config, DigestAlgorithm},
     dialling::{Dialling, sip::OverSip},
+    doctor::Doctor,
     gateway_health::GatewayHealths,
     journal::Journal,
     ladders::Ladders,
@@ -34,6 +35,7 @@ use crate::{
         ws_connect::{DialTimes, Dialler, verifying_tls},
     },
     recording::{RecordingFault, Recordings, Surroundings},
+    registrations::Registrations,
     routing::{PublishError, RoutingPublisher},
     secrets::{Sealer, SecretError, random},
     signalling::{self, NETWORK_QUEUE, Parts, SignallingHandle},
@@ -50,6 +52,8 @@ const TABLE_QUEUE: usize = 4;
 const API_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a draining server looks whether its calls are over.
 const DRAIN_GLANCE: Duration = Duration::from_millis(50);
+/// How long registrars get to hear that registrations are taken back: a thousand are told in four seconds.
+const TAKE_BACK: Duration = Duration::from_secs(5);
 /// How long calls get to say goodbye after the drain's bound.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -203,6 +207,7 @@ impl Server {
         let shared = TcpShared::new(tcp_limits(&config), network_in.clone(), tls.connector().clone());
         let ladders = Arc::new(Ladders::default());
         let gateways = Arc::new(GatewayHealths::default());
+        let registrations = Arc::new(Registrations::default());
         let seed = u64::from_le_bytes(random());
         let engine = Engine::new(engine_config(&config), seed, clock::now(), clock::unix_ms());
         let sources = (udp.counters(), shared.counters(), media.counters(), media.ports());
@@ -224,6 +229,7 @@ impl Server {
             tcp_addresses: sip_tcp.clone(),
             tls_addresses: sip_tls.clone(),
             gateways_known: Arc::clone(&gateways),
+            registrations_known: Arc::clone(&registrations),
             commands,
             media_address: config.media_address(),
             seed: u64::from_le_bytes(random()),
@@ -243,6 +249,7 @@ impl Server {
         if let Some(acceptor) = tls.acceptor() {
             receivers.extend(over_tls.accept(&shared, Some(acceptor)));
         }
+        let doctor = Doctor::new(tls.connector().clone());
         receivers.push(tokio::spawn(tls.keep_fresh()));
         receivers.push(upkeep::start(store.clone(), &config.limits));
         let over_sip = OverSip::new(signalling.clone(), journal.clone());
@@ -264,6 +271,8 @@ impl Server {
             ladders: Arc::clone(&ladders),
             gateways,
             recordings,
+            registrations,
+            doctor,
             commands: commands_in,
             readiness: readiness.clone(),
             metrics: Arc::new(move || metrics.render()),
@@ -312,6 +321,11 @@ impl RunningServer {
         let until = Instant::now() + within;
         if self.signalling.drain(until.into_std()).await.is_err() {
             return 0;
+        }
+        // Carriers are told to send no more calls, however short the bound is.
+        let taken_back = Instant::now() + TAKE_BACK;
+        while self.signalling.unregistering() > 0 && Instant::now() < taken_back {
+            tokio::time::sleep(DRAIN_GLANCE).await;
         }
         while self.calls() > 0 && Instant::now() < until {
             tokio::time::sleep(DRAIN_GLANCE).await;

@@ -43,6 +43,7 @@ use crate::{
         udp::UdpListeners,
         ws_connect::Dialler,
     },
+    registrations::Registrations,
     routing::TableUpdate,
     telemetry,
 };
@@ -131,6 +132,8 @@ pub struct Parts {
     pub tls_addresses: Vec<SocketAddr>,
     /// What is known of gateways, for the API.
     pub gateways_known: Arc<GatewayHealths>,
+    /// How registrations stand, for the API.
+    pub registrations_known: Arc<Registrations>,
     /// What the API wants done.
     pub commands: mpsc::Receiver<CallCommand>,
     /// The address written into SDP, if it is not the local one.
@@ -281,9 +284,11 @@ impl Signalling {
 
     fn control(&mut self, control: Control) {
         match control {
-            Control::Drain { until } => {
+            Control::Drain { until, begun } => {
                 self.gauges.is_draining.store(true, Ordering::Relaxed);
                 self.engine(Input::Drain { until });
+                // Whoever asked may have given up.
+                let _ = begun.send(());
             }
             Control::Place { dial, done } => {
                 self.heed_journal();
@@ -325,6 +330,7 @@ impl Signalling {
                 self.carry_out(output);
             }
         }
+        self.gauges.unregistering.store(self.parts.engine.unregistering(), Ordering::Relaxed);
         self.is_working = false;
     }
 
@@ -372,6 +378,9 @@ impl Signalling {
             Output::FindWay { call, transport, host, port } => self.find_way(call, transport, &host, port),
             Output::Gateway { key, health } => {
                 self.parts.gateways_known.set(key, health.map(|health| *health))
+            }
+            Output::Registration { account, trunk, status } => {
+                self.parts.registrations_known.set(&account, trunk, status.map(|status| *status));
             }
             Output::NotPlaced { call, no_room } => self.not_placed(call, no_room),
             Output::Record(record) => self.ended(*record),

@@ -60,7 +60,7 @@ impl World {
                 self.ledger.judged(verdict);
             }
             // The world's carriers are not watched.
-            Output::Gateway { .. } => {}
+            Output::Gateway { .. } | Output::Registration { .. } => {}
             Output::Ladder { .. } => {}
             Output::FindWay { call, transport, host, port } => self.look_up(call, transport, &host, port),
             Output::DialAgent { call } => self.dial_agent(call),

@@ -29,7 +29,7 @@ use crate::node::Node;
 use crate::output::Output;
 use crate::reach;
 use crate::record::{HangupBy, HangupReason};
-use crate::table::{Gateway, Trunk};
+use crate::table::{Credential, Gateway, Registration, Trunk};
 use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
 
 /// What a leg lends to the walk through its gateways.
@@ -246,7 +246,7 @@ impl Outgoing {
             },
             local: way.local,
             sdp: Some(leg.negotiation.offer()),
-            credentials: credential.map(|one| Answerer::new(one.username.clone(), one.password.clone())),
+            credentials: credential.map(|one| answerer(one, leg.trunk.registration.as_ref())),
             headers,
             policy: SessionPolicy { trusted, ..SessionPolicy::default() },
         };
@@ -431,6 +431,15 @@ fn words_of_refusal(trunk: &Trunk, status: u16, response: &Response) -> String {
         403 => format!("{refused}: ask the carrier about the caller id, the destination and our address"),
         300..=399 => format!("{refused}: redirects are not followed"),
         _ => refused,
+    }
+}
+
+/// The trunk's credentials; for one realm alone where its registration names it.
+fn answerer(credential: &Credential, registration: Option<&Registration>) -> Answerer {
+    let answerer = Answerer::new(credential.username.clone(), credential.password.clone());
+    match registration.and_then(|registration| registration.realm.clone()) {
+        Some(realm) => answerer.only_for(realm),
+        None => answerer,
     }
 }
 

@@ -12,7 +12,8 @@ use tandem_agent::{DialectConfig, DialectKind};
 use tandem_call::bridge::{AgentDial, BridgeCommand, BridgePlan, BridgeStatistics, OnClose};
 use tandem_call::{
     Agent, AgentFailure, AgentRules, AgentSocket, BridgeFailure, CallId, CallRecord, Engine, EngineConfig,
-    GatewayHealth, GatewayKey, Input, NoRoom, Number, Output, RoutingTable, Rung, Trunk, Verdict, Way,
+    GatewayHealth, GatewayKey, Input, NoRoom, Number, Output, RegistrationStatus, RoutingTable, Rung, Trunk,
+    TrunkId, Verdict, Way,
 };
 use tandem_sip::{Flow, Target, TransmitId, Transport};
 
@@ -55,6 +56,8 @@ pub(crate) struct Desk {
     pub(crate) not_placed: Vec<(CallId, NoRoom)>,
     /// What is known of each gateway.
     pub(crate) gateways: BTreeMap<GatewayKey, Option<GatewayHealth>>,
+    /// How the registration of each trunk stands.
+    pub(crate) registrations: BTreeMap<TrunkId, Option<RegistrationStatus>>,
     pub(crate) sent: Vec<String>,
     /// Names of what was sent, in the same order.
     pub(crate) transmits: Vec<TransmitId>,
@@ -87,6 +90,7 @@ impl Desk {
             names: BTreeMap::new(),
             not_placed: Vec::new(),
             gateways: BTreeMap::new(),
+            registrations: BTreeMap::new(),
             sent: Vec::new(),
             transmits: Vec::new(),
             plans: Vec::new(),
@@ -135,6 +139,9 @@ impl Desk {
                     drop(self.gateways.insert(key, health.map(|health| *health)))
                 }
                 Output::OpenSecond { call, .. } => self.open_second(call),
+                Output::Registration { trunk, status, .. } => {
+                    drop(self.registrations.insert(trunk, status.map(|status| *status)))
+                }
                 Output::DialAgent { call } => self.dial_agent(call),
                 Output::NotPlaced { call, no_room } => self.not_placed.push((call, no_room)),
                 Output::Bridge { command, .. } => self.commands.push(command),
@@ -301,6 +308,10 @@ fn short(output: &Output) -> Option<String> {
             format!("gateway {} {state}", key.host)
         }
         Output::OpenSecond { .. } => "opens second port".to_owned(),
+        Output::Registration { trunk, status, .. } => {
+            let state = status.as_ref().map_or("none", |status| status.state.as_str());
+            format!("registration {trunk} {state}")
+        }
         Output::DialAgent { .. } => "dials agent".to_owned(),
         Output::FindWay { host, .. } => format!("finds {host}"),
         Output::NotPlaced { no_room, .. } => format!("NOT PLACED {}", no_room.code),

@@ -2,13 +2,14 @@
 //!
 //! `desk` is virtual time, a shell that does as it is told and a caller of few words; `call` walks the paths of one call,
 //! `states` holds every state against every input, `strangers` knock at the door, `outbound` is called by us, `transfer` sends
-//! callers elsewhere.
+//! callers elsewhere, `register` keeps registrations.
 
 mod call;
 mod desk;
 mod dry_run;
 mod outbound;
 mod qualify;
+mod register;
 mod rules;
 mod states;
 mod strangers;

@@ -54,11 +54,13 @@ pub use key_rules::{account_id, allowed_range, expiry, scope};
 pub(crate) use recording_rule::rule_of_agent;
 
 use crate::config::Config;
+use crate::doctor::Doctor;
 use crate::gateway_health::GatewayHealths;
 use crate::journal::Journal;
 use crate::ladders::Ladders;
 use crate::net::http::{self, HttpLimits};
 use crate::recording::Recordings;
+use crate::registrations::Registrations;
 use crate::routing::RoutingPublisher;
 use crate::secrets::hash_api_key;
 use crate::store::{Store, StoredExecution};
@@ -216,6 +218,10 @@ pub struct Parts {
     pub gateways: Arc<GatewayHealths>,
     /// Recordings.
     pub recordings: Recordings,
+    /// How registrations stand.
+    pub registrations: Arc<Registrations>,
+    /// Examines trunks.
+    pub doctor: Doctor,
     /// Takes commands to the engine.
     pub commands: mpsc::Sender<CallCommand>,
     /// What the node is doing.
@@ -279,6 +285,14 @@ impl App {
 
     fn recordings(&self) -> &Recordings {
         &self.0.recordings
+    }
+
+    fn registrations(&self) -> &Arc<Registrations> {
+        &self.0.registrations
+    }
+
+    fn doctor(&self) -> &Doctor {
+        &self.0.doctor
     }
 
     fn journal(&self) -> &Journal {

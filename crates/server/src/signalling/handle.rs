@@ -18,7 +18,7 @@ use crate::dialling::Placed;
 /// What the rest of the process asks of signalling.
 #[derive(Debug)]
 pub(super) enum Control {
-    Drain { until: Instant },
+    Drain { until: Instant, begun: oneshot::Sender<()> },
     Place { dial: Box<Dial>, done: oneshot::Sender<Placed> },
     Stop,
 }
@@ -36,12 +36,14 @@ pub struct SignallingHandle {
 }
 
 impl SignallingHandle {
-    /// Refuses new calls from now on and ends those that remain at `until`.
+    /// Refuses new calls from now on, begins to take registrations back, and ends the calls that remain at `until`.
     ///
     /// # Errors
     /// [`Ended`].
     pub async fn drain(&self, until: Instant) -> Result<(), Ended> {
-        self.control.send(Control::Drain { until }).await.map_err(|_| Ended)
+        let (begun, has_begun) = oneshot::channel();
+        self.control.send(Control::Drain { until, begun }).await.map_err(|_| Ended)?;
+        has_begun.await.map_err(|_| Ended)
     }
 
     /// Places a call, and returns once it is over or cannot be placed now.
@@ -63,6 +65,12 @@ impl SignallingHandle {
     #[must_use]
     pub fn calls(&self) -> usize {
         self.gauges.calls.load(Ordering::Relaxed)
+    }
+
+    /// Registrations that registrars are still to be told to forget.
+    #[must_use]
+    pub fn unregistering(&self) -> usize {
+        self.gauges.unregistering.load(Ordering::Relaxed)
     }
 
     /// Whether new calls are refused.
@@ -94,6 +102,8 @@ pub struct EngineCounts {
 pub struct Gauges {
     /// Calls open now, those included whose record is not written yet.
     pub calls: AtomicUsize,
+    /// Registrations being taken back.
+    pub unregistering: AtomicUsize,
     /// Calls whose agent is being dialled.
     pub dialling: AtomicUsize,
     /// Inputs handed to the engine.

@@ -55,8 +55,8 @@ pub use sealed::Rotation;
 pub use transfer::{Export, Imported, TransferError};
 pub use trunk_parts::{StoredCredential, StoredGateway, StoredIdentifier};
 pub use trunks::{
-    AuthType, ExternalAlias, MediaEncryption, StoredLimits, StoredTrunk, TransportKind, TrunkFamily,
-    TrunkSettings,
+    AuthType, ExternalAlias, MediaEncryption, StoredLimits, StoredRegistration, StoredTrunk, TransportKind,
+    TrunkFamily, TrunkSettings,
 };
 pub use verdicts::{NewVerdict, VerdictFilter};
 pub use webhooks::{

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _};
 use tandem_call::TransferPolicy;
@@ -187,6 +188,29 @@ pub struct TrunkSettings {
     pub domain_name: Option<String>,
     /// The operators it was asked for, as Exotel's API has it.
     pub nso_code: Option<String>,
+    /// What it registers at its carrier.
+    pub registration: Option<StoredRegistration>,
+}
+
+/// What a trunk registers at its carrier, and where; what is not given follows from the rest of the trunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRegistration {
+    /// Whether it does.
+    pub enabled: bool,
+    /// Host name or address of the registrar; the first gateway's without it.
+    pub registrar: Option<String>,
+    /// Port of the registrar.
+    pub port: Option<u16>,
+    /// The host of the address of record; the registrar's without it.
+    pub domain: Option<String>,
+    /// The only realm whose challenges are answered.
+    pub realm: Option<String>,
+    /// The user of the address of record; the digest user name without it.
+    pub from_user: Option<String>,
+    /// The user of the Contact; that of the address of record without it.
+    pub contact_user: Option<String>,
+    /// The time asked for, in seconds.
+    pub expires: u32,
 }
 
 impl TrunkSettings {
@@ -223,6 +247,7 @@ impl TrunkSettings {
             external_alias: None,
             domain_name: None,
             nso_code: None,
+            registration: None,
         }
     }
 }
@@ -270,6 +295,7 @@ const SETTINGS: &[&str] = &[
     "calls_per_second_milli",
     "transfer_policy",
     "family",
+    "registration",
 ];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
@@ -515,6 +541,8 @@ impl Store {
     ) -> sqlx::query::Query<'q, Any, sqlx::any::AnyArguments> {
         let settings = &trunk.settings;
         let alias = settings.external_alias.as_ref();
+        // A struct of plain fields always has its JSON.
+        let registration = settings.registration.as_ref().and_then(|one| serde_json::to_string(one).ok());
         query
             .bind(&settings.name)
             .bind(&settings.provider)
@@ -546,6 +574,7 @@ impl Store {
             .bind(settings.limits.per_second_milli.map(i64::from))
             .bind(written_policy(&settings.transfers))
             .bind(settings.family.as_str())
+            .bind(registration)
     }
 
     pub(super) fn assemble(&self, trunks: &[AnyRow], parts: &PartRows) -> Result<Vec<StoredTrunk>> {
@@ -608,6 +637,7 @@ pub(super) fn trunk_of(row: &AnyRow) -> Result<StoredTrunk> {
         external_alias: external_alias(row)?,
         domain_name: row.try_get("domain_name")?,
         nso_code: row.try_get("nso_code")?,
+        registration: registration(row, &id)?,
     };
     Ok(StoredTrunk {
         account: row.try_get("account_id")?,
@@ -630,6 +660,12 @@ fn policy<T: Default + serde::de::DeserializeOwned>(row: &AnyRow, id: &str, colu
     let Some(written) = written else { return Ok(T::default()) };
     serde_json::from_str(&written)
         .map_err(|error| corrupt(format!("trunks/{id}"), format!("{column} cannot be read: {error}")))
+}
+
+fn registration(row: &AnyRow, id: &str) -> Result<Option<StoredRegistration>> {
+    let text: Option<String> = row.try_get("registration")?;
+    let read = text.map(|text| serde_json::from_str(&text)).transpose();
+    read.map_err(|error| corrupt(format!("trunks/{id}"), format!("registration cannot be read: {error}")))
 }
 
 fn external_alias(row: &AnyRow) -> Result<Option<ExternalAlias>> {

@@ -10,9 +10,11 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tandem_call::RoutingTable;
 use tandem_server::api::{App, CallCommand, Parts, Phase, Readiness, router};
-use tandem_server::config::Config;
+use tandem_server::config::{Config, Tls};
+use tandem_server::doctor::Doctor;
 use tandem_server::journal::Journal;
 use tandem_server::ladders::Ladders;
+use tandem_server::net::tls::SipTls;
 use tandem_server::net::{fence::Fence, post::Poster, ws_connect::verifying_tls};
 use tandem_server::recording::{Recordings, Surroundings};
 use tandem_server::routing::RoutingPublisher;
@@ -117,6 +119,8 @@ impl Server {
             ladders: Arc::clone(&ladders),
             gateways: Arc::default(),
             recordings,
+            registrations: Arc::default(),
+            doctor: Doctor::new(SipTls::load(&Tls::default()).unwrap().connector().clone()),
             commands: commander,
             readiness: readiness.clone(),
             metrics: Arc::new(|| "tandem_calls 0\n".to_owned()),

@@ -25,6 +25,7 @@ mod postgres;
 mod preconditions;
 mod quiet;
 mod rate_limits;
+mod registration;
 mod rest;
 mod rest_bad_input;
 mod rest_calls;

@@ -12,6 +12,7 @@
 //! | `media_encryption`, `media_encryption_optimistic` | `call/route.rs`: 488 `encryption_unsupported` until SRTP comes | `call/tests/routing.rs` |
 //! | `direct_media` | `call/route.rs`: noted in the verdict, for an agent's WebSocket is no party to RTP | `call/tests/routing.rs` |
 //! | `channels…`, `calls_per_second` | `call/admission.rs`: 486, 480 | `tests/e2e/trunks.rs`, `call/admission.rs` |
+//! | `registration` | `call/register.rs`: REGISTER, and whose calls the registrar brings | `registration.rs`, `call/tests/engine/register.rs`, `tests/interop/registrar.rs` |
 //! | `default_inbound_agent_id` | `call/route.rs` | `carrier.rs`, `call/tests/routing.rs` |
 //! | `destination_key` of a number | `call/table.rs`, `route.rs` | `carrier.rs`, `call/tests/routing.rs` |
 //! | `ice_support` | nowhere yet: carriers' candidates are never answered with ours, which is what ICE-less answerers do (RFC 8839 section 4.2.5) | – |

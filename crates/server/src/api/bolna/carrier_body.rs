@@ -6,6 +6,7 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
+use super::registration;
 use super::trunk_body::{self, limits, required};
 use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
 use crate::ids::canonical_uuid;
@@ -44,6 +45,7 @@ pub(super) fn new_trunk(object: &Map<String, Value>, faults: &mut Faults) -> Opt
     if fields.value("channels").is_none() {
         settings.limits.total = Some(10);
     }
+    registration::rules(&settings, faults);
     faults.is_empty().then_some(settings)
 }
 
@@ -65,6 +67,7 @@ pub(super) fn change_trunk(object: &Map<String, Value>, settings: &mut TrunkSett
     if let Some(is_active) = fields.switch("is_active", faults) {
         settings.is_active = is_active;
     }
+    registration::rules(settings, faults);
 }
 
 /// A gateway to be added.
@@ -143,6 +146,7 @@ fn scalars(fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Fault
     }
     limits(fields, &mut settings.limits, faults);
     pair(fields, settings, faults);
+    registration::read(fields, settings, faults);
     codec_list(fields, settings, faults);
 }
 

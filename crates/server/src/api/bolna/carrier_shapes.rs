@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::registration::{self, SipTrunkRegistration};
 use super::shapes::zulu;
 use super::trunk_facts::{Conflict, Facts, HealthWord, TrunkStatus};
 use crate::routing;
@@ -66,7 +67,10 @@ pub(super) struct CarrierTrunk {
     /// Calls that are up on this node.
     #[schema(minimum = 0)]
     active_calls: usize,
-    /// Whether its gateways answer.
+    /// What it registers at its carrier; null if nothing.
+    #[schema(required)]
+    registration: Option<SipTrunkRegistration>,
+    /// Whether its gateways answer, and whether its registrar holds it.
     status: TrunkStatus,
     /// Ranges that other trunks call from too. That is allowed: calls are told apart by the number dialled.
     conflicts: Vec<Conflict>,
@@ -207,6 +211,7 @@ pub(super) fn trunk(trunk: &StoredTrunk, facts: Facts) -> CarrierTrunk {
         is_active: settings.is_active,
         health: facts.health,
         active_calls: facts.active_calls,
+        registration: settings.registration.as_ref().map(registration::shown),
         status: facts.status,
         conflicts: facts.conflicts,
         created_at: zulu(trunk.created_at),

@@ -20,6 +20,7 @@ mod inbound;
 mod numbers;
 mod phone_numbers;
 mod recordings;
+mod registration;
 mod shapes;
 mod sub_accounts;
 mod trunk_body;

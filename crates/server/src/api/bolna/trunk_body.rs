@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
+use super::registration;
 use crate::api::fields::{Faults, Fields, Text, describe, wrong_word};
 use crate::routing;
 use crate::secrets::Secret;
@@ -49,6 +50,7 @@ pub(super) fn new_trunk(
     lists(&fields, &mut settings, faults);
     credentials(&fields, &mut settings, faults);
     rest(&fields, &mut settings, faults);
+    registration::read(&fields, &mut settings, faults);
     rules(&settings, known, None, faults);
     let numbers = fields.objects("phone_numbers", NUMBER, MOST_NUMBERS, faults).unwrap_or_default();
     let numbers: Vec<NewNumber> = numbers.iter().filter_map(|fields| number_of(fields, faults)).collect();
@@ -80,6 +82,7 @@ pub(super) fn change_trunk(object: &Map<String, Value>, settings: &mut TrunkSett
     lists(&fields, settings, faults);
     credentials(&fields, settings, faults);
     rest(&fields, settings, faults);
+    registration::read(&fields, settings, faults);
     if let Some(is_active) = fields.switch("is_active", faults) {
         settings.is_active = is_active;
     }
@@ -265,6 +268,7 @@ fn rules(
             ),
         );
     }
+    registration::rules(settings, faults);
     if routing::codecs(&settings.allow, &settings.disallow).is_empty() && !faults.touches("allow") {
         faults.constant(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -314,7 +318,7 @@ pub(super) fn gateway(fields: &Fields<'_>, host: &str, faults: &mut Faults) -> O
 
 /// Host and port of a gateway as people write it: `sip.example.com`, `192.0.2.1:5080`, `[2001:db8::1]:5060`, or
 /// a whole `sip:` URI.
-fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
+pub(super) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let bare = ["sip:", "sips:"]
         .iter()
         .find_map(|scheme| {

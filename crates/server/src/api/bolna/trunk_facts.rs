@@ -8,9 +8,11 @@ use tandem_call::RoutingTable;
 use tandem_sip::Transport;
 use utoipa::ToSchema;
 
+use super::registration::SipTrunkRegistrationStatus;
 use crate::api::App;
 use crate::api::times::zulu;
 use crate::gateway_health::GatewayHealths;
+use crate::registrations::Registrations;
 use crate::routing;
 use crate::store::{Result, StoredNumber, StoredTrunk, TrunkHealth};
 
@@ -44,11 +46,14 @@ pub(super) struct Conflict {
     message: String,
 }
 
-/// How a trunk's gateways do, as this node sees them.
+/// How a trunk's gateways and its registration do, as this node sees them.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(super) struct TrunkStatus {
     /// Each gateway that is asked by OPTIONS every `qualify_frequency` seconds and has an outcome.
     gateways: Vec<GatewayStatus>,
+    /// Whether the carrier's registrar holds it; null for a trunk that registers nothing.
+    #[schema(required)]
+    registration: Option<SipTrunkRegistrationStatus>,
 }
 
 /// How a gateway does.
@@ -82,7 +87,7 @@ struct GatewayStatus {
 }
 
 impl TrunkStatus {
-    fn of(gateways: &GatewayHealths, trunk: &StoredTrunk) -> Self {
+    fn of(gateways: &GatewayHealths, registrations: &Registrations, trunk: &StoredTrunk) -> Self {
         let known = gateways.of_trunk(&trunk.id).into_iter();
         let status = known.map(|(key, health)| GatewayStatus {
             gateway_address: key.host,
@@ -99,7 +104,8 @@ impl TrunkStatus {
             sip_status: health.sip_status,
             cause: Some(health.cause).filter(|cause| !cause.is_empty()),
         });
-        Self { gateways: status.collect() }
+        let registration = registrations.of_trunk(&trunk.id).map(Into::into);
+        Self { gateways: status.collect(), registration }
     }
 }
 
@@ -124,6 +130,7 @@ pub(super) struct ListFacts {
     calls: BTreeMap<String, usize>,
     table: std::sync::Arc<RoutingTable>,
     gateways: std::sync::Arc<GatewayHealths>,
+    registrations: std::sync::Arc<Registrations>,
 }
 
 impl ListFacts {
@@ -139,6 +146,7 @@ impl ListFacts {
             calls: app.journal().live_by_trunk(account),
             table: app.table(),
             gateways: std::sync::Arc::clone(app.gateways()),
+            registrations: std::sync::Arc::clone(app.registrations()),
         })
     }
 
@@ -150,7 +158,7 @@ impl ListFacts {
             health: word(trunk, health),
             active_calls: self.calls.get(&trunk.id).copied().unwrap_or(0),
             conflicts: conflicts(&self.table, trunk),
-            status: TrunkStatus::of(&self.gateways, trunk),
+            status: TrunkStatus::of(&self.gateways, &self.registrations, trunk),
         }
     }
 }
@@ -168,7 +176,7 @@ impl Facts {
             health: word(trunk, health),
             active_calls: calls.get(&trunk.id).copied().unwrap_or(0),
             conflicts: conflicts(&app.table(), trunk),
-            status: TrunkStatus::of(app.gateways(), trunk),
+            status: TrunkStatus::of(app.gateways(), app.registrations(), trunk),
         })
     }
 }

@@ -12,7 +12,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::carrier_body::{MOST_GATEWAYS, PRESETS};
-use super::trunk_body;
+use super::{registration, trunk_body};
 use crate::store::{AuthType, MediaEncryption, TransportKind};
 
 /// One line without control characters.
@@ -105,15 +105,15 @@ fn filled(most: usize) -> ObjectBuilder {
     of([Type::String]).min_length(Some(1)).max_length(Some(most)).pattern(Some(FILLED))
 }
 
-fn maybe_filled(most: usize) -> ObjectBuilder {
+pub(super) fn maybe_filled(most: usize) -> ObjectBuilder {
     of([Type::String, Type::Null]).min_length(Some(1)).max_length(Some(most)).pattern(Some(FILLED))
 }
 
-fn switch(default: Option<bool>) -> ObjectBuilder {
+pub(super) fn switch(default: Option<bool>) -> ObjectBuilder {
     of([Type::Boolean, Type::Null]).default(default.map(Value::from))
 }
 
-fn whole(least: i64, most: i64, default: Option<i64>) -> ObjectBuilder {
+pub(super) fn whole(least: i64, most: i64, default: Option<i64>) -> ObjectBuilder {
     of([Type::Integer, Type::Null])
         .minimum(Some(least as f64))
         .maximum(Some(most as f64))
@@ -146,7 +146,7 @@ fn required_list(item: impl Into<RefOr<Schema>>, most: usize) -> ArrayBuilder {
     ArrayBuilder::from(array).min_items(Some(1)).max_items(Some(most))
 }
 
-fn host() -> Schema {
+pub(super) fn host() -> Schema {
     AnyOfBuilder::new()
         .item(of([Type::String]).pattern(Some(HOST)).max_length(Some(253)))
         .item(of([Type::String]).format(Some(SchemaFormat::Custom("ipv6".to_owned()))))
@@ -196,6 +196,7 @@ fn identifier() -> Schema {
 
 fn limits(object: ObjectBuilder, channels: Option<i64>) -> ObjectBuilder {
     object
+        .property("registration", registration::schema())
         .property(
             "channels",
             whole(1, 1_000, channels).description(Some("Concurrent calls, in and out together.")),

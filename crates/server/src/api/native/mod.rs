@@ -6,6 +6,7 @@ mod accounts;
 mod audit;
 mod call_transfer;
 mod calls;
+mod doctor;
 mod keys;
 mod recording;
 mod routing;
@@ -36,6 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(audit::routes())
         .merge(calls::routes())
         .merge(call_transfer::routes())
+        .merge(doctor::routes())
         .merge(keys::routes())
         .merge(recording::routes())
         .merge(routing::routes())

@@ -3,7 +3,7 @@
 
 mod ladder;
 mod media;
-mod wire;
+pub(crate) mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ use tandem_sip::message::Uri;
 use tandem_sip::{EndedBy, Endpoint, EndpointConfig, Event, OutgoingInvite, SessionPolicy, Target};
 use tandem_sip::{SessionId, Transport};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
 
 use crate::{config::Tls, net::tls::SipTls};
 pub use ladder::{Rung, Way};
@@ -86,10 +87,22 @@ pub struct Outcome {
 /// When the address cannot be read, resolved or connected to, or a socket fails. A call that is
 /// refused is an [`Outcome`], not an error.
 pub async fn place(plan: CallPlan, notices: mpsc::Sender<Notice>) -> anyhow::Result<Outcome> {
-    let (host, remote) = resolve(&plan.uri, plan.transport).await?;
     let tls = Tls { gateway_ca: plan.authority.clone(), ..Tls::default() };
     let tls = SipTls::load(&tls).context("--ca")?;
-    let wire = Wire::open(plan.transport, remote, &host, tls.connector())
+    place_with(plan, tls.connector(), notices).await
+}
+
+/// The same, trusting over TLS whom the connector trusts.
+///
+/// # Errors
+/// As [`place`].
+pub async fn place_with(
+    plan: CallPlan,
+    tls: &TlsConnector,
+    notices: mpsc::Sender<Notice>,
+) -> anyhow::Result<Outcome> {
+    let (host, remote) = resolve(&plan.uri, plan.transport).await?;
+    let wire = Wire::open(plan.transport, remote, &host, tls)
         .await
         .with_context(|| format!("no {} connection to {remote}", plan.transport.via_name()))?;
     let mut seed = [0; 32];

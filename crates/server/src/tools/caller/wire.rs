@@ -24,7 +24,7 @@ enum Socket {
 
 /// One open way to the called side.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     socket: Socket,
     flow: Flow,
     buffer: Vec<u8>,
@@ -32,7 +32,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Over TLS the called side has to prove that it bears the name `host`.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         transport: Transport,
         remote: SocketAddr,
         host: &str,
@@ -68,18 +68,18 @@ impl Wire {
         Ok(Self { socket, flow, buffer: vec![0; READ_BYTES] })
     }
 
-    pub(super) fn flow(&self) -> Flow {
+    pub(crate) fn flow(&self) -> Flow {
         self.flow
     }
 
     /// Tells the endpoint of the connection, where there is one.
-    pub(super) fn announce(&self, endpoint: &mut Endpoint, now: Instant) {
+    pub(crate) fn announce(&self, endpoint: &mut Endpoint, now: Instant) {
         if self.flow.transport.is_reliable() {
             endpoint.handle_stream_opened(now, self.flow);
         }
     }
 
-    pub(super) async fn send(&mut self, payload: &Bytes) -> io::Result<()> {
+    pub(crate) async fn send(&mut self, payload: &Bytes) -> io::Result<()> {
         match &mut self.socket {
             // A port that nobody listens on shows as an error of a later send: RFC 3261's timers decide.
             Socket::Udp(socket) => match socket.send(payload).await {
@@ -95,7 +95,7 @@ impl Wire {
     }
 
     /// Waits for bytes; cancelling it loses none.
-    pub(super) async fn receive(&mut self) -> io::Result<Bytes> {
+    pub(crate) async fn receive(&mut self) -> io::Result<Bytes> {
         let received = match &mut self.socket {
             Socket::Udp(socket) => socket.recv(&mut self.buffer).await,
             Socket::Tcp(stream) => stream.read(&mut self.buffer).await,
@@ -113,7 +113,7 @@ impl Wire {
         }
     }
 
-    pub(super) fn hand_over(&self, endpoint: &mut Endpoint, now: Instant, payload: Bytes) {
+    pub(crate) fn hand_over(&self, endpoint: &mut Endpoint, now: Instant, payload: Bytes) {
         match self.socket {
             Socket::Udp(_) => endpoint.handle_datagram(now, self.flow, payload),
             Socket::Tcp(_) | Socket::Tls(_) => {
