@@ -78,7 +78,7 @@ impl Begun {
         self.ends(Verdict::Failed, detail, remedy)
     }
 
-    fn is_skipped(self, why: impl Into<String>) -> Step {
+    fn leaves_out(self, why: impl Into<String>) -> Step {
         self.ends(Verdict::Skipped, why, "")
     }
 }
@@ -211,7 +211,7 @@ async fn register(doctor: &Doctor, patient: &Patient, record: &Record) {
     let trunk = &patient.trunk;
     let Some(wish) = &trunk.registration else {
         let begun = Begun::new(Check::Register, trunk.name.clone());
-        return record.note(begun.is_skipped("the trunk registers nothing"));
+        return record.note(begun.leaves_out("the trunk registers nothing"));
     };
     let wanted = Wanted { transport: wish.transport, host: wish.registrar.clone(), port: wish.port };
     let target = name(&wanted);
@@ -237,7 +237,7 @@ async fn register(doctor: &Doctor, patient: &Patient, record: &Record) {
     }
     let begun = Begun::new(Check::Registration, target);
     record.note(match &patient.registration {
-        None => begun.is_skipped("it was not begun yet"),
+        None => begun.leaves_out("it was not begun yet"),
         Some(status) if status.state == RegistrationState::Registered => {
             let seen = status.seen.map_or_else(String::new, |seen| format!(", seen at {seen}"));
             let contact = status.contact.clone().unwrap_or_default();
@@ -246,7 +246,7 @@ async fn register(doctor: &Doctor, patient: &Patient, record: &Record) {
         Some(status) if status.state == RegistrationState::Failed => {
             begun.fails(status.reason.clone(), status.remedy.clone())
         }
-        Some(status) => begun.is_skipped(format!("it is {}", status.state.as_str())),
+        Some(status) => begun.leaves_out(format!("it is {}", status.state.as_str())),
     });
 }
 
@@ -283,7 +283,7 @@ async fn call(doctor: &Doctor, patient: &Patient, reached: Option<(Gateway, Plac
     let begun = Begun::new(Check::Call, number.clone());
     let trunk = &patient.trunk;
     let Some((gateway, place)) = reached else {
-        return record.note(begun.is_skipped("no gateway answered"));
+        return record.note(begun.leaves_out("no gateway answered"));
     };
     let host = uri_host(&gateway.address);
     let digits = number.trim_start_matches('+');
@@ -304,7 +304,7 @@ async fn call(doctor: &Doctor, patient: &Patient, reached: Option<(Gateway, Plac
     };
     let (notices, mut told) = mpsc::channel(64);
     let listening = tokio::spawn(async move { while told.recv().await.is_some() {} });
-    let outcome = timeout(RINGING + CALL, caller::place_with(plan, &doctor.tls, notices)).await;
+    let outcome = timeout(RINGING + CALL, Box::pin(caller::place_with(plan, &doctor.tls, notices))).await;
     listening.abort();
     match outcome {
         Ok(Ok(outcome)) => {

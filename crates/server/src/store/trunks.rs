@@ -650,7 +650,7 @@ pub(super) fn trunk_of(row: &AnyRow) -> Result<StoredTrunk> {
 }
 
 /// A policy as it is stored; that of all defaults needs no words.
-fn written_policy<T: Default + PartialEq + serde::Serialize>(policy: &T) -> Option<String> {
+fn written_policy<T: Default + PartialEq + Serialize>(policy: &T) -> Option<String> {
     // Maps with texts for keys, lists and words: JSON has a form for each.
     (*policy != T::default()).then(|| serde_json::to_string(policy).unwrap_or_default())
 }
