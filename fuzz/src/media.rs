@@ -1,36 +1,61 @@
-//! What must hold of any bytes taken for SDP, RTP and RTCP: no panic, a line answered for each line offered,
-//! a timeline without a gap, and memory and time within their bounds.
+//! What must hold of any bytes taken for SDP, RTP, RTCP, SRTP and STUN: no panic, a line answered for each line
+//! offered, a timeline without a gap, nothing opened that was not sent or twice, no answer to a stranger, and memory and
+//! time within their bounds.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use tandem_media::ice::{self, CREDENTIAL_OCTETS, Checked, IceCredentials};
 use tandem_media::rtp::packet::Packet;
 use tandem_media::rtp::rtcp::Compound;
 use tandem_media::sdp::lines::number;
-use tandem_media::sdp::{AnswerPolicy, Description, Offer, OfferPolicy, accept_answer, answer, offer};
+use tandem_media::sdp::{
+    AnswerPolicy, Description, Encryption, Offer, OfferPolicy, OfferedKeys, accept_answer, answer, offer,
+};
+use tandem_media::srtp::{Inbound, KeyMaterial, MASTER_OCTETS_MAX, MasterKey, Mki, Outbound, Suite};
 use tandem_media::{Direction, LatchPolicy, Law, MediaParameters, Session, SessionConfig, TelephoneEvent};
 
 /// One body: as an offer to answer, as an answer to our offer.
 pub fn sdp(data: &[u8]) {
     let address = SocketAddr::from(([203, 0, 113, 5], 20_000));
-    let ours = offer(&OfferPolicy::new(vec![Law::Mulaw, Law::Alaw], address, 5, 1));
-    if let Ok(parameters) = accept_answer(&ours, data) {
-        check_parameters(&parameters);
+    for may_be_left_out in [false, true] {
+        let keys =
+            Suite::ALL.map(|suite| MasterKey::ours(suite, &KeyMaterial([7; MASTER_OCTETS_MAX]))).to_vec();
+        let keys = OfferedKeys { keys, may_be_left_out };
+        let ours =
+            offer(&OfferPolicy { keys, ..OfferPolicy::new(vec![Law::Mulaw, Law::Alaw], address, 5, 1) });
+        if let Ok(parameters) = accept_answer(&ours, data) {
+            check_parameters(&parameters);
+            assert!(may_be_left_out || parameters.srtp.is_some());
+        }
     }
     let offered = match Offer::parse(data) {
         Ok(offered) => offered,
         Err(error) => return assert!(matches!(error.sip_status(), 400 | 413 | 488)),
     };
-    let mut policy = AnswerPolicy::new(vec![Law::Alaw, Law::Mulaw], address, 77, 3);
-    policy.rtcp_mux = true;
-    let (text, parameters) = match answer(&offered, &policy) {
-        Ok(answered) => answered,
-        Err(error) => return assert_eq!(error.sip_status(), 488),
-    };
-    check_parameters(&parameters);
+    for encryption in [Encryption::Off, Encryption::Preferred, Encryption::Required] {
+        let mut policy = AnswerPolicy::new(vec![Law::Alaw, Law::Mulaw], address, 77, 3);
+        policy.rtcp_mux = true;
+        policy.encryption = encryption;
+        policy.ice = Some(IceCredentials::from_random(&[1; CREDENTIAL_OCTETS]));
+        match answer(&offered, &policy) {
+            Ok((text, parameters)) => {
+                check_answer(&offered, &text, data);
+                check_parameters(&parameters);
+                assert!(encryption != Encryption::Off || parameters.srtp.is_none());
+                assert!(encryption != Encryption::Required || parameters.srtp.is_some());
+                let lines = text.windows(9).filter(|window| window == b"a=crypto:").count();
+                assert_eq!(lines, usize::from(parameters.srtp.is_some()));
+            }
+            Err(error) => assert_eq!(error.sip_status(), 488),
+        }
+    }
+}
+
+fn check_answer(offered: &Offer, text: &[u8], data: &[u8]) {
     let offered = offered.description();
     // What we write we read, with a section for each, and nothing of the offer became a line of its own.
-    let Ok(answered) = Description::parse(&text) else { panic!("{}", text.escape_ascii()) };
+    let Ok(answered) = Description::parse(text) else { panic!("{}", text.escape_ascii()) };
     assert_eq!(offered.sections().len(), answered.sections().len());
     assert_eq!(answered.sections().iter().filter(|section| section.port != 0).count(), 1);
     for (theirs, ours) in offered.sections().iter().zip(answered.sections()) {
@@ -104,6 +129,58 @@ pub fn rtp(data: &[u8]) {
     }
     call.advance(Duration::from_secs(2));
     call.check_bounds(begin);
+}
+
+/// Packets to one receiver: the first byte is the suite and whether its packets carry an identifier. Each record is a length,
+/// a byte that says what to do, and bytes: taken as they are, or laid over a packet that was truly sent.
+pub fn srtp(data: &[u8]) {
+    let [choice, data @ ..] = data else { return };
+    let suite = Suite::ALL[usize::from(choice & 0x0F) % Suite::ALL.len()];
+    let key = MasterKey::ours(suite, &KeyMaterial([choice >> 4; MASTER_OCTETS_MAX]));
+    let mki = (choice & 0x10 != 0).then_some(Mki { value: 5, octets: 2 });
+    let mut named = key;
+    named.mki = mki;
+    let (mut outbound, mut inbound) = (Outbound::new(key), Inbound::new(named));
+    let (mut rest, mut sequence, mut clear) = (data, 0_u16, Vec::new());
+    let mut opened = std::collections::BTreeSet::new();
+    while let [length, control, tail @ ..] = rest {
+        let (bytes, next) = tail.split_at(usize::from(*length).min(tail.len()));
+        rest = next;
+        let is_rtcp = control & 1 != 0;
+        let mut packet = bytes.to_vec();
+        if control & 2 != 0 {
+            // As a peer sends it; bytes laid over it make it foreign, unless they are zeros.
+            sequence = sequence.wrapping_add(u16::from(control >> 4) << 10);
+            let mut genuine = vec![0x80, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 1, 2, 3, 4];
+            genuine[2..4].copy_from_slice(&sequence.to_be_bytes());
+            let is_sent = match is_rtcp {
+                true => outbound.protect_rtcp(0, &mut genuine),
+                false => outbound.protect_rtp(0, &mut genuine),
+            };
+            assert_eq!(is_sent, !genuine.is_empty());
+            genuine.iter_mut().zip(&packet).for_each(|(octet, over)| *octet ^= over);
+            packet = genuine;
+        }
+        let outcome = match is_rtcp {
+            true => inbound.open_rtcp(&packet, &mut clear),
+            false => inbound.open_rtp(&packet, &mut clear),
+        };
+        if outcome.is_ok() {
+            assert!(clear.len() < packet.len());
+            assert!(opened.insert((is_rtcp, packet)), "opened twice");
+        }
+    }
+}
+
+/// One message to an ICE-lite port.
+pub fn stun(data: &[u8]) {
+    let credentials = IceCredentials::from_random(&[1; CREDENTIAL_OCTETS]);
+    let source = SocketAddr::from(([192, 0, 2, 1], 4_000));
+    let mut out = Vec::new();
+    match ice::answer(&credentials, source, data, &mut out) {
+        Checked::Ignored => assert!(out.is_empty()),
+        Checked::Answered { .. } => assert!(ice::is_stun(&out) && out.len() < 200),
+    }
 }
 
 struct Call {

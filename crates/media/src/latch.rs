@@ -3,7 +3,7 @@
 //! The SDP names the address the peer *wants* media at; behind NAT its media *comes* from another. When
 //! the trunk allows it, the first valid packet from the trunk's networks fixes the source, once, and media
 //! is sent back to it. From then on nobody else is heard; a stranger who guesses the port changes nothing.
-//! Only a renegotiation with a new address opens the latch again. This file counts strangers, it answers
+//! Only a renegotiation with a new address opens the latch again, and only the peer's own ICE moves it. This file counts strangers, it answers
 //! none of them.
 //!
 //! RFC 4961 (symmetric RTP); the guard is against the class of faults known as RTP bleed.
@@ -74,6 +74,20 @@ impl Latch {
             && *stragglers > 0
         {
             *stragglers -= 1;
+            return false;
+        }
+        self.latched = Some(source);
+        self.previous = None;
+        true
+    }
+
+    /// The peer's ICE chose this source, in a message that only the peer can have made: it becomes the peer, instead of
+    /// another too, where the policy lets media come from there. Returns whether that changed anything.
+    pub fn nominate(&mut self, source: SocketAddr) -> bool {
+        let source = canonical(source);
+        let is_named = source == canonical(self.expected);
+        let is_allowed = is_named || self.policy.symmetric && self.is_allowed(source.ip());
+        if !is_allowed || self.latched == Some(source) {
             return false;
         }
         self.latched = Some(source);
@@ -222,6 +236,18 @@ mod tests {
         assert_eq!(latch.destination(), None);
         latch.latch(address("192.0.2.9:7000"));
         assert_eq!(latch.destination(), Some(address("192.0.2.9:7000")));
+    }
+
+    #[test]
+    fn a_nomination_moves_the_latch_within_the_networks() {
+        let mut latch = Latch::new(symmetric(), address("10.0.0.5:4000"));
+        assert!(latch.latch(address("192.0.2.9:7000")));
+        assert!(!latch.nominate(address("203.0.113.1:1")), "outside the networks");
+        assert!(!latch.nominate(address("192.0.2.9:7000")), "it is the peer already");
+        assert!(latch.nominate(address("192.0.2.9:7002")));
+        assert_eq!(latch.admit(address("192.0.2.9:7000")), Admission::Stranger);
+        assert!(latch.nominate(address("10.0.0.5:4000")), "the address of the SDP");
+        assert_eq!(latch.destination(), Some(address("10.0.0.5:4000")));
     }
 
     #[test]

@@ -1,16 +1,17 @@
-//! The media core: SDP, RTP and RTCP, G.711, DTMF, jitter, concealment, resampling and the playout queue.
+//! The media core: SDP, RTP and RTCP, SRTP, ICE-lite, G.711, DTMF, jitter, concealment, resampling and the playout queue.
 //!
 //! Everything here is a pure state machine. Bytes and instants go in, bytes and values come out;
 //! there is no socket, clock, task, lock or randomness of its own in this crate, and it knows neither
 //! SIP nor the voice agent nor whose call it serves.
 //!
 //! The way of the audio, towards the agent:
-//! [`rtp::packet`] → [`latch`] → [`rtp::receive`] → [`jitter`] (with [`conceal`]) → [`IngressFrame`];
+//! [`latch`] → [`srtp`] → [`rtp::packet`] → [`rtp::receive`] → [`jitter`] (with [`conceal`]) → [`IngressFrame`];
 //! and back: agent → [`playout`] → [`rtp::send`]. [`Session`] ties one RTP session together.
 
 pub mod conceal;
 pub mod dtmf;
 pub mod g711;
+pub mod ice;
 pub mod jitter;
 pub mod latch;
 pub mod playout;
@@ -19,6 +20,7 @@ pub mod resample;
 pub mod rtp;
 pub mod sdp;
 pub mod session;
+pub mod srtp;
 
 pub use dtmf::Digit;
 pub use g711::Law;

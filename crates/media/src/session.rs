@@ -10,7 +10,14 @@
 //! The session speaks one law to its owner, that of its first negotiation. If a renegotiation agrees on
 //! the other, packets are converted here, code by code; otherwise they pass bit for bit.
 //!
-//! RFC 3550; RFC 3551; RFC 4733; RFC 5761 section 4.
+//! With keys, everything that leaves is protected and nothing is believed that does not open; with ICE, the peer's checks are
+//! answered and its nomination moves the latch.
+//!
+//! RFC 3550; RFC 3551; RFC 3711; RFC 4733; RFC 5761 section 4; RFC 8445.
+
+mod checks;
+mod secured;
+mod statistics;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::dtmf::{Digit, DtmfReceiver, DtmfSender};
 use crate::g711::{self, Law};
+use crate::ice::{Checked, is_stun};
 use crate::jitter::{self, JitterBuffer};
 use crate::latch::{Admission, Latch, LatchPolicy};
 use crate::rtp::packet::{self, HEADER_BYTES, Packet};
@@ -27,6 +35,13 @@ use crate::rtp::rtcp::Compound;
 use crate::rtp::send::Sender;
 use crate::sdp::{MediaParameters, TelephoneEvent};
 use crate::{FRAME_BYTES, SAMPLE_RATE_HZ};
+
+pub use checks::Component;
+pub use secured::SecurityTrouble;
+pub use statistics::RtpStatistics;
+
+use checks::Checks;
+use secured::{Refused, Secured};
 
 /// Comfort noise (RFC 3389), which some peers send though it was not negotiated: a pause, to us.
 const COMFORT_NOISE: u8 = 13;
@@ -79,64 +94,8 @@ pub enum Received {
     Stranger,
     /// Not RTP, of a format that was not negotiated, or come twice.
     Ignored,
-}
-
-/// Figures of one session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RtpStatistics {
-    /// RTP packets taken from the peer.
-    pub packets_received: u64,
-    /// Payload bytes of them.
-    pub bytes_received: u64,
-    /// RTP packets sent.
-    pub packets_sent: u64,
-    /// Payload bytes of them.
-    pub bytes_sent: u64,
-    /// Packets the sequence numbers say were sent but that never came (RFC 3550 A.3); may fall again
-    /// when late ones arrive.
-    pub packets_lost: i64,
-    /// Packets that came after a later one.
-    pub out_of_order: u64,
-    /// Packets that came twice.
-    pub duplicates: u64,
-    /// Packets that came before the stream began, more than are kept until then.
-    pub early_dropped: u64,
-    /// Packets that came after their place had been made up.
-    pub late: u64,
-    /// Frames towards the agent of which some part was made up.
-    pub concealed_frames: u64,
-    /// Frames towards the agent.
-    pub ingress_frames: u64,
-    /// Interarrival jitter in microseconds (RFC 3550 A.8).
-    pub jitter_us: u32,
-    /// How long a missing packet is waited for now, in microseconds.
-    pub patience_us: u32,
-    /// Round trip in microseconds, as reports last told it.
-    pub round_trip_us: Option<u32>,
-    /// Loss the peer last reported for what we send, in 256ths.
-    pub remote_fraction_lost: Option<u8>,
-    /// Packets lost in all the peer last reported for what we send.
-    pub remote_lost: Option<i32>,
-    /// Jitter the peer last reported for what we send, in microseconds.
-    pub remote_jitter_us: Option<u32>,
-    /// The peer's media source, once latched.
-    pub latched: Option<SocketAddr>,
-    /// Datagrams from strangers.
-    pub strangers: u64,
-    /// Datagrams that were no RTP or RTCP, or of a format that was not negotiated.
-    pub malformed: u64,
-    /// Times the peer's source identifier changed or its sequence began anew.
-    pub source_changes: u32,
-    /// Jumps of the peer's timestamp that no pause explains.
-    pub timestamp_jumps: u64,
-    /// RTCP compounds received.
-    pub rtcp_received: u64,
-    /// RTCP compounds sent.
-    pub rtcp_sent: u64,
-    /// DTMF digits received.
-    pub digits_received: u64,
-    /// Whether the peer said goodbye in RTCP.
-    pub goodbye_received: bool,
+    /// Not taken for the sake of security, and so have been a good many in a row. Told once for each such row.
+    Troubled(SecurityTrouble),
 }
 
 /// One RTP session.
@@ -167,6 +126,12 @@ pub struct Session {
     /// Known since the last look: before this moment neither frame nor digit falls due by time alone. It is
     /// asked for several times a packet, and the answer costs as much as the packet.
     quiet_until: Option<Instant>,
+    /// Keys at work, where media is encrypted.
+    secured: Option<Box<Secured>>,
+    refused: Refused,
+    /// One packet's clear form while it is taken.
+    opened: Vec<u8>,
+    checks: Checks,
     statistics: RtpStatistics,
 }
 
@@ -174,7 +139,13 @@ impl Session {
     /// A session that may receive at once, sends when told to, and hands nothing to the agent before
     /// [`Session::start`].
     pub fn new(config: SessionConfig, now: Instant) -> Self {
-        let SessionConfig { parameters, latch, ssrc, first_sequence, first_timestamp, seed } = config;
+        let SessionConfig { parameters, latch, ssrc, mut first_sequence, first_timestamp, seed } = config;
+        let secured = parameters.srtp.as_ref().map(|keys| Box::new(Secured::new(keys)));
+        if secured.is_some() {
+            // RFC 4568 section 6.4: "SHOULD be chosen to be within the range of 0..2^15-1; this avoids an ambiguity when
+            // packets are lost at the start of the session".
+            first_sequence &= 0x7FFF;
+        }
         Self {
             law: parameters.law,
             epoch: now,
@@ -193,6 +164,10 @@ impl Session {
             started_us: 0,
             converted: Vec::new(),
             quiet_until: None,
+            secured,
+            refused: Refused::default(),
+            opened: Vec::new(),
+            checks: Checks::default(),
             statistics: RtpStatistics::default(),
         }
     }
@@ -218,11 +193,18 @@ impl Session {
         {
             self.rtcp_source = None;
         }
+        match (&mut self.secured, &parameters.srtp) {
+            (Some(secured), Some(keys)) => secured.change(keys),
+            (secured, keys) => *secured = keys.as_ref().map(|keys| Box::new(Secured::new(keys))),
+        }
         self.parameters = parameters;
     }
 
     /// Takes a datagram from the RTP port.
     pub fn handle_rtp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> Received {
+        if is_stun(datagram) {
+            return self.handle_check(Component::Rtp, source, datagram);
+        }
         if packet::is_rtcp(datagram) {
             return self.handle_rtcp(now, source, datagram);
         }
@@ -230,6 +212,18 @@ impl Session {
             self.statistics.strangers += 1;
             return Received::Stranger;
         }
+        let Some(secured) = &mut self.secured else { return self.take_rtp(now, source, datagram) };
+        let mut opened = std::mem::take(&mut self.opened);
+        let received = match secured.open_rtp(datagram, &mut opened, &self.parameters, &mut self.refused) {
+            Ok(()) => self.take_rtp(now, source, &opened),
+            Err(trouble) => trouble.map_or(Received::Ignored, Received::Troubled),
+        };
+        self.opened = opened;
+        received
+    }
+
+    /// A packet in the clear, or opened, of a source that may be heard.
+    fn take_rtp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> Received {
         let packet = Packet::parse(datagram).ok();
         let Some((packet, content)) = packet.and_then(|packet| Some((packet, self.content(&packet)?))) else {
             self.statistics.malformed += 1;
@@ -265,18 +259,50 @@ impl Session {
 
     /// Takes a datagram from the RTCP port.
     pub fn handle_rtcp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> Received {
+        if is_stun(datagram) {
+            return self.handle_check(Component::Rtcp, source, datagram);
+        }
         let named = self.parameters.remote_rtcp == Some(source);
         if !named && !self.latch.is_peer_host(source.ip()) {
             self.statistics.strangers += 1;
             return Received::Stranger;
         }
-        let Ok(compound) = Compound::parse(datagram, self.sender.ssrc()) else {
+        if let Some(secured) = &mut self.secured
+            && !secured.open_rtcp(datagram, &mut self.opened, &mut self.refused)
+        {
+            return Received::Ignored;
+        }
+        let compound = if self.secured.is_some() { &self.opened } else { datagram };
+        let Ok(compound) = Compound::parse(compound, self.sender.ssrc()) else {
             self.statistics.malformed += 1;
             return Received::Ignored;
         };
         self.rtcp_source = Some(source);
         self.reports.handle(&compound, now);
         Received::Accepted
+    }
+
+    /// A check of the peer's ICE. Without ICE agreed on, STUN is noise.
+    fn handle_check(&mut self, component: Component, source: SocketAddr, message: &[u8]) -> Received {
+        let Some(credentials) = self.parameters.ice else {
+            self.statistics.malformed += 1;
+            return Received::Ignored;
+        };
+        match self.checks.handle(&credentials, component, source, message) {
+            Checked::Answered { nominates: true } if component == Component::Rtp => {
+                received(self.latch.nominate(source), source, Received::Accepted)
+            }
+            Checked::Answered { .. } => Received::Accepted,
+            Checked::Ignored => {
+                self.statistics.strangers += 1;
+                Received::Stranger
+            }
+        }
+    }
+
+    /// A response to a check of the peer's ICE. Appends it to `out` and says from which port it leaves and where it goes.
+    pub fn poll_check(&mut self, out: &mut Vec<u8>) -> Option<(Component, SocketAddr)> {
+        self.checks.poll(out)
     }
 
     /// The next 20 ms of what the caller said, if it is there or overdue. Call until `None`.
@@ -333,7 +359,8 @@ impl Session {
         }
         self.statistics.packets_sent += 1;
         self.statistics.bytes_sent += (out.len() - start - HEADER_BYTES) as u64;
-        Some(destination)
+        let is_ready = self.secured.as_mut().is_none_or(|secured| secured.outbound.protect_rtp(start, out));
+        is_ready.then_some(destination)
     }
 
     /// Lets the media clock run over ticks whose frames were never sent, because their driver was held
@@ -424,6 +451,10 @@ impl Session {
             rtcp_received: remote.compounds,
             rtcp_sent: self.reports.sent(),
             goodbye_received: remote.goodbye,
+            refused_in_the_clear: self.refused.in_the_clear,
+            refused_unauthentic: self.refused.unauthentic,
+            refused_replayed: self.refused.replayed,
+            checks_answered: self.checks.answered,
             ..self.statistics
         }
     }
@@ -503,8 +534,10 @@ impl Session {
 
     fn write_report(&mut self, now: Instant, goodbye: bool, out: &mut Vec<u8>) -> Option<SocketAddr> {
         let destination = self.rtcp_destination()?;
+        let start = out.len();
         self.reports.write(now, &self.sender, &mut self.receiver, goodbye, out);
-        Some(destination)
+        let is_ready = self.secured.as_mut().is_none_or(|secured| secured.outbound.protect_rtcp(start, out));
+        is_ready.then_some(destination)
     }
 
     /// Where reports go: with the media when they share a port; else where the peer's own come from, where

@@ -15,6 +15,16 @@ fn descriptions() {
 }
 
 #[test]
+fn encrypted_packets() {
+    replay("srtp", media::srtp);
+}
+
+#[test]
+fn checks_of_ice() {
+    replay("stun", media::stun);
+}
+
+#[test]
 fn packets() {
     replay("rtp", media::rtp);
 }

@@ -65,12 +65,8 @@ impl<'a> Packet<'a> {
         if fixed[0] >> VERSION_SHIFT & VERSION_MASK != VERSION {
             return Err(PacketError::Version);
         }
-        let mut start = HEADER_BYTES + usize::from(fixed[0] & CC_MASK) * CSRC_LENGTH;
-        if fixed[0] >> EXTENSION_SHIFT & EXTENSION_MASK != 0 {
-            let words = datagram.get(start + 2..start + 4).ok_or(PacketError::Truncated)?;
-            start += 4 + usize::from(u16::from_be_bytes([words[0], words[1]])) * 4;
-        }
-        let mut payload = datagram.get(start..).ok_or(PacketError::Truncated)?;
+        let start = header_octets(datagram).ok_or(PacketError::Truncated)?;
+        let mut payload = &datagram[start..];
         if fixed[0] >> PADDING_SHIFT & PADDING_MASK != 0 {
             // RFC 3550 section 5.1: "The last octet of the padding contains a count of how many padding
             // octets should be ignored, including itself."
@@ -108,6 +104,21 @@ impl Header {
         out.extend_from_slice(&self.to_bytes());
         out.extend_from_slice(payload);
     }
+}
+
+/// Length of the header with CSRC list and extension, which SRTP leaves readable; `None` for what is no RTP packet or shorter
+/// than its header.
+pub fn header_octets(datagram: &[u8]) -> Option<usize> {
+    let first = *datagram.get(..HEADER_BYTES)?.first()?;
+    if first >> VERSION_SHIFT & VERSION_MASK != VERSION {
+        return None;
+    }
+    let mut end = HEADER_BYTES + usize::from(first & CC_MASK) * CSRC_LENGTH;
+    if first >> EXTENSION_SHIFT & EXTENSION_MASK != 0 {
+        let words = datagram.get(end + 2..end + 4)?;
+        end += 4 + usize::from(u16::from_be_bytes([words[0], words[1]])) * 4;
+    }
+    (end <= datagram.len()).then_some(end)
 }
 
 /// Whether a datagram on a port shared by both is RTCP: RFC 5761 section 4 tells them apart by the

@@ -1,15 +1,19 @@
 //! Answers an offer, section for section.
 //!
-//! Exactly one audio section is accepted: the first that is switched on, in the clear, and has a codec in
-//! common. Every other section is refused with port 0, its media, transport and formats echoed. Encrypted
-//! audio is refused here; SRTP is a matter of its own.
+//! Exactly one audio section is accepted: the first that is switched on, has a codec in common and the
+//! encryption that the policy asks for. Every other section is refused with port 0, its media, transport and
+//! formats echoed; so of alternatives in the clear and encrypted never both are accepted.
+//!
+//! **Encryption.** A section is encrypted when it brings a usable `a=crypto` line, on `RTP/SAVP` or, as phones
+//! that encrypt at will have it, on `RTP/AVP`. Where encryption is merely preferred, an encrypted section is
+//! looked for first, wherever it stands.
 //!
 //! **Order of codecs.** The answer lists every law that both the trunk and the offer have, in the
 //! *trunk's* order, and we send the first. RFC 3264 section 6.1 recommends the offer's order "unless there
 //! is a specific reason": the trunk's configuration is one, and because the peer in turn takes the answer's
 //! first format, both directions use the same law. Packets of the other listed law are still understood.
 //!
-//! RFC 3264 sections 6 and 8; RFC 4733 section 2.4.1; RFC 5761 section 5.1.1.
+//! RFC 3264 sections 6 and 8; RFC 4568 section 7.1.2; RFC 4733 section 2.4.1; RFC 5761 section 5.1.1; RFC 8839.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -17,13 +21,29 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::SdpError;
+use super::crypto::CryptoLine;
 use super::lines::number;
 use super::params::{Direction, MediaParameters, TelephoneEvent};
 use super::parse::{Description, Offer, Section};
 use crate::g711::Law;
+use crate::ice::IceCredentials;
+use crate::srtp::{KeyMaterial, MASTER_OCTETS_MAX, MasterKey, SrtpKeys};
 
 /// Packet length when the offer has no wish, in milliseconds (RFC 3551 section 4.2).
 pub(super) const PTIME_DEFAULT_MS: u32 = 20;
+
+/// Whether media is to be encrypted. [`Self::Off`] is also what a transport in the clear allows, for keys must not cross it
+/// (RFC 4568 section 8.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encryption {
+    /// Only media in the clear is accepted; keys are neither read nor offered.
+    #[default]
+    Off,
+    /// Encrypted media is accepted first, media in the clear otherwise.
+    Preferred,
+    /// Only encrypted media is accepted.
+    Required,
+}
 
 /// What this side wants of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +63,16 @@ pub struct AnswerPolicy {
     pub rtcp_mux: bool,
     /// What we want to do; the offer may allow less.
     pub direction: Direction,
+    /// Whether media is to be encrypted.
+    pub encryption: Encryption,
+    /// What our key is made of when it is: random, and for this call alone.
+    pub key: KeyMaterial,
+    /// Our credentials when an offer that carries ICE may be answered in kind.
+    pub ice: Option<IceCredentials>,
 }
 
 impl AnswerPolicy {
-    /// A policy that takes DTMF, wants both directions, and keeps RTCP on its own port.
+    /// A policy that takes DTMF, wants both directions, keeps RTCP on its own port, and neither encrypts nor does ICE.
     pub fn new(codecs: Vec<Law>, address: SocketAddr, session_id: u64, version: u64) -> Self {
         Self {
             codecs,
@@ -56,6 +82,9 @@ impl AnswerPolicy {
             version,
             rtcp_mux: false,
             direction: Direction::SendRecv,
+            encryption: Encryption::Off,
+            key: KeyMaterial([0; MASTER_OCTETS_MAX]),
+            ice: None,
         }
     }
 }
@@ -65,24 +94,44 @@ impl AnswerPolicy {
 /// Errors say why no audio section could be accepted; [`SdpError::sip_status`] gives the refusal.
 pub fn answer(offer: &Offer, policy: &AnswerPolicy) -> Result<(Bytes, MediaParameters), SdpError> {
     let description = offer.description();
-    let (accepted, formats) = choose(description, policy)?;
+    let Choice { index: accepted, formats, crypto } = choose(description, policy)?;
     let section = &description.sections()[accepted];
-    let parameters = parameters(description, section, &formats, policy);
+    let mut parameters = parameters(description, section, &formats, policy);
+    let ice = description.ice(section).answer(policy.ice, description.rtp_address(section));
+    parameters.ice = ice.credentials();
+    let ours = crypto.map(|offered| {
+        let key = MasterKey::ours(offered.key.suite(), &policy.key);
+        parameters.srtp = Some(SrtpKeys { local: key, remote: offered.key });
+        CryptoLine { key, ..offered }
+    });
 
     let mut text = String::with_capacity(512);
     write_session(&mut text, policy.address, policy.session_id, policy.version);
     write_times(&mut text, description);
+    ice.write_session(&mut text);
     // RFC 3264 section 6: "For each "m=" line in the offer, there MUST be a corresponding "m=" line in
     // the answer. The answer MUST contain exactly the same number of "m=" lines as the offer."
     for (index, section) in description.sections().iter().enumerate() {
         if index == accepted {
             let protocol = String::from_utf8_lossy(&section.protocol);
             write_audio(&mut text, policy.address.port(), &protocol, &formats, &parameters);
+            if let Some(line) = &ours {
+                line.write(&mut text);
+            }
+            ice.write_section(&mut text, policy.address, parameters.rtcp_mux);
         } else {
             write_refused(&mut text, section);
         }
     }
     Ok((Bytes::from(text), parameters))
+}
+
+/// The section to accept.
+struct Choice {
+    index: usize,
+    formats: Formats,
+    /// The line whose key the peer will send with, when the section is encrypted.
+    crypto: Option<CryptoLine>,
 }
 
 /// The formats two sides have in common.
@@ -93,13 +142,30 @@ pub(super) struct Formats {
     pub(super) telephone_event: Option<TelephoneEvent>,
 }
 
-fn choose(description: &Description, policy: &AnswerPolicy) -> Result<(usize, Formats), SdpError> {
+fn choose(description: &Description, policy: &AnswerPolicy) -> Result<Choice, SdpError> {
+    match policy.encryption {
+        Encryption::Off => choose_plain(description, policy),
+        Encryption::Required => choose_encrypted(description, policy),
+        Encryption::Preferred => match choose_encrypted(description, policy) {
+            Ok(choice) => Ok(choice),
+            // What is wrong with the keys is worth more than that nothing else is there.
+            Err(error) => choose_plain(description, policy).map_err(|plain| match (plain, error) {
+                (SdpError::EncryptionRequired, error) => error,
+                (plain, _) => plain,
+            }),
+        },
+    }
+}
+
+/// RFC 3264 section 6: "If a stream is offered with port zero, it MUST be answered with port zero."
+fn audio_sections(description: &Description) -> impl Iterator<Item = (usize, &Section)> {
+    let all = description.sections().iter().enumerate();
+    all.filter(|(_, section)| section.is_audio() && section.port != 0)
+}
+
+fn choose_plain(description: &Description, policy: &AnswerPolicy) -> Result<Choice, SdpError> {
     let mut reason = SdpError::NoAudio;
-    for (index, section) in description.sections().iter().enumerate() {
-        // RFC 3264 section 6: "If a stream is offered with port zero, it MUST be answered with port zero."
-        if !section.is_audio() || section.port == 0 {
-            continue;
-        }
+    for (index, section) in audio_sections(description) {
         if !section.is_plain_rtp() {
             if reason == SdpError::NoAudio && section.is_encrypted() {
                 reason = SdpError::EncryptionRequired;
@@ -108,11 +174,47 @@ fn choose(description: &Description, policy: &AnswerPolicy) -> Result<(usize, Fo
         }
         let formats = common_formats(section, &policy.codecs, policy.telephone_event);
         if !formats.laws.is_empty() {
-            return Ok((index, formats));
+            return Ok(Choice { index, formats, crypto: None });
         }
         reason = SdpError::NoCommonCodec;
     }
     Err(reason)
+}
+
+fn choose_encrypted(description: &Description, policy: &AnswerPolicy) -> Result<Choice, SdpError> {
+    let mut reason = SdpError::NoAudio;
+    for (index, section) in audio_sections(description) {
+        let crypto = match encryption_of(section) {
+            Ok(crypto) => crypto,
+            // The first thing that is wrong with keys tells more than that another section has none.
+            Err(error) => {
+                if matches!(reason, SdpError::NoAudio | SdpError::EncryptionMissing) {
+                    reason = error;
+                }
+                continue;
+            }
+        };
+        let formats = common_formats(section, &policy.codecs, policy.telephone_event);
+        if !formats.laws.is_empty() {
+            return Ok(Choice { index, formats, crypto: Some(crypto) });
+        }
+        reason = SdpError::NoCommonCodec;
+    }
+    Err(reason)
+}
+
+/// The line by which a section can be encrypted, or why it cannot.
+pub(super) fn encryption_of(section: &Section) -> Result<CryptoLine, SdpError> {
+    if !section.is_keyed_by_sdp() && !section.is_plain_rtp() {
+        // Keyed by DTLS, or no RTP at all.
+        let is_encrypted = section.is_encrypted();
+        return Err(if is_encrypted { SdpError::KeysMissing } else { SdpError::EncryptionMissing });
+    }
+    match section.crypto() {
+        Some(line) => line.map_err(SdpError::KeyUnusable),
+        None if section.is_keyed_by_sdp() => Err(SdpError::KeysMissing),
+        None => Err(SdpError::EncryptionMissing),
+    }
 }
 
 pub(super) fn common_formats(section: &Section, codecs: &[Law], telephone_event: bool) -> Formats {
@@ -179,6 +281,8 @@ pub(super) fn parameters_from(
         telephone_event: formats.telephone_event,
         ptime_ms: packet_length_ms(description.ptime_ms(section), description.maxptime_ms(section)),
         direction,
+        srtp: None,
+        ice: None,
     }
 }
 

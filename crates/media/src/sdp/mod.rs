@@ -4,16 +4,19 @@
 //! [`accept_answer`] are the other side. Nothing here opens a port or resolves a name.
 //!
 //! RFC 4566 and 8866 (SDP), RFC 3264 (offer/answer), RFC 3551 (static payload types), RFC 4733
-//! section 2.4 (telephone-event), RFC 3605 (`a=rtcp`), RFC 5761 (`a=rtcp-mux`).
+//! section 2.4 (telephone-event), RFC 3605 (`a=rtcp`), RFC 5761 (`a=rtcp-mux`), RFC 4568 (`a=crypto`), RFC 8839 (ICE).
 
 pub mod answer;
+pub mod crypto;
+mod ice;
 pub mod lines;
 pub mod offer;
 pub mod params;
 pub mod parse;
 
-pub use answer::{AnswerPolicy, answer};
-pub use offer::{OfferPolicy, RefusedMedia, accept_answer, offer};
+pub use answer::{AnswerPolicy, Encryption, answer};
+pub use crypto::{CryptoFault, CryptoLine};
+pub use offer::{OfferPolicy, OfferedKeys, RefusedMedia, accept_answer, offer};
 pub use params::{Direction, MediaParameters, TelephoneEvent};
 pub use parse::{Description, Offer};
 
@@ -47,6 +50,15 @@ pub enum SdpError {
     /// Audio is offered encrypted only, and encryption is not to be used.
     #[error("only encrypted audio is offered")]
     EncryptionRequired,
+    /// Encryption is required, and audio is in the clear.
+    #[error("audio is in the clear, and encryption is required")]
+    EncryptionMissing,
+    /// Audio is encrypted, but no `a=crypto` line brings a key.
+    #[error("audio is encrypted without a key in the description (no a=crypto line; DTLS is not supported)")]
+    KeysMissing,
+    /// Audio is encrypted, but by no `a=crypto` line that can be used.
+    #[error("no a=crypto line can be used; of the first, {0}")]
+    KeyUnusable(CryptoFault),
     /// An answer has another number of media sections than the offer (RFC 3264 section 6).
     #[error("answer has {answered} media sections for {offered} offered")]
     SectionCount {
@@ -70,6 +82,9 @@ impl SdpError {
             Self::NoAudio
             | Self::NoCommonCodec
             | Self::EncryptionRequired
+            | Self::EncryptionMissing
+            | Self::KeysMissing
+            | Self::KeyUnusable(_)
             | Self::SectionCount { .. }
             | Self::AudioRefused => 488,
         }

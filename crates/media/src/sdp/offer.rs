@@ -4,7 +4,7 @@
 //! re-offer within a dialog. One audio section is offered; sections of earlier negotiations are kept,
 //! switched off, so that the number of `m=` lines never shrinks.
 //!
-//! RFC 3264 sections 5, 6 and 8: "the new offer MUST contain at least as many "m=" lines".
+//! RFC 3264 sections 5, 6 and 8: "the new offer MUST contain at least as many "m=" lines"; RFC 4568 sections 7.1.1 and 7.1.3.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -12,10 +12,14 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::SdpError;
-use super::answer::{Formats, common_formats, parameters_from, write_audio, write_session};
+use super::answer::{
+    Encryption, Formats, common_formats, encryption_of, parameters_from, write_audio, write_session,
+};
+use super::crypto::CryptoLine;
 use super::params::{Direction, MediaParameters, TelephoneEvent};
-use super::parse::Description;
+use super::parse::{Description, Section};
 use crate::g711::Law;
+use crate::srtp::{MasterKey, SrtpKeys};
 
 /// The payload type we give telephone-event: what nearly everyone uses, so that even peers that forget
 /// to map it get it right.
@@ -40,10 +44,29 @@ pub struct OfferPolicy {
     pub direction: Direction,
     /// Whether RTCP may share the RTP port.
     pub rtcp_mux: bool,
+    /// Keys of ours, when encryption is offered.
+    pub keys: OfferedKeys,
     /// Sections that stand before the audio in this dialog's descriptions, all switched off.
     pub before: Vec<RefusedMedia>,
     /// Sections that stand behind the audio, all switched off.
     pub after: Vec<RefusedMedia>,
+}
+
+/// What an offer of ours says of encryption.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OfferedKeys {
+    /// One for each suite, the preferred first, each random and for this offer alone (RFC 4568 section 6.1). Empty: media
+    /// in the clear.
+    pub keys: Vec<MasterKey>,
+    /// Whether the peer may leave encryption out: the keys then stand below `RTP/AVP`, which a peer that knows none answers
+    /// in the clear, where `RTP/SAVP` would have it refuse the call.
+    pub may_be_left_out: bool,
+}
+
+impl OfferedKeys {
+    fn protocol(&self) -> &'static str {
+        if self.keys.is_empty() || self.may_be_left_out { "RTP/AVP" } else { "RTP/SAVP" }
+    }
 }
 
 /// A section that is only there because it once was: its media, transport and one format.
@@ -69,6 +92,7 @@ impl OfferPolicy {
             ptime_ms: 20,
             direction: Direction::SendRecv,
             rtcp_mux: false,
+            keys: OfferedKeys::default(),
             before: Vec::new(),
             after: Vec::new(),
         }
@@ -96,7 +120,10 @@ pub fn offer(policy: &OfferPolicy) -> Bytes {
     for media in &policy.before {
         write_off(&mut text, media);
     }
-    write_audio(&mut text, policy.address.port(), "RTP/AVP", &formats, &parameters);
+    write_audio(&mut text, policy.address.port(), policy.keys.protocol(), &formats, &parameters);
+    for (key, tag) in policy.keys.keys.iter().zip(1..) {
+        CryptoLine::ours(tag, *key).write(&mut text);
+    }
     for media in &policy.after {
         write_off(&mut text, media);
     }
@@ -118,10 +145,8 @@ pub fn accept_answer(offer: &[u8], answer: &[u8]) -> Result<MediaParameters, Sdp
     if !section.is_audio() || section.port == 0 {
         return Err(SdpError::AudioRefused);
     }
-    if !section.is_plain_rtp() {
-        return Err(SdpError::EncryptionRequired);
-    }
     let ours = &offer.sections()[index];
+    let keys = agreed_keys(ours, section)?;
     let offered_laws = common_formats(ours, &[Law::Mulaw, Law::Alaw], true);
     // RFC 3264 section 7: the offerer "SHOULD send using the first media format listed in the answer",
     // so it is the answer's order that counts here.
@@ -135,7 +160,33 @@ pub fn accept_answer(offer: &[u8], answer: &[u8]) -> Result<MediaParameters, Sdp
     let wanted = offer.direction(ours);
     let mut parameters = parameters_from(&answer, section, &formats, wanted);
     parameters.rtcp_mux &= ours.rtcp_mux;
+    parameters.srtp = keys;
     Ok(parameters)
+}
+
+/// The keys that our section and the answer to it come to, nothing for media in the clear.
+fn agreed_keys(ours: &Section, theirs: &Section) -> Result<Option<SrtpKeys>, SdpError> {
+    let wish = match (ours.crypto.is_empty(), ours.is_keyed_by_sdp()) {
+        (true, _) => Encryption::Off,
+        (false, true) => Encryption::Required,
+        (false, false) => Encryption::Preferred,
+    };
+    let answered = match (wish, encryption_of(theirs)) {
+        (Encryption::Off, _) if theirs.is_plain_rtp() => return Ok(None),
+        (Encryption::Off, _) => return Err(SdpError::EncryptionRequired),
+        (Encryption::Preferred, Err(SdpError::EncryptionMissing)) if theirs.is_plain_rtp() => {
+            return Ok(None);
+        }
+        (Encryption::Preferred | Encryption::Required, answered) => answered?,
+    };
+    // RFC 4568 section 5.1.3: the answer has the tag and the suite of one of our lines. Some answer every offer with tag 1;
+    // the suite tells which was meant.
+    let of_suite = |line: &&CryptoLine| line.key.suite() == answered.key.suite();
+    let lines = || ours.crypto.iter().flatten();
+    let chosen =
+        lines().find(|line| line.tag == answered.tag).filter(of_suite).or_else(|| lines().find(of_suite));
+    let chosen = chosen.ok_or(SdpError::KeyUnusable(super::CryptoFault::Suite))?;
+    Ok(Some(SrtpKeys { local: chosen.key, remote: answered.key }))
 }
 
 fn position(formats: &[Vec<u8>], payload_type: u8) -> usize {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::g711::Law;
+use crate::ice::IceCredentials;
+use crate::srtp::SrtpKeys;
 
 /// Which way media flows, seen from this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,6 +100,10 @@ pub struct MediaParameters {
     pub ptime_ms: u8,
     /// Which way media flows, seen from us.
     pub direction: Direction,
+    /// The keys of both directions when RTP and RTCP are encrypted.
+    pub srtp: Option<SrtpKeys>,
+    /// Our ICE credentials when the answer took part in ICE.
+    pub ice: Option<IceCredentials>,
 }
 
 impl MediaParameters {
@@ -113,6 +119,8 @@ impl MediaParameters {
             telephone_event: None,
             ptime_ms: 20,
             direction: Direction::SendRecv,
+            srtp: None,
+            ice: None,
         }
     }
 

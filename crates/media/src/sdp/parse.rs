@@ -4,12 +4,14 @@
 //! parser refuses only what could not be answered section for section: a body that is no SDP, an `m=`
 //! line without its words, and anything beyond the bounds. It never resolves host names.
 //!
-//! RFC 8866 section 5 (fields), section 6 (attributes); RFC 3605 (`a=rtcp`).
+//! RFC 8866 section 5 (fields), section 6 (attributes); RFC 3605 (`a=rtcp`); RFC 4568 (`a=crypto`); RFC 8839 (ICE).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
 use super::SdpError;
+use super::crypto::{self, CRYPTO_LINES_MAX, CryptoFault, CryptoLine};
+use super::ice::OfferedIce;
 use super::lines::{Line, Lines, number, words};
 use super::params::Direction;
 
@@ -44,6 +46,7 @@ pub struct Description {
     direction: Option<Direction>,
     ptime_ms: Option<u32>,
     maxptime_ms: Option<u32>,
+    ice: OfferedIce,
 }
 
 /// One `m=` line and what stands below it.
@@ -67,6 +70,9 @@ pub struct Section {
     pub(super) rtcp_address: Option<IpAddr>,
     pub(super) rtcp_mux: bool,
     pub(super) encodings: Vec<Encoding>,
+    /// Its `a=crypto` lines, those that cannot be used as what is wrong with them.
+    pub(super) crypto: Vec<Result<CryptoLine, CryptoFault>>,
+    pub(super) ice: OfferedIce,
 }
 
 /// What a `c=` line said.
@@ -117,6 +123,7 @@ impl Description {
             direction: None,
             ptime_ms: None,
             maxptime_ms: None,
+            ice: OfferedIce::default(),
             lines,
         };
         description.read_session_level(session);
@@ -176,6 +183,11 @@ impl Description {
         section.maxptime_ms.or(self.maxptime_ms)
     }
 
+    /// What the sender of a section said of ICE: each attribute its own, else the session's.
+    pub(super) fn ice(&self, section: &Section) -> OfferedIce {
+        section.ice.or(&self.ice)
+    }
+
     fn connection_of(&self, section: &Section) -> Connection {
         match section.connection {
             Connection::Missing => self.connection,
@@ -199,6 +211,7 @@ impl Description {
         self.direction = read.direction;
         self.ptime_ms = read.ptime_ms;
         self.maxptime_ms = read.maxptime_ms;
+        self.ice = read.ice;
     }
 }
 
@@ -226,6 +239,8 @@ impl Section {
             rtcp_address: None,
             rtcp_mux: false,
             encodings: Vec::new(),
+            crypto: Vec::new(),
+            ice: OfferedIce::default(),
         };
         let mut read = Levelled::default();
         for line in all {
@@ -238,6 +253,7 @@ impl Section {
         section.direction = read.direction;
         section.ptime_ms = read.ptime_ms;
         section.maxptime_ms = read.maxptime_ms;
+        section.ice = read.ice;
         Some(section)
     }
 
@@ -256,6 +272,18 @@ impl Section {
         self.protocol.to_ascii_uppercase().windows(5).any(|window| window == b"/SAVP")
     }
 
+    /// Whether the transport is SRTP whose keys are to stand in `a=crypto` lines: `RTP/SAVP`, or `RTP/SAVPF` whose feedback
+    /// we leave out.
+    pub fn is_keyed_by_sdp(&self) -> bool {
+        self.protocol.eq_ignore_ascii_case(b"RTP/SAVP") || self.protocol.eq_ignore_ascii_case(b"RTP/SAVPF")
+    }
+
+    /// The first `a=crypto` line that can be used, or what is wrong with the first; `None` when there is no line.
+    pub fn crypto(&self) -> Option<Result<CryptoLine, CryptoFault>> {
+        let usable = self.crypto.iter().find(|line| line.is_ok());
+        usable.or(self.crypto.first()).copied()
+    }
+
     fn attribute(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"rtpmap") {
             if self.encodings.len() < FORMATS_MAX {
@@ -267,6 +295,8 @@ impl Section {
             self.rtcp_address = words.nth(2).and_then(ip_address);
         } else if name.eq_ignore_ascii_case(b"rtcp-mux") {
             self.rtcp_mux = true;
+        } else if name.eq_ignore_ascii_case(b"crypto") && self.crypto.len() < CRYPTO_LINES_MAX {
+            self.crypto.push(crypto::read(value, &self.crypto));
         }
     }
 }
@@ -291,6 +321,7 @@ struct Levelled {
     direction: Option<Direction>,
     ptime_ms: Option<u32>,
     maxptime_ms: Option<u32>,
+    ice: OfferedIce,
 }
 
 impl Levelled {
@@ -306,6 +337,8 @@ impl Levelled {
         } else if let Some(direction) = Direction::from_attribute(name) {
             // Written twice by some gateways, an old line left behind a new one: the last one counts.
             self.direction = Some(direction);
+        } else {
+            self.ice.attribute(name, value);
         }
     }
 }

@@ -3,5 +3,6 @@
 
 mod line;
 mod receiving;
+mod secured;
 mod sending;
 mod steady;
