@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tandem_agent::{AudioFormat, ConfigError, Dialect, DialectError, FrameKind, MediaDirection, StreamFacts};
-use tandem_media::session::Received;
+use tandem_media::session::{Component, Received};
 use tandem_media::{FRAME_BYTES_MAX, Law, MediaParameters};
 
 pub use histogram::DelayHistogram;
@@ -264,6 +264,12 @@ impl Bridge {
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<BridgeTransmit> {
         loop {
             buffer.clear();
+            if let Some((component, to)) = self.caller.poll_check(buffer) {
+                return Some(match component {
+                    Component::Rtp => BridgeTransmit::Rtp { to },
+                    Component::Rtcp => BridgeTransmit::Rtcp { to },
+                });
+            }
             if let Some(transmit) = self.poll_agent(buffer) {
                 return Some(transmit);
             }
@@ -420,6 +426,7 @@ impl Bridge {
     fn note_received(&mut self, received: Received) {
         match received {
             Received::Latched(source) => self.speech.report(BridgeEvent::Latched { source }),
+            Received::Troubled(trouble) => self.speech.report(BridgeEvent::MediaTroubled { trouble }),
             Received::Accepted | Received::Stranger | Received::Ignored => {}
         }
     }

@@ -13,6 +13,7 @@ use tandem_sip::{Incoming, NotAccepted, Refusal};
 use crate::admission::{NoRoom, Side};
 use crate::agent_rules::CallerIdentity;
 use crate::bridge::{AgentDial, BridgePlan};
+use crate::encryption::MediaSecurity;
 use crate::engine::Engine;
 use crate::facts::{self, CallFacts};
 use crate::ids::CallId;
@@ -65,7 +66,9 @@ impl Engine {
         let sip_call_id = Bytes::copy_from_slice(incoming.request().call_id());
         let facts = CallFacts::of(id, incoming.request(), &route);
         let sdp_session = self.node.new_sdp_session();
-        let negotiation = Negotiation::new(route.trunk.codecs.clone(), sdp_session, offer);
+        let security =
+            MediaSecurity::new(&route.trunk, incoming.flow().transport, self.node.new_media_random());
+        let negotiation = Negotiation::new(route.trunk.codecs.clone(), sdp_session, offer, security);
         let policy = reach::session_policy(incoming.request(), source, &route.trunk);
         let session = match self.node.endpoint.accept(now, incoming, policy) {
             Ok(session) => session,

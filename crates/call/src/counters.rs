@@ -49,6 +49,10 @@ pub struct Counters {
     pub other_requests: u64,
     /// Offers within a dialog that were refused.
     pub refused_changes: u64,
+    /// Calls whose media was agreed to be encrypted.
+    pub encrypted: u64,
+    /// Times a carrier's media did not keep to the encryption agreed on.
+    pub encryption_broken: u64,
     /// Frames of agents that were not understood.
     pub agent_protocol_errors: u64,
     /// Times an agent's audio overflowed its queue.

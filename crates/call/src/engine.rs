@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use rand_chacha::ChaCha12Rng;
+use rand_chacha::{ChaCha12Rng, ChaCha20Rng};
 use rand_core::{Rng, SeedableRng};
 use tandem_sip::auth::Authenticator;
 use tandem_sip::{Endpoint, Event, NoResponseCause, SessionId, Target, Transmit};
@@ -62,6 +62,8 @@ impl Engine {
             start: now,
             start_unix_ms: unix_ms,
             config,
+            media_keys: ChaCha20Rng::from_rng(&mut random),
+            arrived_by: None,
             random,
         };
         let mut engine = Self {
@@ -77,16 +79,25 @@ impl Engine {
         engine
     }
 
+    /// Takes what the media keys of all calls are made of from now on: 256 bits that nobody can guess, which the seed of the
+    /// engine is too short for.
+    pub fn seed_media_keys(&mut self, seed: [u8; 32]) {
+        self.node.media_keys = ChaCha20Rng::from_seed(seed);
+    }
+
     /// Takes one input at its instant. Deadlines that have passed are run first.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.run_deadlines(now);
+        self.node.arrived_by = None;
         match input {
             Input::Datagram { flow, payload } => {
+                self.node.arrived_by = Some(flow.transport);
                 self.draw(&payload, Heading::In, Some(flow.remote), now);
                 self.node.endpoint.handle_datagram(now, flow, payload);
             }
             Input::StreamOpened { flow } => self.node.endpoint.handle_stream_opened(now, flow),
             Input::StreamData { flow, payload } => {
+                self.node.arrived_by = Some(flow.transport);
                 // A message is drawn when it is whole, in however many pieces it came, and done with before the next.
                 let mut read = &payload[..];
                 while let Some(message) = self.node.endpoint.handle_stream(now, flow, read) {

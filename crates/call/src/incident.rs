@@ -27,6 +27,10 @@ pub enum IncidentKind {
     RecordingLost,
     /// The recording could not be written, or not to its end.
     RecordingFailed,
+    /// The carrier's media does not keep to the encryption agreed on, and is not heard.
+    EncryptionBroken,
+    /// A change that the carrier wished for was refused for the sake of encryption.
+    EncryptionRefused,
 }
 
 /// One entry.

@@ -34,6 +34,7 @@ pub(crate) use self::outbound::Outgoing;
 use self::transfer::Transfers;
 use crate::admission::Permit;
 use crate::bridge::{AgentWish, BridgeCommand, BridgeEvent, BridgeStatistics};
+use crate::encryption;
 use crate::gateways::Way;
 use crate::ids::CallId;
 use crate::incident::IncidentKind;
@@ -426,6 +427,7 @@ impl LiveCall {
             return;
         }
         node.counters.answered += 1;
+        node.counters.encrypted += u64::from(self.negotiation.suite().is_some());
         self.record.answered_unix_ms = Some(node.unix_ms(now));
         self.record.sip_status = Some(200);
         self.enter(Awaiting::Ack, now, node);
@@ -476,6 +478,12 @@ impl LiveCall {
                 node.counters.agent_overflows += 1;
                 let detail = format!("{dropped_ms} ms of the agent's audio were lost");
                 self.incident(IncidentKind::AgentOverflow, detail, now, node);
+            }
+            BridgeEvent::MediaTroubled { trouble } => {
+                node.counters.encryption_broken += 1;
+                let words = encryption::words_for(trouble);
+                self.incident(IncidentKind::EncryptionBroken, words, now, node);
+                self.record.error_message.get_or_insert_with(|| words.to_owned());
             }
             BridgeEvent::DigitRefused { digit } => {
                 let detail =

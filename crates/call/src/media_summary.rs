@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use tandem_media::Law;
+use tandem_media::srtp::Suite;
 
 use crate::bridge::{BridgeStatistics, DelayHistogram};
 use crate::recording::RecordingSummary;
@@ -21,6 +22,14 @@ pub struct MediaSummary {
     pub local: Option<SocketAddr>,
     /// `"PCMU"` or `"PCMA"`.
     pub codec: Option<String>,
+    /// The crypto suite of SRTP, such as `"AES_CM_128_HMAC_SHA1_80"`; none for RTP in the clear.
+    pub encryption: Option<String>,
+    /// Packets in the clear that were not heard because SRTP was agreed on.
+    pub packets_refused_in_the_clear: u64,
+    /// SRTP and SRTCP packets that were not heard because they do not match the key agreed on.
+    pub packets_refused_unauthentic: u64,
+    /// SRTP and SRTCP packets that were not heard because they came before.
+    pub packets_refused_replayed: u64,
     /// RTP packets taken from the caller.
     pub packets_received: u64,
     /// RTP packets sent to the caller.
@@ -73,6 +82,9 @@ impl MediaSummary {
             packets_sent: rtp.packets_sent,
             packets_lost: u64::try_from(rtp.packets_lost).unwrap_or(0),
             packets_from_strangers: rtp.strangers,
+            packets_refused_in_the_clear: rtp.refused_in_the_clear,
+            packets_refused_unauthentic: rtp.refused_unauthentic,
+            packets_refused_replayed: rtp.refused_replayed,
             frames_concealed: rtp.concealed_frames,
             jitter_us: rtp.jitter_us.into(),
             round_trip_us: rtp.round_trip_us.map(u64::from),
@@ -94,6 +106,11 @@ impl MediaSummary {
     /// The law that was spoken.
     pub(crate) fn spoken_in(self, law: Option<Law>) -> Self {
         Self { codec: law.map(|law| law.encoding_name().to_owned()), ..self }
+    }
+
+    /// The suite it was encrypted by.
+    pub(crate) fn encrypted_by(self, suite: Option<Suite>) -> Self {
+        Self { encryption: suite.map(|suite| suite.name().to_owned()), ..self }
     }
 }
 

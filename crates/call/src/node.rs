@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rand_chacha::ChaCha12Rng;
-use rand_core::Rng;
-use tandem_sip::{Endpoint, SessionId};
+use rand_chacha::{ChaCha12Rng, ChaCha20Rng};
+use rand_core::{Rng, SeedableRng};
+use tandem_sip::{Endpoint, SessionId, Transport};
 use uuid::{Builder, Uuid};
 
 use crate::admission::Admission;
@@ -35,6 +35,10 @@ pub(crate) struct Node {
     pub(crate) sip_call_ids: BTreeMap<Bytes, CallId>,
     pub(crate) deadlines: BTreeSet<(Instant, CallId)>,
     pub(crate) random: ChaCha12Rng,
+    /// Makes the randomness of each call's media keys; nothing else that anybody sees comes from it.
+    pub(crate) media_keys: ChaCha20Rng,
+    /// How the message came that is being dealt with.
+    pub(crate) arrived_by: Option<Transport>,
     pub(crate) start: Instant,
     pub(crate) start_unix_ms: u64,
 }
@@ -82,6 +86,13 @@ impl Node {
     /// A Call-ID: 128 random bits, no host (RFC 3261 section 8.1.1.4).
     pub(crate) fn new_sip_call_id(&mut self) -> String {
         format!("{:016x}{:016x}", self.random.next_u64(), self.random.next_u64())
+    }
+
+    /// The randomness of one call's media keys.
+    pub(crate) fn new_media_random(&mut self) -> ChaCha20Rng {
+        let mut seed = [0; 32];
+        self.media_keys.fill_bytes(&mut seed);
+        ChaCha20Rng::from_seed(seed)
     }
 
     /// A number for the `o=` line: below 2^62, for some peers read it signed.

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::admission::{NoRoom, Side};
 use crate::bridge::{AgentDial, BridgePlan};
+use crate::encryption::MediaSecurity;
 use crate::engine::Engine;
 use crate::facts;
 use crate::gateways;
@@ -26,7 +27,7 @@ use crate::media_summary::MediaSummary;
 use crate::negotiation::Negotiation;
 use crate::output::Output;
 use crate::record::{CallDirection, CallRecord, CallStatus, HangupBy, HangupReason};
-use crate::table::{Agent, AgentSocket, MediaEncryption, Trunk};
+use crate::table::{Agent, AgentSocket, Trunk};
 use crate::template::Facts;
 use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
 
@@ -97,12 +98,6 @@ pub(crate) fn check_trunk(trunk: &Trunk) -> Result<(), String> {
     if trunk.codecs.is_empty() {
         return Err(format!("the trunk {} allows no codec; set allow to ulaw or alaw", trunk.name));
     }
-    if trunk.media_encryption == MediaEncryption::Sdes && !trunk.media_encryption_optimistic {
-        return Err(format!(
-            "the trunk {} wants SRTP, which is not spoken here yet; set media_encryption to no",
-            trunk.name
-        ));
-    }
     Ok(())
 }
 
@@ -160,6 +155,7 @@ impl Engine {
         let plan = self.plan_of(&dial, &trunk, &socket, &sip_call_id);
         let record = self.record_of(&dial, &sip_call_id, now);
         let sdp_session = self.node.new_sdp_session();
+        let security = MediaSecurity::new(&trunk, trunk.transport, self.node.new_media_random());
         let mut gateways = gateways::in_order(&trunk, &mut self.node.random);
         // Last, not never: the watch may be wrong, and the carrier may take calls though it answers no OPTIONS.
         gateways.sort_by_key(|gateway| self.qualify.is_down(&trunk, gateway));
@@ -171,7 +167,7 @@ impl Engine {
             sip_call_id: Bytes::from(sip_call_id),
             max_duration: [dial.max_duration, agent.rules.max_duration].into_iter().flatten().min(),
             recording: agent.rules.recording,
-            negotiation: Negotiation::new(trunk.codecs.clone(), sdp_session, None),
+            negotiation: Negotiation::new(trunk.codecs.clone(), sdp_session, None, security),
             trunk,
             permit,
             record,

@@ -21,12 +21,14 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tandem_media::Law;
+use tandem_media::sdp::Encryption;
 use tandem_sip::auth::Staleness;
 use tandem_sip::{NameAddr, Transport};
 use uuid::Uuid;
 
 use crate::agent_rules::CallerIdentity;
 use crate::dialled;
+use crate::encryption;
 use crate::ids::{NumberId, TrunkId};
 use crate::near_miss;
 use crate::record::CallDirection;
@@ -92,7 +94,20 @@ pub enum OfferSummary {
         laws: SmallVec<[Law; 2]>,
         /// Whether a plain RTP stream is among what is offered.
         is_plain: bool,
+        /// What is offered encrypted.
+        keyed: KeyedAudio,
     },
+}
+
+/// The encrypted audio of an offer, keyed by its `a=crypto` lines (RFC 4568).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyedAudio {
+    /// There is none.
+    Absent,
+    /// With a key that can be used, in these codecs of ours.
+    Usable(SmallVec<[Law; 2]>),
+    /// With none: why, in words.
+    Unusable(String),
 }
 
 /// What is known of the credentials of an INVITE.
@@ -578,15 +593,11 @@ impl<'a> Search<'a> {
     }
 
     fn check_media(&self, verdict: &mut Verdict, trunk: &Trunk) -> Result<(), Refused> {
-        let wants_srtp = match trunk.media_encryption {
-            MediaEncryption::No => false,
-            MediaEncryption::Sdes => !trunk.media_encryption_optimistic,
-        };
-        if wants_srtp {
-            let detail = "media_encryption is sdes and not optimistic; SRTP is not available yet";
+        let Ok(encryption) = encryption::over(encryption::wish(trunk), self.query.transport) else {
+            let detail = "media_encryption is sdes, and the call came without TLS: a key in it could be read by anybody";
             verdict.step(Check::Encryption, StepOutcome::Failed, trunk.name.as_str(), detail);
-            return Err(Refused::with(VerdictCode::EncryptionUnsupported));
-        }
+            return Err(Refused::with(VerdictCode::EncryptionExposed));
+        };
         if trunk.direct_media {
             let detail = "direct_media is on, and an agent's WebSocket is no party to RTP: media passes through this node";
             verdict.step(Check::Media, StepOutcome::Noted, trunk.name.as_str(), detail);
@@ -604,12 +615,9 @@ impl<'a> Search<'a> {
                     ..Refused::with(VerdictCode::OfferUnacceptable)
                 });
             }
-            OfferSummary::Audio { is_plain: false, .. } => {
-                let detail = "only encrypted media is offered; SRTP is not available yet";
-                verdict.step(Check::Encryption, StepOutcome::Failed, trunk.name.as_str(), detail);
-                return Err(Refused::with(VerdictCode::EncryptionOffered));
+            OfferSummary::Audio { laws, is_plain, keyed } => {
+                self.check_encryption(verdict, trunk, encryption, (laws, *is_plain), keyed)?
             }
-            OfferSummary::Audio { laws, is_plain: true } => laws,
         };
         match trunk.codecs.iter().find(|law| laws.contains(law)) {
             Some(law) => {
@@ -624,6 +632,47 @@ impl<'a> Search<'a> {
                 };
                 verdict.step(Check::Codec, StepOutcome::Failed, allowed, offered);
                 Err(Refused::with(VerdictCode::NoCommonCodec))
+            }
+        }
+    }
+
+    /// The codecs of the audio that will be spoken, encrypted or not.
+    fn check_encryption<'o>(
+        &self,
+        verdict: &mut Verdict,
+        trunk: &Trunk,
+        encryption: Encryption,
+        (plain, is_plain): (&'o [Law], bool),
+        keyed: &'o KeyedAudio,
+    ) -> Result<&'o [Law], Refused> {
+        let name = trunk.name.as_str();
+        match (encryption, keyed) {
+            (Encryption::Off, _) if is_plain => Ok(plain),
+            (Encryption::Off, _) => {
+                let detail = match trunk.media_encryption {
+                    MediaEncryption::No => "only encrypted media is offered, and media_encryption is no",
+                    MediaEncryption::Sdes => "only encrypted media is offered, and the call came without TLS",
+                };
+                verdict.step(Check::Encryption, StepOutcome::Failed, name, detail);
+                Err(Refused::with(VerdictCode::EncryptionOffered))
+            }
+            (Encryption::Preferred | Encryption::Required, KeyedAudio::Usable(laws)) => {
+                verdict.step(Check::Encryption, StepOutcome::Passed, name, "SRTP, by a key in the offer");
+                Ok(laws)
+            }
+            (Encryption::Preferred, KeyedAudio::Absent | KeyedAudio::Unusable(_)) if is_plain => {
+                let detail = "no usable key is offered; media_encryption_optimistic takes plain RTP";
+                verdict.step(Check::Encryption, StepOutcome::Noted, name, detail);
+                Ok(plain)
+            }
+            (Encryption::Preferred | Encryption::Required, KeyedAudio::Unusable(why)) => {
+                verdict.step(Check::Encryption, StepOutcome::Failed, name, why.clone());
+                Err(Refused::with(VerdictCode::EncryptionUnsupported))
+            }
+            (Encryption::Preferred | Encryption::Required, KeyedAudio::Absent) => {
+                let detail = "media_encryption is sdes, and the offer is RTP in the clear without a=crypto";
+                verdict.step(Check::Encryption, StepOutcome::Failed, name, detail);
+                Err(Refused::with(VerdictCode::EncryptionMissing))
             }
         }
     }

@@ -57,10 +57,14 @@ pub enum VerdictCode {
     CredentialsReplayed,
     /// Unknown user name, wrong password, or a digest over something else.
     CredentialsWrong,
-    /// The trunk wants SRTP, which this node does not speak yet.
+    /// The offer's audio is encrypted by means that are not spoken here: other suites, DTLS, no key or a broken one.
     EncryptionUnsupported,
-    /// The offer has no plain RTP audio, only encrypted.
+    /// The offer has no plain RTP audio, only encrypted, and the trunk takes none.
     EncryptionOffered,
+    /// The trunk requires SRTP, and the offer is in the clear.
+    EncryptionMissing,
+    /// The trunk requires SRTP, and signalling is not encrypted: keys would cross the network in the clear.
+    EncryptionExposed,
     /// The offer and the trunk share no codec.
     NoCommonCodec,
     /// The offer cannot be read, or offers no audio.
@@ -111,7 +115,7 @@ pub enum VerdictCode {
 
 impl VerdictCode {
     /// Every code, in the order of the enum: for documentation and tests.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::Accepted,
         Self::CancelledByCaller,
         Self::SourceUnknown,
@@ -129,6 +133,8 @@ impl VerdictCode {
         Self::CredentialsWrong,
         Self::EncryptionUnsupported,
         Self::EncryptionOffered,
+        Self::EncryptionMissing,
+        Self::EncryptionExposed,
         Self::NoCommonCodec,
         Self::OfferUnacceptable,
         Self::TrunkCallsReached,
@@ -174,6 +180,8 @@ impl VerdictCode {
             Self::CredentialsWrong => "credentials_wrong",
             Self::EncryptionUnsupported => "encryption_unsupported",
             Self::EncryptionOffered => "encryption_offered",
+            Self::EncryptionMissing => "encryption_missing",
+            Self::EncryptionExposed => "encryption_exposed",
             Self::NoCommonCodec => "no_common_codec",
             Self::OfferUnacceptable => "offer_unacceptable",
             Self::TrunkCallsReached => "trunk_calls_reached",
@@ -236,6 +244,8 @@ impl VerdictCode {
             Self::CancelledByCaller => 487,
             Self::EncryptionUnsupported
             | Self::EncryptionOffered
+            | Self::EncryptionMissing
+            | Self::EncryptionExposed
             | Self::NoCommonCodec
             | Self::OfferUnacceptable => 488,
             Self::NodeCallsReached | Self::RecordsBehind | Self::Draining | Self::MediaUnavailable => 503,
@@ -268,9 +278,17 @@ impl VerdictCode {
             }
             Self::CredentialsWrong => "compare user name and password at the carrier with those of the trunk",
             Self::EncryptionUnsupported => {
-                "set media_encryption to no, or media_encryption_optimistic to true, until SRTP is available here"
+                "let the carrier offer SDES (a=crypto below RTP/SAVP) with AES_CM_128_HMAC_SHA1_80 or another suite that the trace names"
             }
-            Self::EncryptionOffered => "let the carrier offer RTP/AVP: SRTP is not available here yet",
+            Self::EncryptionOffered => {
+                "set the trunk's media_encryption to sdes and its transport to transport-tls, or let the carrier offer RTP/AVP"
+            }
+            Self::EncryptionMissing => {
+                "switch secure trunking (SRTP by SDES) on at the carrier, or set media_encryption_optimistic to true to take plain RTP as well"
+            }
+            Self::EncryptionExposed => {
+                "let the carrier send its calls over TLS, or set media_encryption_optimistic to true to take plain RTP as well"
+            }
             Self::NoCommonCodec => {
                 "allow PCMU or PCMA at the carrier, or add its codec to the trunk's allow list"
             }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use smallvec::smallvec;
 use tandem_agent::{DialectConfig, DialectKind};
 use tandem_call::bridge::OnClose;
-use tandem_call::route::{self, Action, Authentication, Decision, OfferSummary, Query};
+use tandem_call::route::{self, Action, Authentication, Decision, KeyedAudio, OfferSummary, Query};
 use tandem_call::{
     Agent, AgentRules, AgentSocket, Credential, MediaEncryption, Number, RoutingTable, StepOutcome, Trunk,
     TrunkAuth, VerdictCode,
@@ -169,8 +169,8 @@ fn each_refusal_has_its_status_its_code_and_its_words() {
         (
             |house| house.trunks[0].media_encryption = MediaEncryption::Sdes,
             488,
-            VerdictCode::EncryptionUnsupported,
-            "media_encryption is sdes and not optimistic; SRTP is not available yet",
+            VerdictCode::EncryptionExposed,
+            "media_encryption is sdes, and the call came without TLS: a key in it could be read by anybody",
         ),
         (
             |house| house.agents[0].rules.disallow_unknown = true,
@@ -199,16 +199,59 @@ fn each_refusal_has_its_status_its_code_and_its_words() {
     }
 }
 
+/// What an offer holds, against what the trunk asks for and how the call came.
 #[test]
-fn encryption_that_is_only_wished_for_lets_plain_media_in() {
-    let mut house = house();
-    house.trunks[0].media_encryption = MediaEncryption::Sdes;
-    house.trunks[0].media_encryption_optimistic = true;
-    let table = house.table();
-    assert_eq!(connected(&Ask::from("192.0.2.1").request("918047102030").decide(&table)), "na");
-    let mut ask = Ask::from("192.0.2.1").request("918047102030");
-    ask.offer = OfferSummary::Audio { laws: smallvec![Law::Mulaw], is_plain: false };
-    assert_eq!(ask.decide(&table).verdict.code, VerdictCode::EncryptionOffered);
+fn encryption_is_taken_asked_for_and_refused_as_the_trunk_says() {
+    use VerdictCode::{
+        Accepted, EncryptionExposed, EncryptionMissing, EncryptionOffered, EncryptionUnsupported,
+    };
+    let usable = || KeyedAudio::Usable(smallvec![Law::Mulaw]);
+    let unusable = || KeyedAudio::Unusable("no a=crypto line can be used".into());
+    let audio = |is_plain: bool, keyed| {
+        let laws = if is_plain { smallvec![Law::Mulaw] } else { smallvec![] };
+        OfferSummary::Audio { laws, is_plain, keyed }
+    };
+    let offers = [
+        audio(true, KeyedAudio::Absent),
+        audio(true, usable()),
+        audio(false, usable()),
+        audio(true, unusable()),
+        audio(false, unusable()),
+        OfferSummary::Absent,
+    ];
+    // Without encryption, optimistic, required: each over TLS and then over UDP.
+    let expected = [
+        ([Accepted, Accepted, EncryptionOffered, Accepted, EncryptionOffered, Accepted], None),
+        ([Accepted, Accepted, Accepted, Accepted, EncryptionUnsupported, Accepted], Some(true)),
+        (
+            [EncryptionMissing, Accepted, Accepted, EncryptionUnsupported, EncryptionUnsupported, Accepted],
+            Some(false),
+        ),
+    ];
+    for (codes, optimistic) in expected {
+        let mut house = house();
+        if let Some(optimistic) = optimistic {
+            house.trunks[0].media_encryption = MediaEncryption::Sdes;
+            house.trunks[0].media_encryption_optimistic = optimistic;
+        }
+        let table = house.table();
+        for (offer, code) in offers.iter().zip(codes) {
+            let mut ask = Ask::from("192.0.2.1").request("918047102030");
+            ask.offer = offer.clone();
+            ask.transport = Transport::Tls;
+            let verdict = ask.decide(&table).verdict;
+            assert_eq!(verdict.code, code, "{optimistic:?} {offer:?}");
+            assert!(code == Accepted || verdict.status == 488 && verdict.remedy.len() > 20);
+            ask.transport = Transport::Udp;
+            let is_plain = !matches!(offer, OfferSummary::Audio { is_plain: false, .. });
+            let code = match optimistic {
+                Some(false) => EncryptionExposed,
+                _ if is_plain => Accepted,
+                _ => EncryptionOffered,
+            };
+            assert_eq!(ask.decide(&table).verdict.code, code, "{optimistic:?} {offer:?} over UDP");
+        }
+    }
 }
 
 #[test]
@@ -221,9 +264,9 @@ fn offers_are_judged_by_what_they_hold() {
         (verdict.code, verdict.status)
     };
     assert_eq!(verdict(OfferSummary::Absent), (VerdictCode::Accepted, 200));
-    let alaw = OfferSummary::Audio { laws: smallvec![Law::Alaw], is_plain: true };
+    let alaw = OfferSummary::Audio { laws: smallvec![Law::Alaw], is_plain: true, keyed: KeyedAudio::Absent };
     assert_eq!(verdict(alaw), (VerdictCode::Accepted, 200));
-    let foreign = OfferSummary::Audio { laws: smallvec![], is_plain: true };
+    let foreign = OfferSummary::Audio { laws: smallvec![], is_plain: true, keyed: KeyedAudio::Absent };
     assert_eq!(verdict(foreign), (VerdictCode::NoCommonCodec, 488));
     let rubbish = OfferSummary::Unacceptable { status: 400, why: "no session description".into() };
     assert_eq!(verdict(rubbish), (VerdictCode::OfferUnacceptable, 400));
@@ -441,6 +484,7 @@ struct Ask {
     request: String,
     to: String,
     from_header: String,
+    transport: Transport,
     offer: OfferSummary,
     authentication: Authentication,
 }
@@ -452,7 +496,12 @@ impl Ask {
             request: String::new(),
             to: String::new(),
             from_header: "<sip:+4930123@carrier.example>;tag=1".to_owned(),
-            offer: OfferSummary::Audio { laws: smallvec![Law::Mulaw], is_plain: true },
+            transport: Transport::Udp,
+            offer: OfferSummary::Audio {
+                laws: smallvec![Law::Mulaw],
+                is_plain: true,
+                keyed: KeyedAudio::Absent,
+            },
             authentication: Authentication::Absent,
         }
     }
@@ -475,7 +524,7 @@ impl Ask {
     fn query(&self) -> Query<'_> {
         Query {
             source: (self.source.parse::<std::net::IpAddr>().expect("an address"), 5060).into(),
-            transport: Transport::Udp,
+            transport: self.transport,
             request_uri: self.request.as_bytes(),
             request_user: self.request.as_bytes(),
             to: self.to.as_bytes(),

@@ -209,7 +209,8 @@ impl Server {
         let gateways = Arc::new(GatewayHealths::default());
         let registrations = Arc::new(Registrations::default());
         let seed = u64::from_le_bytes(random());
-        let engine = Engine::new(engine_config(&config), seed, clock::now(), clock::unix_ms());
+        let mut engine = Engine::new(engine_config(&config), seed, clock::now(), clock::unix_ms());
+        engine.seed_media_keys(random());
         let sources = (udp.counters(), shared.counters(), media.counters(), media.ports());
         let sip_udp = udp.addresses();
         let sip_tcp = tcp.addresses();

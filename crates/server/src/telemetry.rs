@@ -215,6 +215,8 @@ fn collect_engine(gauges: &Gauges) {
         ("malformed", calls.malformed),
         ("other_requests", calls.other_requests),
         ("refused_changes", calls.refused_changes),
+        ("encrypted", calls.encrypted),
+        ("encryption_broken", calls.encryption_broken),
         ("agent_protocol_errors", calls.agent_protocol_errors),
         ("agent_overflows", calls.agent_overflows),
         ("unsupported_wishes", calls.unsupported_wishes),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use tandem_media::session::Received;
+use tandem_media::session::{Component, Received};
 use tandem_media::{
     FRAME_BYTES_MAX, IngressFrame, LatchPolicy, Law, MediaParameters, RtpStatistics, Session, SessionConfig,
     g711,
@@ -105,6 +105,11 @@ impl Caller {
             self.is_silence_reported = false;
         }
         received
+    }
+
+    /// An answer to a check of the caller's ICE, and from which port it is to leave.
+    pub(super) fn poll_check(&mut self, buffer: &mut Vec<u8>) -> Option<(Component, SocketAddr)> {
+        self.session.as_mut()?.poll_check(buffer)
     }
 
     pub(super) fn poll_digit(&mut self) -> Option<tandem_media::Digit> {

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use tandem_media::session::Received;
+use tandem_media::session::{Component, Received};
 use tandem_media::{FRAME_BYTES, IngressFrame, LatchPolicy, Law, MediaParameters};
 
 use super::second::{Relayed, Second};
@@ -25,8 +25,10 @@ impl Bridge {
 
     fn handle_second(&mut self, now: Instant, source: SocketAddr, datagram: &[u8], is_rtcp: bool) {
         let Some(second) = self.second.as_mut().filter(|second| !second.is_parting) else { return };
-        if let Received::Latched(source) = second.handle_datagram(now, source, datagram, is_rtcp) {
-            self.speech.report(BridgeEvent::SecondLatched { source });
+        match second.handle_datagram(now, source, datagram, is_rtcp) {
+            Received::Latched(source) => self.speech.report(BridgeEvent::SecondLatched { source }),
+            Received::Troubled(trouble) => self.speech.report(BridgeEvent::MediaTroubled { trouble }),
+            Received::Accepted | Received::Stranger | Received::Ignored => {}
         }
     }
 
@@ -77,6 +79,12 @@ impl Bridge {
     /// The next packet between the two legs, or of the second leg's reports.
     pub(super) fn poll_second(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<BridgeTransmit> {
         let second = self.second.as_mut()?;
+        if let Some((component, to)) = second.leg.poll_check(buffer) {
+            return Some(match component {
+                Component::Rtp => BridgeTransmit::SecondRtp { to },
+                Component::Rtcp => BridgeTransmit::SecondRtcp { to },
+            });
+        }
         if second.is_parting || self.state == State::Nothing {
             let to = second.leg.poll_goodbye(now, buffer);
             if second.is_parting && to.is_none() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tandem_agent::{DialectConfig, DialectError, Fact, FrameKind, StreamFacts, TransferMode, account_uuid};
 use tandem_media::playout::Heard;
+use tandem_media::session::SecurityTrouble;
 use tandem_media::{LatchPolicy, MediaParameters, RtpStatistics};
 
 use super::histogram::DelayHistogram;
@@ -279,6 +280,11 @@ pub enum BridgeEvent {
         code: Option<u16>,
         /// Audio still to be played, in milliseconds.
         queued_ms: u32,
+    },
+    /// The caller's media does not keep to the encryption agreed on, and is not heard. Comes once for each row of such packets.
+    MediaTroubled {
+        /// What is wrong with it.
+        trouble: SecurityTrouble,
     },
     /// A digit could not be sent: the caller's side negotiated no telephone events, or too many are waiting.
     DigitRefused {

@@ -6,13 +6,19 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use tandem_sip::SessionId;
+use tandem_media::sdp::SdpError;
+use tandem_sip::{SessionId, Transport};
 
 use super::{Awaiting, LiveCall};
 use crate::bridge::BridgeCommand;
 use crate::dtmf_info;
+use crate::incident::IncidentKind;
 use crate::node::Node;
 use crate::output::Output;
+
+/// Said of a change whose answer would hold a key that anybody could read.
+const CHANGE_EXPOSED: &str = "the carrier's change of the call came without TLS and was refused: a key in its answer could be \
+                              read by anybody; let it send re-INVITEs as it sent the call";
 
 impl LiveCall {
     /// Re-INVITE or UPDATE: hold, resume, another address, another codec; an offer of ours if none came.
@@ -21,6 +27,15 @@ impl LiveCall {
             node.counters.late_inputs += 1;
             return;
         };
+        let transport = node.arrived_by;
+        let is_secured = self.negotiation.suite().is_some();
+        if is_secured && transport.is_some_and(|transport| transport != Transport::Tls) {
+            // Whatever is answered would hold a key.
+            node.counters.refused_changes += 1;
+            self.incident(IncidentKind::EncryptionRefused, CHANGE_EXPOSED, now, node);
+            let _ = node.endpoint.refuse_offer(now, session, 488);
+            return;
+        }
         match self.awaits {
             // The ACK under way could not be told from the one that would bring the answer: later (RFC 5407 section 3.1
             // has the races of this moment).
@@ -38,6 +53,7 @@ impl LiveCall {
                     Err(error) => {
                         // RFC 3261 section 14.2: 488 refuses the change, and the call goes on as it was.
                         node.counters.refused_changes += 1;
+                        self.note_encryption(error, now, node);
                         let _ = node.endpoint.refuse_offer(now, session, error.sip_status());
                     }
                 }
@@ -49,6 +65,20 @@ impl LiveCall {
                 let _ = node.endpoint.refuse_offer(now, session, 500);
             }
             Awaiting::BridgeClose | Awaiting::LastMessage => node.counters.late_inputs += 1,
+        }
+    }
+
+    fn note_encryption(&mut self, error: SdpError, now: Instant, node: &Node) {
+        if matches!(
+            error,
+            SdpError::EncryptionRequired
+                | SdpError::EncryptionMissing
+                | SdpError::KeysMissing
+                | SdpError::KeyUnusable(_)
+        ) {
+            let detail =
+                format!("the carrier's change of the call was refused, which goes on as it was: {error}");
+            self.incident(IncidentKind::EncryptionRefused, detail, now, node);
         }
     }
 

@@ -216,7 +216,7 @@ impl LiveCall {
     pub(super) fn count_media(&mut self, statistics: &BridgeStatistics) {
         let law = self.negotiation.agreed().map(|media| media.law);
         self.count_second(statistics);
-        let counted = MediaSummary::of(statistics).spoken_in(law);
+        let counted = MediaSummary::of(statistics).spoken_in(law).encrypted_by(self.negotiation.suite());
         let known = &mut self.record.media;
         let mut recording = known.recording.take();
         if let Some(recording) = &mut recording {

@@ -202,6 +202,11 @@ impl Outgoing {
                 leg.close_attempt(None, why, now, node);
                 continue;
             }
+            if leg.negotiation.begin_attempt(way.transport).is_err() {
+                let why = "media_encryption is sdes, and this gateway is not spoken to by TLS: its key could be read by anybody";
+                leg.close_attempt(None, why, now, node);
+                continue;
+            }
             match self.invite(way, leg, now, node) {
                 Ok(until) => return Step::Answer(until),
                 Err(misuse) => leg.close_attempt(None, &misuse.to_string(), now, node),

@@ -179,6 +179,7 @@ impl LiveCall {
                 return self.answer_unusable(status, why, now, node);
             }
         };
+        node.counters.encrypted += u64::from(self.negotiation.suite().is_some());
         self.close_attempt(Some(status), "answered", now, node);
         self.settle_verdict(VerdictCode::Accepted, status, now, node);
         node.emit(Output::Bridge { call: self.id, command: BridgeCommand::Media(media) });

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tandem_media::LatchPolicy;
-use tandem_sip::{EndedBy, SessionId};
+use tandem_sip::{EndedBy, SessionId, Transport};
 
 use super::ending::Ending;
 use super::outbound::{Leg, Outgoing, Step};
@@ -19,6 +19,7 @@ use super::{Awaiting, LiveCall, ending};
 use crate::admission::{Permit, Side};
 use crate::bridge::{BridgeCommand, BridgeStatistics};
 use crate::dtmf_info;
+use crate::encryption::MediaSecurity;
 use crate::gateways::{self, Way};
 use crate::ids::CallId;
 use crate::input::BridgeFailure;
@@ -153,8 +154,9 @@ impl LiveCall {
         let ringing = order.ringing.unwrap_or(node.config.ringing_timeout);
         let outgoing = Outgoing::new(dialled, from, gateways, None)
             .ordered(placing::free_headers(&order.headers), ringing);
+        let security = MediaSecurity::new(&trunk, trunk.transport, node.new_media_random());
         Ok(Second {
-            negotiation: Negotiation::new(codecs, node.new_sdp_session(), None),
+            negotiation: Negotiation::new(codecs, node.new_sdp_session(), None, security),
             sip_call_id: Bytes::from(sip_call_id),
             session: None,
             peer: self.peer,
@@ -410,6 +412,12 @@ impl LiveCall {
             node.counters.late_inputs += 1;
             return;
         };
+        if second.negotiation.suite().is_some() && node.arrived_by.is_some_and(|by| by != Transport::Tls) {
+            // Whatever is answered would hold a key.
+            node.counters.refused_changes += 1;
+            let _ = node.endpoint.refuse_offer(now, session, 488);
+            return;
+        }
         let answer = match offer {
             None => Ok(second.negotiation.offer()),
             Some(offer) => second.negotiation.answer_change(&offer),

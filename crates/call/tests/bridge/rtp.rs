@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tandem_agent::FrameKind;
 use tandem_call::bridge::{BridgeCommand, BridgeEvent};
+use tandem_media::session::SecurityTrouble;
+use tandem_media::srtp::{KeyMaterial, MASTER_OCTETS_MAX, MasterKey, SrtpKeys, Suite};
 use tandem_media::{Direction, Law, MediaParameters, g711};
 
 use crate::agents::{asterisk_echo, twilio_mark, twilio_media};
@@ -409,4 +411,23 @@ fn a_bad_network_leaves_the_agents_stream_continuous() {
     let statistics = world.bridge.statistics();
     assert!(statistics.rtp.packets_lost > 10 && statistics.rtp.concealed_frames > 10);
     assert!(statistics.inbound_delay.max() < 250 * MS, "{:?}", statistics.inbound_delay.max());
+}
+
+/// A carrier that agreed on SRTP and sends in the clear is not heard, and it is told once.
+#[test]
+fn media_in_the_clear_where_encryption_was_agreed_is_told() {
+    let key = |octet| MasterKey::ours(Suite::AesCm128HmacSha1_80, &KeyMaterial([octet; MASTER_OCTETS_MAX]));
+    let mut plan = plan(ASTERISK, Law::Mulaw);
+    let media = plan.media.as_mut().unwrap();
+    media.srtp = Some(SrtpKeys { local: key(1), remote: key(2) });
+    let mut world = World::new(plan, silent());
+    world.command(BridgeCommand::Start);
+    world.run(Duration::from_secs(3));
+    let events = world.events.iter().map(|(_, event)| event);
+    let told: Vec<_> = events.filter(|event| matches!(event, BridgeEvent::MediaTroubled { .. })).collect();
+    assert_eq!(told, [&BridgeEvent::MediaTroubled { trouble: SecurityTrouble::InTheClear }]);
+    let statistics = world.bridge.statistics().rtp;
+    assert!(statistics.refused_in_the_clear > 100, "{statistics:?}");
+    assert_eq!((statistics.packets_received, statistics.latched), (0, None));
+    assert!(told_audio(&world).iter().all(|code| *code == 0xFF), "silence is all that the agent hears");
 }

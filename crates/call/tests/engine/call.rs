@@ -11,6 +11,7 @@ use tandem_call::{
     AgentFailure, AgentFailureStatus, BridgeFailure, CallStatus, Command, EngineConfig, HangUpCommand,
     HangupBy, HangupReason, IncidentKind, Input, VerdictCode,
 };
+use tandem_media::session::SecurityTrouble;
 use tandem_media::{Direction, Law};
 use tandem_sip::{Flow, Transport};
 
@@ -389,6 +390,11 @@ fn wishes_of_the_agent_are_refused_and_remembered() {
         (BridgeEvent::Hold { is_held: false }, Some(AgentWish::Unhold), IncidentKind::HoldRefused),
         (BridgeEvent::DigitRefused { digit: '5' }, None, IncidentKind::DigitRefused),
         (BridgeEvent::QueueOverflow { dropped_ms: 20 }, None, IncidentKind::AgentOverflow),
+        (
+            BridgeEvent::MediaTroubled { trouble: SecurityTrouble::InTheClear },
+            None,
+            IncidentKind::EncryptionBroken,
+        ),
     ];
     for (event, wish, _) in events.clone() {
         let before = desk.commands.len();
@@ -400,6 +406,9 @@ fn wishes_of_the_agent_are_refused_and_remembered() {
     desk.input(Input::Command(Command::HangUp { call, as_what: HangUpCommand::Complete }));
     let kinds: Vec<_> = desk.record().incidents.entries.iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, events.map(|(_, _, kind)| kind));
+    let said = desk.record().error_message.clone().unwrap_or_default();
+    assert!(said.contains("sends plain RTP") && said.contains("media_encryption"), "{said}");
+    assert_eq!(desk.engine.counters().encryption_broken, 1);
     assert_eq!(desk.record().status, CallStatus::Completed);
 }
 

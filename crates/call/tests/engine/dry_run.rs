@@ -53,6 +53,7 @@ fn change(trunks: &mut Vec<Trunk>, dice: &mut Dice) {
         }
         if dice.one_in(8) {
             trunk.media_encryption = MediaEncryption::Sdes;
+            trunk.media_encryption_optimistic = dice.one_in(2);
         }
         trunk.limits.calls_in = dice.one_in(3).then_some(1);
         trunk.limits.calls_total = dice.one_in(6).then_some(0);

@@ -45,7 +45,7 @@ pub struct Arguments {
     /// PEM file of an authority to trust over TLS, beside those the machine trusts.
     #[arg(long, value_name = "PEM")]
     pub ca: Option<PathBuf>,
-    /// Offer SRTP.
+    /// Offer SRTP, and take no call without: needs --transport tls, for the keys stand in the signalling.
     #[arg(long)]
     pub srtp: bool,
     /// Digits to send once the call is up.
@@ -84,15 +84,15 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn plan(arguments: &Arguments) -> anyhow::Result<CallPlan> {
-    if arguments.srtp {
-        bail!("--srtp: the test caller does not encrypt its media yet; leave it out");
-    }
     let transport = match arguments.transport.as_str() {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
         "tls" => Transport::Tls,
         other => bail!("--transport {other}: udp, tcp or tls is needed"),
     };
+    if arguments.srtp && transport != Transport::Tls {
+        bail!("--srtp: its keys would cross the network in the clear; add --transport tls");
+    }
     let play = match &arguments.play {
         Some(path) => wav::read(path)?,
         None => Vec::new(),
@@ -111,6 +111,7 @@ fn plan(arguments: &Arguments) -> anyhow::Result<CallPlan> {
         uri: arguments.uri.clone(),
         from: arguments.from.clone(),
         transport,
+        srtp: arguments.srtp,
         authority: arguments.ca.clone(),
         credentials: arguments.user.clone().zip(arguments.password.clone()),
         laws: vec![Law::Mulaw, Law::Alaw],
@@ -125,11 +126,12 @@ pub(crate) fn print_notice(notice: &Notice) {
     match notice {
         Notice::Message(rung) => println!("{rung}"),
         Notice::Answered(media) => println!(
-            "             media: {} at {}, {} ms packets{}",
+            "             media: {} at {}, {} ms packets{}{}",
             media.law.encoding_name(),
             media.remote,
             media.ptime_ms,
-            if media.telephone_event.is_some() { ", DTMF events" } else { ", no DTMF events" }
+            if media.telephone_event.is_some() { ", DTMF events" } else { ", no DTMF events" },
+            media.srtp.map(|keys| format!(", {}", keys.suite().name())).unwrap_or_default()
         ),
         Notice::HangingUp => println!("             the caller hangs up"),
     }
@@ -160,6 +162,14 @@ pub(crate) fn print_statistics(statistics: &RtpStatistics) {
             .map(|us| format!(", round trip {:.1} ms", f64::from(us) / 1e3))
             .unwrap_or_default()
     );
+    let refused = [
+        (statistics.refused_in_the_clear, "in the clear"),
+        (statistics.refused_unauthentic, "that do not match the key"),
+        (statistics.refused_replayed, "that came before"),
+    ];
+    for (count, what) in refused.into_iter().filter(|(count, _)| *count > 0) {
+        println!("SRTP       {count} packets refused {what}");
+    }
 }
 
 #[cfg(test)]
@@ -183,7 +193,8 @@ mod tests {
     fn arguments_that_do_not_fit_are_refused_by_name() {
         assert!(error_of(&["sip:a@b", "--transport", "sctp"]).contains("--transport sctp"));
         assert!(error_of(&["sip:a@b", "--dtmf", "12x"]).contains("'x'"));
-        assert!(error_of(&["sip:a@b", "--srtp"]).contains("--srtp"));
+        assert!(error_of(&["sip:a@b", "--srtp"]).contains("--transport tls"));
+        assert!(error_of(&["sip:a@b", "--srtp", "--transport", "tcp"]).contains("--transport tls"));
         assert!(error_of(&["sip:a@b", "--play", "/nowhere.wav"]).contains("/nowhere.wav"));
     }
 }

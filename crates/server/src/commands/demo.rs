@@ -220,6 +220,7 @@ async fn place_call(sip: SocketAddr, played: Arc<[i16]>) -> anyhow::Result<Outco
         uri: format!("sip:{DID}@{sip}"),
         from: Some(format!("sip:{CALLER}@127.0.0.1")),
         transport: Transport::Udp,
+        srtp: false,
         credentials: None,
         laws: vec![Law::Mulaw, Law::Alaw],
         play: played,

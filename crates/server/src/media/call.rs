@@ -93,6 +93,7 @@ impl Call {
         now: Instant,
     ) -> Result<Self, (PortPair, ConfigError)> {
         let is_multiplexed = plan.media.as_ref().is_some_and(|media| media.rtcp_mux);
+        let does_ice = plan.media.as_ref().is_some_and(|media| media.ice.is_some());
         let id = plan.call;
         let account = plan.account.clone();
         let bridge = match Bridge::new(plan, seed, now) {
@@ -104,7 +105,7 @@ impl Call {
             id,
             account,
             bridge,
-            line: Line::new(ports, is_multiplexed),
+            line: Line::new(ports, is_multiplexed, does_ice),
             second: None,
             agent: None,
             is_agent_readable: false,
@@ -123,7 +124,7 @@ impl Call {
 
     /// Takes the second leg's sockets.
     pub(super) fn open_second(&mut self, ports: PortPair) {
-        self.second = Some(Line::new(ports, false));
+        self.second = Some(Line::new(ports, false, false));
     }
 
     /// Whether the second leg has its sockets.
@@ -161,8 +162,12 @@ impl Call {
 
     pub(super) fn command(&mut self, command: BridgeCommand, now: Instant, work: &mut Workspace<'_>) {
         match (&command, &mut self.second) {
-            (BridgeCommand::Media(media), _) => self.line.renegotiated(media.rtcp_mux),
-            (BridgeCommand::SecondMedia { media, .. }, Some(second)) => second.renegotiated(media.rtcp_mux),
+            (BridgeCommand::Media(media), _) => {
+                self.line.renegotiated(media.rtcp_mux, media.ice.is_some());
+            }
+            (BridgeCommand::SecondMedia { media, .. }, Some(second)) => {
+                second.renegotiated(media.rtcp_mux, media.ice.is_some());
+            }
             _ => {}
         }
         self.bridge.handle_command(now, command);

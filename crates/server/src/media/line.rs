@@ -17,6 +17,8 @@ pub(super) struct Line {
     pub(super) ports: PortPair,
     /// RTCP comes and goes on the RTP port (RFC 5761).
     is_multiplexed: bool,
+    /// The peer's ICE may check from, and go on from, other addresses: the RTP socket stays open to them.
+    does_ice: bool,
     /// Where the bridge says the peer's RTP comes from.
     latched: Option<SocketAddr>,
     /// The peer the RTP socket is connected to.
@@ -36,8 +38,8 @@ pub(super) enum Datagram {
 }
 
 impl Line {
-    pub(super) fn new(ports: PortPair, is_multiplexed: bool) -> Self {
-        Self { ports, is_multiplexed, latched: None, connected: None }
+    pub(super) fn new(ports: PortPair, is_multiplexed: bool, does_ice: bool) -> Self {
+        Self { ports, is_multiplexed, does_ice, latched: None, connected: None }
     }
 
     /// The RTP port.
@@ -46,8 +48,9 @@ impl Line {
     }
 
     /// Other media was negotiated: it may come from elsewhere, so the socket is open to all again, for the bridge to judge.
-    pub(super) fn renegotiated(&mut self, is_multiplexed: bool) {
+    pub(super) fn renegotiated(&mut self, is_multiplexed: bool, does_ice: bool) {
         self.is_multiplexed = is_multiplexed;
+        self.does_ice = does_ice;
         if self.connected.take().is_some() {
             // Fails only for a socket that cannot be used at all.
             let _ = rustix::net::connect_unspec(&self.ports.rtp);
@@ -84,7 +87,8 @@ impl Line {
     }
 
     pub(super) fn send_rtp(&mut self, to: SocketAddr, packet: &[u8], counters: &MediaCounters) {
-        if self.connected.is_none() && self.latched == Some(to) && self.ports.rtp.connect(to).is_ok() {
+        let may_connect = self.connected.is_none() && self.latched == Some(to) && !self.does_ice;
+        if may_connect && self.ports.rtp.connect(to).is_ok() {
             self.connected = Some(to);
         }
         let sent = if self.connected == Some(to) {

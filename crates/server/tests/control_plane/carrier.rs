@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use tandem_call::route::{Action, Authentication, Decision, OfferSummary, Query, evaluate};
+use tandem_call::route::{Action, Authentication, Decision, KeyedAudio, OfferSummary, Query, evaluate};
 use tandem_media::Law;
 use tandem_sip::Transport;
 
@@ -43,7 +43,11 @@ fn call(server: &Server, source: &str, user: &str) -> Decision {
         from: b"<sip:caller@carrier.example>",
         sip_call_id: b"1",
         user_agent: b"",
-        offer: OfferSummary::Audio { laws: [Law::Mulaw].into_iter().collect(), is_plain: true },
+        offer: OfferSummary::Audio {
+            laws: [Law::Mulaw].into_iter().collect(),
+            is_plain: true,
+            keyed: KeyedAudio::Absent,
+        },
     };
     evaluate(&query, &server.table(), &Authentication::Absent)
 }

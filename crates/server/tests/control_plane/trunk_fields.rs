@@ -9,13 +9,13 @@
 //! | `allow`, `disallow` | `call/route.rs` (488 `no_common_codec`), `negotiation.rs` (order) | `call/tests/routing.rs` |
 //! | `force_rport` | `call/reach.rs`, `invite.rs`: answers to the source port | `call/tests/engine` |
 //! | `rtp_symmetric` | `call/connect.rs`: how RTP's source is latched | `tests/sim`, `media` |
-//! | `media_encryption`, `media_encryption_optimistic` | `call/route.rs`: 488 `encryption_unsupported` until SRTP comes | `call/tests/routing.rs` |
+//! | `media_encryption`, `media_encryption_optimistic` | `call/encryption.rs`, `route.rs` (488 `encryption_missing` and its kin), `negotiation.rs` | `tests/e2e/srtp.rs`, `call/tests/routing.rs` |
 //! | `direct_media` | `call/route.rs`: noted in the verdict, for an agent's WebSocket is no party to RTP | `call/tests/routing.rs` |
 //! | `channels…`, `calls_per_second` | `call/admission.rs`: 486, 480 | `tests/e2e/trunks.rs`, `call/admission.rs` |
 //! | `registration` | `call/register.rs`: REGISTER, and whose calls the registrar brings | `registration.rs`, `call/tests/engine/register.rs`, `tests/interop/registrar.rs` |
 //! | `default_inbound_agent_id` | `call/route.rs` | `carrier.rs`, `call/tests/routing.rs` |
 //! | `destination_key` of a number | `call/table.rs`, `route.rs` | `carrier.rs`, `call/tests/routing.rs` |
-//! | `ice_support` | nowhere yet: carriers' candidates are never answered with ours, which is what ICE-less answerers do (RFC 8839 section 4.2.5) | – |
+//! | `ice_support` | `call/encryption.rs`, `media/sdp/ice.rs`: an offer that carries ICE is answered as ICE-lite | `media/tests/secured_offers.rs`, `tests/interop/srtp.rs` |
 //! | `gateways`, `transport`, `qualify_frequency`, `outbound_enabled`, `outbound_leading_plus_enabled` | outbound calls and OPTIONS, which come later; in the routing table | here |
 
 use serde_json::{Value, json};

@@ -90,7 +90,8 @@ pub(super) fn log(stored: &StoredExecution, rungs: &[Rung]) -> ExecutionLog {
     data.extend(milestones(record));
     for incident in &record.incidents.entries {
         let component = match incident.kind {
-            IncidentKind::DigitRefused => Component::Media,
+            IncidentKind::DigitRefused | IncidentKind::EncryptionBroken => Component::Media,
+            IncidentKind::EncryptionRefused => Component::Sip,
             _ => Component::Agent,
         };
         data.push(entry(incident.at_unix_ms, LogKind::Response, component, incident.detail.clone()));

@@ -11,6 +11,7 @@ use rand_core::Rng;
 use tandem_media::latch::LatchPolicy;
 use tandem_media::sdp::{self, MediaParameters, OfferPolicy, SdpError};
 use tandem_media::session::{RtpStatistics, Session, SessionConfig};
+use tandem_media::srtp::{KeyMaterial, MASTER_OCTETS_MAX, MasterKey, Suite};
 use tandem_media::{Law, g711};
 use tokio::net::UdpSocket;
 
@@ -54,10 +55,18 @@ struct Talk {
 
 impl CallerMedia {
     /// Binds two ports on `address` and writes the offer for them.
-    pub(super) async fn bind(address: IpAddr, laws: &[Law], random: &mut impl Rng) -> io::Result<Self> {
+    pub(super) async fn bind(
+        address: IpAddr,
+        laws: &[Law],
+        srtp: bool,
+        random: &mut impl Rng,
+    ) -> io::Result<Self> {
         let (rtp, rtcp) = bind_pair(address).await?;
         let session_id = random.next_u64() >> 2;
-        let policy = OfferPolicy::new(laws.to_vec(), rtp.local_addr()?, session_id, 1);
+        let mut policy = OfferPolicy::new(laws.to_vec(), rtp.local_addr()?, session_id, 1);
+        if srtp {
+            policy.keys.keys = Suite::ALL.map(|suite| random_key(suite, random)).to_vec();
+        }
         Ok(Self {
             rtp,
             rtcp,
@@ -168,6 +177,12 @@ impl CallerMedia {
             None => (Vec::new(), None),
         }
     }
+}
+
+fn random_key(suite: Suite, random: &mut impl Rng) -> MasterKey {
+    let mut octets = [0; MASTER_OCTETS_MAX];
+    random.fill_bytes(&mut octets);
+    MasterKey::ours(suite, &KeyMaterial(octets))
 }
 
 /// An even port for RTP and the odd one above it for RTCP (RFC 3550, 11).

@@ -39,6 +39,8 @@ pub struct CallPlan {
     pub from: Option<String>,
     /// The transport of the signalling.
     pub transport: Transport,
+    /// Whether media is encrypted; keys stand in the signalling, so that only TLS keeps them secret.
+    pub srtp: bool,
     /// PEM file of an authority to trust over TLS, beside those the machine trusts.
     pub authority: Option<PathBuf>,
     /// User name and password, should the called side ask for them.
@@ -109,7 +111,7 @@ pub async fn place_with(
     getrandom::fill(&mut seed).context("the system gives no random numbers")?;
     let mut random = ChaCha8Rng::from_seed(seed);
     let local = wire.flow().local;
-    let media = CallerMedia::bind(local.ip(), &plan.laws, &mut random).await?;
+    let media = CallerMedia::bind(local.ip(), &plan.laws, plan.srtp, &mut random).await?;
     let endpoint = Endpoint::new(EndpointConfig::default(), rand_core::Rng::next_u64(&mut random));
     let now = Instant::now();
     let caller = Caller {
