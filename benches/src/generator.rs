@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
+use tandem_media::srtp::{Inbound, Outbound, SrtpKeys};
 
 use crate::histogram::Histogram;
 use crate::stamp::{Clock, FRAME_BYTES, Stamp};
@@ -22,6 +23,7 @@ pub struct Caller {
     echoed_next: u32,
     last_sequence: Option<u16>,
     last_received: Option<Duration>,
+    secured: Option<Box<(Outbound, Inbound)>>,
 }
 
 /// What the callers saw while they were judged.
@@ -86,7 +88,14 @@ impl Generator {
             .map(|index| {
                 let mut socket = UdpSocket::bind(([127, 0, 0, 1], 0).into()).expect("a port");
                 poll.registry().register(&mut socket, Token(index), Interest::READABLE).expect("registered");
-                Caller { socket, frame: 0, echoed_next: 0, last_sequence: None, last_received: None }
+                Caller {
+                    socket,
+                    frame: 0,
+                    echoed_next: 0,
+                    last_sequence: None,
+                    last_received: None,
+                    secured: None,
+                }
             })
             .collect();
         Self { poll, callers, clock, report: CallerReport::default() }
@@ -101,11 +110,13 @@ impl Generator {
         self.callers.iter().map(|caller| caller.socket.local_addr().expect("a bound socket")).collect()
     }
 
-    /// Tells a caller where its audio goes.
+    /// Tells a caller where its audio goes, and by which keys if it is encrypted.
     ///
     /// # Panics
     /// When there is no such caller.
-    pub fn connect(&mut self, call: usize, target: SocketAddr) {
+    pub fn connect(&mut self, call: usize, target: SocketAddr, keys: Option<SrtpKeys>) {
+        self.callers[call].secured =
+            keys.map(|keys| Box::new((Outbound::new(keys.local), Inbound::new(keys.remote))));
         self.callers[call].socket.connect(target).expect("a loopback address");
     }
 
@@ -132,6 +143,7 @@ impl Generator {
     }
 
     fn send_slot(&mut self, slot: u64) {
+        let mut sealed = Vec::with_capacity(2_048);
         let mut packet = [0; RTP_HEADER_BYTES + FRAME_BYTES];
         for index in (slot as usize..self.callers.len()).step_by(SLOTS as usize) {
             let caller = &mut self.callers[index];
@@ -149,7 +161,16 @@ impl Generator {
             let frame = (&mut packet[RTP_HEADER_BYTES..]).try_into().expect("160 bytes");
             stamp.write(frame);
             caller.frame = caller.frame.wrapping_add(1);
-            match caller.socket.send(&packet) {
+            let sent = match &mut caller.secured {
+                None => caller.socket.send(&packet),
+                Some(secured) => {
+                    sealed.clear();
+                    sealed.extend_from_slice(&packet);
+                    assert!(secured.0.protect_rtp(0, &mut sealed), "a packet of ours");
+                    caller.socket.send(&sealed)
+                }
+            };
+            match sent {
                 Ok(_) => self.report.sent += 1,
                 // The server closed the port: the loss shows in what comes back.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
@@ -165,13 +186,23 @@ impl Generator {
             Err(error) if error.kind() == ErrorKind::Interrupted => return,
             Err(error) => panic!("the generator's poll: {error}"),
         }
-        let mut packet = [0; 2_048];
+        let (mut packet, mut opened) = ([0; 2_048], Vec::with_capacity(2_048));
         for event in events.iter() {
             let index = event.token().0;
             let caller = &mut self.callers[index];
             loop {
                 match caller.socket.recv(&mut packet) {
-                    Ok(length) => judge(caller, index, &packet[..length], self.clock.now(), &mut self.report),
+                    Ok(length) => {
+                        let mut packet = &packet[..length];
+                        if let Some(secured) = &mut caller.secured {
+                            // What does not open, reports among it, did not come.
+                            if secured.1.open_rtp(packet, &mut opened).is_err() {
+                                continue;
+                            }
+                            packet = &opened;
+                        }
+                        judge(caller, index, packet, self.clock.now(), &mut self.report);
+                    }
                     // The server closed the port; what had come before is still there.
                     Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                     Err(_) => break,

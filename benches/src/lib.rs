@@ -6,6 +6,7 @@ pub mod cases;
 pub mod echo;
 pub mod generator;
 pub mod histogram;
+pub mod line;
 pub mod process;
 pub mod signalling;
 pub mod stamp;

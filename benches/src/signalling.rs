@@ -6,10 +6,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tandem_media::sdp;
+use tandem_media::srtp::SrtpKeys;
+
 use crate::histogram::Histogram;
+use crate::line::Line;
 
 /// RFC 3261, 17.1.1.1: the first wait before a request is repeated. It doubles each time.
 const T1: Duration = Duration::from_millis(500);
@@ -86,7 +91,7 @@ impl SignallingReport {
 /// The callers of a run, on one socket.
 #[derive(Debug)]
 pub struct Signalling {
-    socket: UdpSocket,
+    line: Line,
     local: SocketAddr,
     server: SocketAddr,
     did: &'static str,
@@ -106,6 +111,9 @@ struct Waiting {
     heard: String,
 }
 
+/// Who is told of each call that stands.
+type Answered<'a> = &'a mut dyn FnMut(usize, SocketAddr, Option<SrtpKeys>);
+
 /// What a call goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -123,20 +131,31 @@ impl Signalling {
     /// # Errors
     /// [`Failure::Socket`].
     pub fn new(server: SocketAddr, did: &'static str) -> Result<Self, Failure> {
+        Self::on(Line::udp(server, GLANCE), server, did)
+    }
+
+    /// Callers that dial `did` at `server` over TLS, whose certificate this authority vouches for, and that encrypt their
+    /// media.
+    ///
+    /// # Errors
+    /// [`Failure::Socket`].
+    pub fn encrypted(server: SocketAddr, authority: &Path, did: &'static str) -> Result<Self, Failure> {
+        Self::on(Line::tls(server, authority, GLANCE), server, did)
+    }
+
+    fn on(line: std::io::Result<Line>, server: SocketAddr, did: &'static str) -> Result<Self, Failure> {
         let open = || {
-            let socket = UdpSocket::bind("127.0.0.1:0")?;
-            socket.connect(server)?;
-            socket.set_read_timeout(Some(GLANCE))?;
-            let local = socket.local_addr()?;
-            Ok((socket, local))
+            let line = line?;
+            let local = line.local()?;
+            Ok((line, local))
         };
-        let (socket, local) = open().map_err(|error: std::io::Error| Failure::Socket(error.to_string()))?;
+        let (line, local) = open().map_err(|error: std::io::Error| Failure::Socket(error.to_string()))?;
         let (tags, waiting, report) = (BTreeMap::new(), BTreeMap::new(), SignallingReport::default());
-        Ok(Self { socket, local, server, did, tags, waiting, report })
+        Ok(Self { line, local, server, did, tags, waiting, report })
     }
 
     /// Places a call for each media address, `window` of them in flight at once, and tells for each where its
-    /// audio goes.
+    /// audio goes and by which keys, if it is encrypted.
     ///
     /// # Errors
     /// [`Failure`].
@@ -144,7 +163,7 @@ impl Signalling {
         &mut self,
         media: &[SocketAddr],
         window: usize,
-        mut answered: impl FnMut(usize, SocketAddr),
+        mut answered: impl FnMut(usize, SocketAddr, Option<SrtpKeys>),
     ) -> Result<SignallingReport, Failure> {
         let mut calls = 0..media.len();
         let ports = |call: usize| media[call].port();
@@ -158,7 +177,7 @@ impl Signalling {
     pub fn hang_up(&mut self, window: usize) -> Result<SignallingReport, Failure> {
         let standing: Vec<usize> = self.tags.keys().copied().collect();
         let mut calls = standing.into_iter();
-        self.run(Way::Down, window, &mut || calls.next(), &|_| 0, &mut |_, _| {})
+        self.run(Way::Down, window, &mut || calls.next(), &|_| 0, &mut |_, _, _| {})
     }
 
     /// Places calls and ends them at once, `window` of them in flight, for `duration`. They carry no audio.
@@ -169,7 +188,7 @@ impl Signalling {
         let began = Instant::now();
         let mut calls = 0_usize..;
         let mut next = || (began.elapsed() < duration).then(|| calls.next()).flatten();
-        self.run(Way::UpAndDown, window, &mut next, &|_| 9, &mut |_, _| {})
+        self.run(Way::UpAndDown, window, &mut next, &|_| 9, &mut |_, _, _| {})
     }
 
     fn run(
@@ -178,7 +197,7 @@ impl Signalling {
         window: usize,
         next: &mut dyn FnMut() -> Option<usize>,
         port: &dyn Fn(usize) -> u16,
-        answered: &mut dyn FnMut(usize, SocketAddr),
+        answered: Answered<'_>,
     ) -> Result<SignallingReport, Failure> {
         self.report = SignallingReport::default();
         let began = Instant::now();
@@ -205,20 +224,18 @@ impl Signalling {
         Ok(std::mem::take(&mut self.report))
     }
 
-    /// Takes one datagram, or lets a moment pass.
-    fn hear(&mut self, way: Way, answered: &mut dyn FnMut(usize, SocketAddr)) -> Result<(), Failure> {
-        let mut buffer = [0; 4_096];
-        let length = match self.socket.recv(&mut buffer) {
-            Ok(length) => length,
+    /// Takes one message, or lets a moment pass.
+    fn hear(&mut self, way: Way, answered: Answered<'_>) -> Result<(), Failure> {
+        let text = match self.line.receive() {
+            Ok(text) => text,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 return Ok(());
             }
             Err(error) => return Err(failure_of(&error)),
         };
-        let text = String::from_utf8_lossy(&buffer[..length]);
         let Some(status) = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok())
         else {
-            return Err(Failure::Interrupted { request: text.into_owned() });
+            return Err(Failure::Interrupted { request: text });
         };
         let Some((call, method)) = call_and_method(&text) else {
             return Err(Failure::Socket(format!("an answer to nobody: {text}")));
@@ -228,7 +245,8 @@ impl Signalling {
             // RFC 3261, 13.2.2.4: each repeat of a 200 to an INVITE is acknowledged anew.
             if method == "INVITE" && status == 200 {
                 let tag = to_tag(&text);
-                self.send(&self.acknowledgement(call, &tag))?;
+                let text = self.acknowledgement(call, &tag);
+                self.send(&text)?;
             }
             return Ok(());
         }
@@ -239,7 +257,7 @@ impl Signalling {
             return Ok(());
         }
         let Some(waiting) = self.waiting.remove(&call).filter(|_| status < 300) else {
-            return Err(Failure::Refused { call, answer: text.into_owned() });
+            return Err(Failure::Refused { call, answer: text });
         };
         if method == "BYE" {
             self.tags.remove(&call);
@@ -248,16 +266,21 @@ impl Signalling {
         }
         self.report.set_up.record(waiting.began.elapsed());
         let tag = to_tag(&text);
-        self.send(&self.acknowledgement(call, &tag))?;
+        let acknowledgement = self.acknowledgement(call, &tag);
+        self.send(&acknowledgement)?;
         self.tags.insert(call, tag);
         if way == Way::UpAndDown {
             return self.ask(call, "BYE", self.bye(call));
         }
         self.report.calls += 1;
         let port = text.split_once("m=audio ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-        match port {
-            Some(port) => answered(call, SocketAddr::new(self.server.ip(), port)),
-            None => return Err(Failure::Refused { call, answer: text.into_owned() }),
+        let keys = match self.line.loses() {
+            true => Some(None),
+            false => keys_of(&waiting.text, &text).map(Some),
+        };
+        match (port, keys) {
+            (Some(port), Some(keys)) => answered(call, SocketAddr::new(self.server.ip(), port), keys),
+            _ => return Err(Failure::Refused { call, answer: text }),
         }
         Ok(())
     }
@@ -269,8 +292,8 @@ impl Signalling {
                 let (call, method) = (*call, waiting.method);
                 return Err(Failure::Unanswered { call, method, heard: waiting.heard.clone() });
             }
-            if now >= waiting.repeat_at {
-                self.socket.send(waiting.text.as_bytes()).map_err(|error| failure_of(&error))?;
+            if now >= waiting.repeat_at && self.line.loses() {
+                self.line.send(&waiting.text).map_err(|error| failure_of(&error))?;
                 self.report.repeats += 1;
                 waiting.pause *= 2;
                 waiting.repeat_at = now + waiting.pause;
@@ -288,23 +311,28 @@ impl Signalling {
         Ok(())
     }
 
-    fn send(&self, text: &str) -> Result<(), Failure> {
-        self.socket.send(text.as_bytes()).map(drop).map_err(|error| failure_of(&error))
+    fn send(&mut self, text: &str) -> Result<(), Failure> {
+        self.line.send(text).map_err(|error| failure_of(&error))
     }
 
     fn head(&self, call: usize, method: &str, sequence: u8, tag: &str) -> String {
-        let (server, local, did) = (self.server, self.local, self.did);
+        let (server, local, did, transport) = (self.server, self.local, self.did, self.line.transport());
+        let contact = if self.line.loses() { "" } else { ";transport=tls" };
         format!(
-            "{method} sip:{did}@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{method}{call}\r\n\
+            "{method} sip:{did}@{server} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bK{method}{call}\r\n\
              Max-Forwards: 70\r\nFrom: <sip:load@{local}>;tag=l{call}\r\nTo: <sip:{did}@{server}>{tag}\r\n\
-             Call-ID: load-{call}\r\nCSeq: {sequence} {method}\r\nContact: <sip:load@{local}>\r\n"
+             Call-ID: load-{call}\r\nCSeq: {sequence} {method}\r\nContact: <sip:load@{local}{contact}>\r\n"
         )
     }
 
     fn invite(&self, call: usize, port: u16) -> String {
+        let (protocol, key) = match self.line.loses() {
+            true => ("RTP/AVP", String::new()),
+            false => ("RTP/SAVP", format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{}\r\n", key_of(call))),
+        };
         let sdp = format!(
             "v=0\r\no=load 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=ptime:20\r\n"
+             m=audio {port} {protocol} 0\r\n{key}a=rtpmap:0 PCMU/8000\r\na=ptime:20\r\n"
         );
         let head = self.head(call, "INVITE", 1, "");
         format!("{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len())
@@ -318,6 +346,17 @@ impl Signalling {
         let tag = self.tags.get(&call).map(String::as_str).unwrap_or_default();
         format!("{}Content-Length: 0\r\n\r\n", self.head(call, "BYE", 2, tag))
     }
+}
+
+/// A caller's key, other for each: no secret, for what is said is none either.
+fn key_of(call: usize) -> String {
+    base64_simd::STANDARD.encode_to_string(format!("{call:030}"))
+}
+
+/// What the INVITE's offer and the 200's answer agree on.
+fn keys_of(invite: &str, answer: &str) -> Option<SrtpKeys> {
+    let body = |text: &str| text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    sdp::accept_answer(body(invite)?.as_bytes(), body(answer)?.as_bytes()).ok()?.srtp
 }
 
 fn failure_of(error: &std::io::Error) -> Failure {
@@ -347,6 +386,8 @@ fn to_tag(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     /// A server that says nothing, and then one that is not there: the wait ends, and says why.
@@ -354,7 +395,7 @@ mod tests {
     fn a_server_that_is_gone_is_named() {
         let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut callers = Signalling::new(closed, "+49").unwrap();
-        let failure = callers.set_up(&["127.0.0.1:4000".parse().unwrap()], 1, |_, _| {}).unwrap_err();
+        let failure = callers.set_up(&["127.0.0.1:4000".parse().unwrap()], 1, |_, _, _| {}).unwrap_err();
         assert_eq!(failure, Failure::Gone);
     }
 
@@ -397,7 +438,7 @@ mod tests {
         let media = ["127.0.0.1:4000".parse().unwrap(), "127.0.0.1:4004".parse().unwrap()];
         let mut targets = Vec::new();
         let failure =
-            callers.set_up(&media, 2, |call, target| targets.push((call, target.port()))).unwrap_err();
+            callers.set_up(&media, 2, |call, target, _| targets.push((call, target.port()))).unwrap_err();
         assert!(
             matches!(&failure, Failure::Refused { call: 1, answer } if answer.contains("486")),
             "{failure}"

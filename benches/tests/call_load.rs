@@ -41,6 +41,15 @@ fn a_ratio_comes_out_for_each_dialect() {
 }
 
 #[test]
+fn encrypted_calls_are_measured_beside_plain_ones() {
+    let mut outputs = (0..4).map(|_| call_load(&["--srtp", "true"]));
+    let last = outputs.find(|output| output.status.success());
+    let output = last.unwrap_or_else(|| panic!("{:?}", call_load(&["--srtp", "true"])));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("CPU per call, SRTP and TLS over plain: "), "{text}");
+}
+
+#[test]
 fn an_agent_that_does_not_echo_fails_the_run() {
     let output = call_load(&["--sabotage", "echo"]);
     let text = String::from_utf8_lossy(&output.stderr);

@@ -3,11 +3,11 @@
 //!
 //!     cargo run --release -p tandem-benches --bin call_load -- [--calls 200] [--seconds 20]
 //!         [--dialect asterisk|twilio] [--rounds 2] [--window 32] [--server-cpu 0] [--generator-cpu 1]
-//!         [--sabotage nothing|echo|server]
+//!         [--sabotage nothing|echo|server] [--srtp true]
 //!
 //! `TANDEM_BIN` names another binary than the build of this workspace. Figures are for comparison with the
 //! floor of the same run, not with those of another machine. A run whose audio did not go through measures
-//! nothing and fails; `--sabotage` takes the echo or the server away, to see that it does.
+//! nothing and fails; `--srtp true` measures each round once more with SRTP and TLS, beside the plain one; `--sabotage` takes the echo or the server away, to see that it does.
 
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode};
@@ -20,11 +20,12 @@ use tandem_benches::generator::{CallerReport, Generator};
 use tandem_benches::process::{self, LineChild};
 use tandem_benches::signalling::{Signalling, SignallingReport};
 use tandem_benches::stamp::Clock;
+use tandem_tests::certificates::Authority;
 use tandem_tests::product::{self, Product, ip_trunk};
 
 const DID: &str = "+918047555555";
 const USAGE: &str = "usage: call_load [--calls N] [--seconds N] [--dialect asterisk|twilio] [--rounds N] [--window N] \
-                     [--server-cpu N] [--generator-cpu N] [--sabotage nothing|echo|server]";
+                     [--server-cpu N] [--generator-cpu N] [--sabotage nothing|echo|server] [--srtp true]";
 /// Longest silence of the floor while it connects.
 const FLOOR_PATIENCE: Duration = Duration::from_secs(10);
 /// Before anything is measured: connections settle, queues of the set-up drain.
@@ -42,6 +43,7 @@ struct Options {
     server_cpu: usize,
     generator_cpu: usize,
     sabotage: Sabotage,
+    srtp: bool,
 }
 
 /// What is taken away on purpose.
@@ -74,6 +76,7 @@ impl Options {
             server_cpu: words.take("--server-cpu", 0)?,
             generator_cpu: words.take("--generator-cpu", 1)?,
             sabotage,
+            srtp: words.take("--srtp", false)?,
         };
         words.finish()?;
         let is_whole = options.calls > 0 && options.seconds > 0 && options.rounds > 0 && options.window > 0;
@@ -117,19 +120,33 @@ fn run() -> Result<(), String> {
         "{} calls, {} s a run, dialect {}, server on core {}, generator and agents on core {}",
         options.calls, options.seconds, options.dialect, options.server_cpu, options.generator_cpu
     );
-    let mut ratios = Vec::new();
+    let (mut ratios, mut encrypted) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         let floor = run_floor(&options).map_err(|error| format!("round {round}, floor: {error}"))?;
         let tandem =
-            run_tandem(&options, round).map_err(|error| format!("round {round}, tandem: {error}"))?;
+            run_tandem(&options, round, false).map_err(|error| format!("round {round}, tandem: {error}"))?;
         let ratio = tandem.cpu.as_secs_f64() / floor.cpu.as_secs_f64();
         println!("round {round}: ratio {ratio:.2}");
         ratios.push(ratio);
+        if options.srtp {
+            let secured =
+                run_tandem(&options, round, true).map_err(|error| format!("round {round}, srtp: {error}"))?;
+            let ratio = secured.cpu.as_secs_f64() / tandem.cpu.as_secs_f64();
+            println!("round {round}: SRTP and TLS over plain {ratio:.2}");
+            encrypted.push(ratio);
+        }
     }
-    ratios.sort_by(f64::total_cmp);
-    let median = ratios[(ratios.len() - 1) / 2];
-    println!("CPU per call, tandem over floor: {median:.2} (median of {})", ratios.len());
+    println!("CPU per call, tandem over floor: {:.2} (median of {})", median(&mut ratios), ratios.len());
+    if options.srtp {
+        let count = encrypted.len();
+        println!("CPU per call, SRTP and TLS over plain: {:.2} (median of {count})", median(&mut encrypted));
+    }
     Ok(())
+}
+
+fn median(ratios: &mut [f64]) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios[(ratios.len() - 1) / 2]
 }
 
 fn print_figures(name: &str, figures: &Figures) {
@@ -237,7 +254,7 @@ fn run_floor(options: &Options) -> Result<Figures, String> {
         if line == "ready" {
             break;
         }
-        generator.connect(connected, line.parse().map_err(|_| format!("{line}: not an address"))?);
+        generator.connect(connected, line.parse().map_err(|_| format!("{line}: not an address"))?, None);
         connected += 1;
     }
     if connected != options.calls {
@@ -248,26 +265,39 @@ fn run_floor(options: &Options) -> Result<Figures, String> {
     Ok(figures)
 }
 
-fn run_tandem(options: &Options, round: usize) -> Result<Figures, String> {
+fn run_tandem(options: &Options, round: usize, srtp: bool) -> Result<Figures, String> {
     let clock = Clock::start();
     let echo = Echo::start(clock, options.carriage, options.manner());
     let mut generator = Generator::new(options.calls, clock);
     let launcher = ["taskset".to_owned(), "-c".to_owned(), options.server_cpu.to_string()];
     let ports =
         u16::try_from(2 * options.calls + 200).map_err(|_| "--calls: too many for one range of ports")?;
-    let more = format!("[telemetry]\nlog = \"warn\"\n[limits]\ncalls = {}\n", options.calls + 100);
+    let mut more = format!("[telemetry]\nlog = \"warn\"\n[limits]\ncalls = {}\n", options.calls + 100);
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let (authority, tls_port) = (Authority::new("load"), product::free_port());
+    let mut trunk = ip_trunk("load", "127.0.0.0/8");
+    if srtp {
+        more += &authority.issue(folder.path(), "sip", &["127.0.0.1"]).table(tls_port, "");
+        trunk["transport"] = json!("transport-tls");
+        trunk["media_encryption"] = json!("sdes");
+    }
     let product = Product::start_under(&launcher, ports, &more, &[]);
     let websocket = json!({"url": format!("ws://{}/", echo.address), "dialect": options.dialect});
-    product.provision(DID, &ip_trunk("load", "127.0.0.0/8"), &websocket);
+    product.provision(DID, &trunk, &websocket);
     let base = process::resident_bytes(product.process_id())?;
 
     let with_log = |error: &dyn std::fmt::Display| {
         format!("{error}; the server's log ends:\n{}", process::last_lines(&product.log()))
     };
-    let mut callers = Signalling::new(product.sip, DID).map_err(|error| error.to_string())?;
+    let trusted = authority.write(folder.path(), "ca");
+    let mut callers = match srtp {
+        false => Signalling::new(product.sip, DID),
+        true => Signalling::encrypted(SocketAddr::new(product.sip.ip(), tls_port), &trusted, DID),
+    }
+    .map_err(|error| error.to_string())?;
     let media = generator.addresses();
     let set_up = callers
-        .set_up(&media, options.window, |call, target| generator.connect(call, target))
+        .set_up(&media, options.window, |call, target, keys| generator.connect(call, target, keys))
         .map_err(|error| with_log(&error))?;
     let sabotage = || {
         if options.sabotage == Sabotage::Server {
@@ -278,7 +308,7 @@ fn run_tandem(options: &Options, round: usize) -> Result<Figures, String> {
         .map_err(|error| with_log(&error))?;
     let resident = process::resident_bytes(product.process_id())?;
     let hung_up = callers.hang_up(options.window).map_err(|error| with_log(&error))?;
-    print_figures("tandem:", &figures);
+    print_figures(if srtp { "srtp:  " } else { "tandem:" }, &figures);
     print_set_up(&format!("tandem:  round {round}: set up"), &set_up);
     println!(
         "tandem:  resident {:.1} MiB before the calls, {:.1} KiB per call; {} hung up at {:.0} calls/s",

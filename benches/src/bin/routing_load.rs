@@ -14,7 +14,7 @@ use std::time::Instant;
 use tandem_agent::{DialectConfig, DialectKind};
 use tandem_benches::process::resident_bytes;
 use tandem_call::bridge::OnClose;
-use tandem_call::route::{self, Action, Authentication, OfferSummary, Query};
+use tandem_call::route::{self, Action, Authentication, KeyedAudio, OfferSummary, Query};
 use tandem_call::{Agent, AgentRules, AgentSocket, Number, RoutingTable, Trunk};
 
 /// Questions of one table in one round: more than any cache holds the answers of.
@@ -198,6 +198,7 @@ fn decide(table: &RoutingTable, questions: &[Question]) -> f64 {
             offer: OfferSummary::Audio {
                 laws: [tandem_media::Law::Mulaw].into_iter().collect(),
                 is_plain: true,
+                keyed: KeyedAudio::Absent,
             },
         };
         let decision = black_box(route::evaluate(&query, table, &Authentication::Absent));

@@ -5,6 +5,7 @@
 mod bridge;
 pub mod call;
 mod dialect;
+mod srtp;
 mod transaction;
 mod wire;
 
@@ -12,7 +13,7 @@ mod wire;
 pub type Step = Box<dyn FnMut()>;
 
 /// Every case, by name.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 26] = [
     "parse an INVITE",
     "parse an INVITE and read what routing needs",
     "print the 200 to an INVITE",
@@ -32,6 +33,12 @@ pub const NAMES: [&str; 20] = [
     "decode 20 ms: asterisk-json",
     "decode 20 ms: twilio",
     "decode 20 ms: bolna",
+    "protect 20 ms: AES_CM_128_HMAC_SHA1_80",
+    "protect 20 ms: AEAD_AES_128_GCM",
+    "protect 20 ms: AEAD_AES_256_GCM",
+    "protect and open 20 ms: AES_CM_128_HMAC_SHA1_80",
+    "protect and open 20 ms: AEAD_AES_128_GCM",
+    "protect and open 20 ms: AEAD_AES_256_GCM",
     "nothing",
 ];
 
@@ -49,6 +56,12 @@ pub fn prepare(name: &str) -> Step {
     }
     if let Some(dialect) = name.strip_prefix("decode 20 ms: ") {
         return dialect::decode(dialect);
+    }
+    if let Some(suite) = name.strip_prefix("protect 20 ms: ") {
+        return srtp::protect(suite);
+    }
+    if let Some(suite) = name.strip_prefix("protect and open 20 ms: ") {
+        return srtp::protect_and_open(suite);
     }
     match name {
         "parse an INVITE" => wire::parse(),
