@@ -10,6 +10,7 @@ mod exotel;
 mod gateways;
 mod phone;
 mod recording;
+mod srtp;
 mod starting;
 mod stopping;
 mod strangers;

@@ -26,7 +26,7 @@ pub(crate) fn call(product: &Product, seconds: u32, played: &[i16], account: &st
 }
 
 /// The same at this place, `host:port` with parameters, with more lines in the telephone's configuration.
-fn call_at(place: &str, seconds: u32, played: &[i16], account: &str, more: &str) -> Heard {
+pub(crate) fn call_at(place: &str, seconds: u32, played: &[i16], account: &str, more: &str) -> Heard {
     let folder = tempfile::tempdir().expect("a folder");
     let port = free_port();
     configure(folder.path(), port, played, more);

@@ -12,4 +12,5 @@ mod outbound;
 mod registrar;
 mod scanner;
 mod sipp;
+mod srtp;
 mod transfer;

@@ -116,8 +116,8 @@ impl Drop for Called {
 }
 
 /// A server, an agent that echoes, and a trunk to these ports, the first tried first.
-struct Rig {
-    product: Product,
+pub(crate) struct Rig {
+    pub(crate) product: Product,
     agent: EchoAgent,
     ids: Provisioned,
 }
@@ -133,7 +133,7 @@ impl Rig {
         Self::with("", ports, more, agent)
     }
 
-    fn with(configuration: &str, ports: &[u16], more: &Value, agent: &[&str]) -> Self {
+    pub(crate) fn with(configuration: &str, ports: &[u16], more: &Value, agent: &[&str]) -> Self {
         let gateways: Vec<Value> = ports
             .iter()
             .enumerate()
@@ -152,7 +152,7 @@ impl Rig {
         Self { product, agent, ids }
     }
 
-    fn order(&self) -> String {
+    pub(crate) fn order(&self) -> String {
         self.order_with(json!({}))
     }
 
@@ -173,7 +173,7 @@ impl Rig {
         self.product.ended_calls(&self.ids.agent_id, 1).pop().expect("one call")
     }
 
-    fn until(&self, id: &str, status: &str) -> Value {
+    pub(crate) fn until(&self, id: &str, status: &str) -> Value {
         let ask = || self.product.get(&format!("/executions/{id}")).1;
         let missing = || format!("not {status}: {}\n{}", ask(), self.product.log());
         awaited::until(Duration::from_secs(10), missing, || {
@@ -356,7 +356,7 @@ fn a_telephone_is_called_over_tls_by_its_name() {
     let played = measure::melody(20_000);
     let port = free_port();
     let more = format!("sip_certificate {}\n", both.display());
-    let telephone = Telephone::waits_with(folder.path(), port, &played, &more, ";transport=tls");
+    let telephone = Telephone::waits_with(folder.path(), port, &played, &more, ";transport=tls", "");
     let tls = json!({
         "transport": "transport-tls",
         "gateways": [{"gateway_address": "127.0.0.1", "port": port + 1}, {"gateway_address": "localhost", "port": port + 1, "priority": 2}],
@@ -455,14 +455,21 @@ pub(crate) struct Telephone {
 
 impl Telephone {
     pub(crate) fn waits(folder: &Path, port: u16, played: &[i16]) -> Self {
-        Self::waits_with(folder, port, played, "", "")
+        Self::waits_with(folder, port, played, "", "", "")
     }
 
-    /// The same with more lines in its configuration, and parameters of its address.
-    fn waits_with(folder: &Path, port: u16, played: &[i16], more: &str, transport: &str) -> Self {
+    /// The same with more lines in its configuration, and parameters of its address and of its account.
+    pub(crate) fn waits_with(
+        folder: &Path,
+        port: u16,
+        played: &[i16],
+        more: &str,
+        transport: &str,
+        account: &str,
+    ) -> Self {
         crate::baresip::configure(folder, port, played, more);
         let line = format!(
-            "<sip:{CALLEE}@127.0.0.1:{port}{transport}>;regint=0;answermode=auto;audio_codecs=PCMU/8000/1\n"
+            "<sip:{CALLEE}@127.0.0.1:{port}{transport}>;regint=0;answermode=auto;audio_codecs=PCMU/8000/1{account}\n"
         );
         fs::write(folder.join("accounts"), line).expect("written");
         let output = folder.join("output");
