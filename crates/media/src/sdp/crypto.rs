@@ -131,10 +131,11 @@ fn tag(word: &[u8]) -> Option<u32> {
 /// `inline:KEY[|LIFETIME][|MKI:LENGTH]`.
 fn key(suite: Suite, word: &[u8]) -> Result<MasterKey, CryptoFault> {
     let inline = strip_prefix(word, b"inline:").ok_or(CryptoFault::KeyMissing)?;
-    let inline = match inline.split(|byte| *byte == b';').collect::<Vec<_>>()[..] {
-        [only] | [only, b""] => only,
-        _ => return Err(CryptoFault::SeveralKeys),
-    };
+    let mut keys = inline.split(|byte| *byte == b';');
+    let inline = keys.next().unwrap_or_default();
+    if keys.any(|another| !another.is_empty()) {
+        return Err(CryptoFault::SeveralKeys);
+    }
     let mut parts = inline.split(|byte| *byte == b'|');
     let text = parts.next().filter(|text| !text.is_empty()).ok_or(CryptoFault::KeyMissing)?;
     if text.len() > INLINE_MAX {
@@ -170,8 +171,8 @@ fn mki(value: &[u8], length: &[u8]) -> Result<Mki, CryptoFault> {
     let octets = decimal(length).and_then(|octets| u8::try_from(octets).ok());
     let octets = octets.filter(|octets| (1..=MKI_OCTETS_MAX).contains(octets)).ok_or(CryptoFault::Mki)?;
     let text = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let value: u128 = text.and_then(|text| text.parse().ok()).ok_or(CryptoFault::Mki)?;
-    if octets < 16 && value >> (u32::from(octets) * 8) != 0 {
+    let value: u64 = text.and_then(|text| text.parse().ok()).ok_or(CryptoFault::Mki)?;
+    if octets < 8 && value >> (u32::from(octets) * 8) != 0 {
         return Err(CryptoFault::Mki);
     }
     Ok(Mki { value, octets })

@@ -30,8 +30,8 @@ impl fmt::Debug for KeyMaterial {
 /// A master key identifier: a number that every packet under the key carries in so many octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mki {
-    /// The number.
-    pub value: u128,
+    /// The number; larger ones than this holds are met nowhere.
+    pub value: u64,
     /// Octets of it in a packet, 1 to 128.
     pub octets: u8,
 }
@@ -39,10 +39,10 @@ pub struct Mki {
 impl Mki {
     /// Whether the field of a packet holds this number.
     pub(super) fn is(self, field: &[u8]) -> bool {
-        let (high, low) = field.split_at(field.len().saturating_sub(16));
-        let mut number = [0; 16];
-        number[16 - low.len()..].copy_from_slice(low);
-        high.iter().all(|octet| *octet == 0) && u128::from_be_bytes(number) == self.value
+        let (high, low) = field.split_at(field.len().saturating_sub(8));
+        let mut number = [0; 8];
+        number[8 - low.len()..].copy_from_slice(low);
+        high.iter().all(|octet| *octet == 0) && u64::from_be_bytes(number) == self.value
     }
 }
 

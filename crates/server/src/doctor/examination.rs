@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tandem_call::{Gateway, RegistrationState, Trunk};
+use tandem_call::{Gateway, MediaEncryption, RegistrationState, Trunk};
 use tandem_media::Law;
 use tandem_sip::auth::Answerer;
 use tandem_sip::{HeaderName, Response, Transport};
@@ -295,6 +295,9 @@ async fn call(doctor: &Doctor, patient: &Patient, reached: Option<(Gateway, Plac
         uri: format!("sip:{plus}{digits}@{host}:{port}{}", transport_parameter(place.transport)),
         from: Some(format!("sip:{}@{host}", trunk.caller_id.as_deref().unwrap_or(from))),
         transport: place.transport,
+        srtp: trunk.media_encryption == MediaEncryption::Sdes
+            && !trunk.media_encryption_optimistic
+            && place.transport == Transport::Tls,
         authority: None,
         credentials: credential.map(|one| (one.username.clone(), one.password.clone())),
         laws: if trunk.codecs.is_empty() { vec![Law::Mulaw, Law::Alaw] } else { trunk.codecs.clone() },

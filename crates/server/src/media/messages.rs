@@ -44,7 +44,7 @@ pub(super) enum MediaCommand {
         /// The call.
         call: CallId,
         /// What to do.
-        command: BridgeCommand,
+        command: Box<BridgeCommand>,
     },
     /// End the call.
     Close {

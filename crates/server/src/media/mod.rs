@@ -125,7 +125,7 @@ impl Media {
 
     /// Hands a call's bridge a command.
     pub fn command(&mut self, call: CallId, command: BridgeCommand) {
-        self.send(call, MediaCommand::Bridge { call, command });
+        self.send(call, MediaCommand::Bridge { call, command: Box::new(command) });
     }
 
     /// Closes a call. [`MediaEvent::Closed`] answers.

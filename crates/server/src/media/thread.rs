@@ -328,11 +328,13 @@ impl MediaThread {
                     self.open_second(call, bind, advertised, now);
                 }
                 MediaCommand::Attach { call, connected } => self.attach(call, *connected, now),
-                MediaCommand::Bridge { call, command: BridgeCommand::Start } => self.start(call),
+                MediaCommand::Bridge { call, command } if *command == BridgeCommand::Start => {
+                    self.start(call);
+                }
                 MediaCommand::Bridge { call, command } => {
                     if let Some(index) = self.by_call.get(&call).copied() {
                         self.with_call(index, now, |call, now, work| {
-                            call.command(command, now, work);
+                            call.command(*command, now, work);
                             Left::Nothing
                         });
                     }

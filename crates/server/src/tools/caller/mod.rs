@@ -61,7 +61,7 @@ pub enum Notice {
     /// A SIP message passed.
     Message(Rung),
     /// The call was answered, and this was agreed.
-    Answered(MediaParameters),
+    Answered(Box<MediaParameters>),
     /// The time is up and the caller hangs up.
     HangingUp,
 }
@@ -91,7 +91,7 @@ pub struct Outcome {
 pub async fn place(plan: CallPlan, notices: mpsc::Sender<Notice>) -> anyhow::Result<Outcome> {
     let tls = Tls { gateway_ca: plan.authority.clone(), ..Tls::default() };
     let tls = SipTls::load(&tls).context("--ca")?;
-    place_with(plan, tls.connector(), notices).await
+    Box::pin(place_with(plan, tls.connector(), notices)).await
 }
 
 /// The same, trusting over TLS whom the connector trusts.
@@ -263,7 +263,7 @@ impl Caller {
                 self.answered = Some(now);
                 self.hang_up_at = Some(now + self.plan.duration);
                 self.law = Some(parameters.law);
-                self.tell(Notice::Answered(parameters)).await;
+                self.tell(Notice::Answered(Box::new(parameters))).await;
             }
             Event::Ended { by, .. } => {
                 self.hang_up_at = None;
