@@ -465,11 +465,11 @@ fn the_second_leg_may_hold_and_press_keys_and_fall_silent() {
             body.len(),
         )
     };
-    let hold = ANSWER.replace("5 5", "5 6") + "a=sendonly\r\n";
+    let hold = ANSWER.replace("5 5", "5 6") + "a=inactive\r\n";
     up.desk.log.clear();
     up.desk.receive(GATEWAY, &within("INVITE", 1, "application/sdp", &hold));
     assert_eq!(up.desk.log, ["sends 100", "bridge: SecondMedia", "sends 200"]);
-    assert!(up.desk.last("SIP/2.0 200").contains("a=recvonly"));
+    assert!(up.desk.last("SIP/2.0 200").contains("a=inactive"));
     let ack = within("ACK", 1, "application/sdp", "");
     up.desk.receive(GATEWAY, &ack);
     let call = up.call;
