@@ -2,6 +2,7 @@
 
 mod agent;
 mod agents;
+mod callers;
 mod calls;
 mod connections;
 mod control;

@@ -11,7 +11,7 @@ use tandem_media::Law;
 use tandem_server::tools::{measure, wav};
 use tandem_tests::awaited;
 use tandem_tests::certificates::Authority;
-use tandem_tests::product::{Product, Provisioned, binary, free_port};
+use tandem_tests::product::{API_KEY, Product, Provisioned, binary, free_port};
 
 use crate::baresip::{assert_the_echo_is_what_was_played, recording_in};
 use crate::echo_agent::EchoAgent;
@@ -523,4 +523,68 @@ impl Telephone {
     fn printed(&self) -> String {
         fs::read_to_string(&self.output).unwrap_or_default()
     }
+}
+
+/// curl uploads a file as the vendor's documentation shows it, and SIPp is called for each of its contacts.
+#[test]
+fn a_batch_that_curl_uploads_is_called_contact_by_contact() {
+    let called = Called::waits("called_and_answers", &["-m", "2"]);
+    let rig = Rig::new(&[called.port], &json!({}), &[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("recipients.csv");
+    let contacts = "contact_number,customer_name,plan\n+919876543210,Amitesh,Pro\nnobody,Riya,Starter\n\
+                    +918765432109,Rao,Starter\n";
+    fs::write(&file, contacts).expect("written");
+    let upload = Command::new("curl")
+        .args(["--silent", "--location", &format!("http://{}/batches", rig.product.api)])
+        .args(["--header", &format!("Authorization: Bearer {API_KEY}")])
+        .args(["--form", &format!("agent_id=\"{}\"", rig.ids.agent_id)])
+        .args(["--form", &format!("file=@\"{}\"", file.display())])
+        .args(["--form", &format!("from_phone_numbers=\"{NUMBER}\"")])
+        .args([
+            "--form",
+            "retry_config={\"enabled\":true,\"max_retries\":2,\"retry_intervals_minutes\":[15,30]}",
+        ])
+        .output()
+        .expect("curl runs; tests/run installs it");
+    let made: Value = serde_json::from_slice(&upload.stdout).unwrap_or_default();
+    assert_eq!(made["state"], "created", "{}", String::from_utf8_lossy(&upload.stdout));
+    let batch = made["batch_id"].as_str().expect("an id");
+    let schedule = Command::new("curl")
+        .args(["--silent", "--location", &format!("http://{}/batches/{batch}/schedule", rig.product.api)])
+        .args(["--header", &format!("Authorization: Bearer {API_KEY}")])
+        .args([
+            "--form",
+            "scheduled_at=\"2026-05-19T18:30:00+05:30\"",
+            "--form",
+            "bypass_call_guardrails=false",
+        ])
+        .output()
+        .expect("curl runs");
+    let scheduled: Value = serde_json::from_slice(&schedule.stdout).unwrap_or_default();
+    assert_eq!(scheduled, json!({"message": "success", "state": "scheduled"}));
+    let told = called.finish(&rig.product);
+    let mut records = rig.product.ended_calls(&rig.ids.agent_id, 2);
+    records.sort_by_key(|record| record["user_number"].to_string());
+    let seen: Vec<(&Value, &Value)> = records
+        .iter()
+        .map(|record| (&record["user_number"], &record["context_details"]["recipient_data"]["customer_name"]))
+        .collect();
+    assert_eq!(
+        seen,
+        [(&json!("+918765432109"), &json!("Rao")), (&json!("+919876543210"), &json!("Amitesh"))]
+    );
+    for record in &records {
+        assert_eq!(
+            (&record["status"], &record["batch_id"]),
+            (&json!("completed"), &json!(batch)),
+            "{record}"
+        );
+        let callee = record["user_number"].as_str().expect("a number");
+        assert!(told.contains(&format!("INVITE sip:{callee}@127.0.0.1:")), "{told}");
+    }
+    let (_, shown) = rig.product.get(&format!("/batches/{batch}"));
+    assert_eq!(shown["status"], "executed", "{shown}");
+    assert_eq!(shown["execution_status"], json!({"completed": 2}));
+    assert_eq!((&shown["valid_contacts"], &shown["total_contacts"]), (&json!(2), &json!(3)));
 }

@@ -37,6 +37,7 @@ impl Talk {
             peer: [192, 0, 2, 1].into(),
             latch: LatchPolicy { symmetric: true, allowed: Vec::new() },
             media_timeout: None,
+            silence: None,
             agent: AgentPlan {
                 url: "ws://agent.example/".into(),
                 headers: Vec::new(),
@@ -46,6 +47,7 @@ impl Talk {
                 facts: StreamFacts { call: dialect::CALL, ..StreamFacts::default() },
                 on_close: OnClose::Drain,
                 dial: AgentDial::WithThePort,
+                question: None,
             },
             limits: BridgeLimits::default(),
         };

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::caller_lookup::CallerSource;
 use crate::dialled;
 use crate::recording::RecordingRule;
 
@@ -27,6 +28,10 @@ pub struct AgentRules {
     pub max_duration: Option<Duration>,
     /// How its calls are recorded from their answer on; without it only those are recorded for which the API asks.
     pub recording: Option<RecordingRule>,
+    /// Where what is known of callers is looked up.
+    pub caller_source: Option<CallerSource>,
+    /// The longest that neither side of a call may say anything.
+    pub silence: Option<Duration>,
 }
 
 /// Hours of a day: from the start until the end, 9 to 17 is from 9:00 until 17:00.
@@ -80,6 +85,17 @@ impl AgentRules {
     pub fn check_caller(&self, caller: &CallerIdentity) -> Result<(), String> {
         if !self.disallow_unknown || self.is_whitelisted(caller) {
             return Ok(());
+        }
+        match (caller, &self.caller_source) {
+            // The source decides, while the agent is dialled.
+            (CallerIdentity::Known(_), Some(CallerSource::Api { .. })) => return Ok(()),
+            (CallerIdentity::Known(_), Some(CallerSource::Unread(kind))) => {
+                return Err(format!(
+                    "disallow_unknown_numbers is true and ingest_source_config is of source_type {kind}, which is not read \
+                     here; use api"
+                ));
+            }
+            _ => {}
         }
         Err(match caller {
             CallerIdentity::Anonymous => {

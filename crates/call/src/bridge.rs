@@ -17,6 +17,7 @@ mod convert;
 mod histogram;
 mod joined;
 mod plan;
+mod quiet;
 mod second;
 mod speech;
 mod tape;
@@ -37,6 +38,7 @@ pub use plan::{
 use caller::{Caller, Tick};
 use clock::Pace;
 use convert::ToAgent;
+use quiet::Quiet;
 use second::Second;
 use speech::{Notice, Speech, Wish};
 use tape::Tape;
@@ -68,6 +70,7 @@ pub struct Bridge {
     to_agent: ToAgent,
     speech: Speech,
     tape: Tape,
+    quiet: Quiet,
     text: String,
     statistics: BridgeStatistics,
 }
@@ -110,7 +113,7 @@ impl Bridge {
     /// # Errors
     /// When the agent's dialect settings do not go together.
     pub fn new(plan: BridgePlan, seed: u64, now: Instant) -> Result<Self, ConfigError> {
-        let BridgePlan { media, latch, media_timeout, agent, limits, .. } = plan;
+        let BridgePlan { media, latch, media_timeout, silence, agent, limits, .. } = plan;
         let dialect = Dialect::new(&agent.dialect, &agent.facts)?;
         let law = match dialect.format() {
             AudioFormat::Mulaw => Law::Mulaw,
@@ -129,6 +132,7 @@ impl Bridge {
             media_timeout,
             to_agent: ToAgent::new(dialect.format(), agent.dialect.frame_ms()),
             speech: Speech::new(law, &dialect, limits),
+            quiet: Quiet::new(silence, now),
             dialect,
             facts: agent.facts,
             on_close: agent.on_close,
@@ -234,7 +238,10 @@ impl Bridge {
                     self.send_digit(digit, u32::from(duration_ms));
                 }
             }
-            BridgeCommand::Digit { digit, duration_ms } => self.tell_digit(digit, u32::from(duration_ms)),
+            BridgeCommand::Digit { digit, duration_ms } => {
+                self.tell_digit(now, digit, u32::from(duration_ms));
+            }
+            BridgeCommand::Parameters(parameters) => self.add_parameters(parameters),
             BridgeCommand::Refuse { wish } => self.speech.notify(Notice::Refused(wish.refusal())),
             BridgeCommand::TransferFailed { why } => self.speech.notify(Notice::TransferFailed(why.into())),
             BridgeCommand::Record(command) => self.tape.command(command, self.caller.ticks_skipped),
@@ -257,6 +264,11 @@ impl Bridge {
             && second.leg.poll_silence(now)
         {
             self.speech.report(BridgeEvent::SecondSilent);
+        }
+        if self.state != State::End || self.talk == Talk::Second || self.caller.is_holding_us() {
+            self.quiet.reset(now);
+        } else if let Some(silence) = self.quiet.poll(now) {
+            self.speech.report(BridgeEvent::NobodySpeaks { silence });
         }
     }
 
@@ -316,14 +328,15 @@ impl Bridge {
     /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next if nothing else happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let drained = match self.state {
+        let own = match self.state {
             State::Nothing => return None,
             State::Drained { deadline, .. } => Some(deadline),
-            State::Start | State::End | State::HangUp => None,
+            State::End => self.quiet.deadline(),
+            State::Start | State::HangUp => None,
         };
         let second = self.second.as_ref().filter(|second| self.talk == Talk::Second && !second.is_parting);
         let second = second.and_then(|second| second.leg.poll_timeout());
-        [drained, second, self.caller.poll_timeout()].into_iter().flatten().min()
+        [own, second, self.caller.poll_timeout()].into_iter().flatten().min()
     }
 
     /// False while the agent has as much queued as it may: its socket is to be read no further (TCP back-pressure).
@@ -382,7 +395,16 @@ impl Bridge {
             return;
         }
         self.state = State::End;
+        self.quiet.reset(now);
         self.caller.start(now);
+    }
+
+    fn add_parameters(&mut self, parameters: Vec<(String, String)>) {
+        for (name, value) in parameters {
+            if self.facts.parameters.iter().all(|(known, _)| *known != name) {
+                self.facts.parameters.push((name, value));
+            }
+        }
     }
 
     fn hang_up(&mut self) {
@@ -431,7 +453,8 @@ impl Bridge {
         }
     }
 
-    fn tell_digit(&mut self, digit: char, duration_ms: u32) {
+    fn tell_digit(&mut self, now: Instant, digit: char, duration_ms: u32) {
+        self.quiet.reset(now);
         match (self.talk, &mut self.second) {
             (Talk::Second, Some(second)) => {
                 if !second.leg.send_digit(digit, duration_ms) {
@@ -519,6 +542,9 @@ impl Bridge {
                 return Some(BridgeTransmit::Agent { kind, droppable: true });
             }
             if let Some((frame, law)) = self.caller.poll_ingress(now) {
+                if frame.arrived.is_some() {
+                    self.quiet.hear_caller(now, law, &frame.audio);
+                }
                 match self.talk {
                     Talk::Agent => self.tape.caller(law, &frame.audio),
                     Talk::Second => self.tape.pass(law, self.caller.ticks_skipped),
@@ -527,7 +553,7 @@ impl Bridge {
                 continue;
             }
             let digit = self.caller.poll_digit()?;
-            self.tell_digit(digit.digit, digit.duration_ms);
+            self.tell_digit(now, digit.digit, digit.duration_ms);
             if let Some(transmit) = self.poll_agent(buffer) {
                 return Some(transmit);
             }
@@ -541,10 +567,14 @@ impl Bridge {
         let is_digit = self.caller.sends_digit_next();
         let audio_bytes = if is_digit {
             self.speech.wait_tick(frame);
+            self.quiet.reset(now);
             0
         } else {
             self.speech.tick(tick.due, frame)
         };
+        if audio_bytes > 0 {
+            self.quiet.hear_agent(now, self.speech.queue.law(), frame);
+        }
         let to = self.caller.send(now, self.speech.queue.law(), frame, buffer);
         if let Some(law) = self.caller.law() {
             let has_left = to.is_some() && !is_digit;

@@ -12,12 +12,13 @@ use tandem_sip::{Incoming, NotAccepted, Refusal};
 
 use crate::admission::{NoRoom, Side};
 use crate::agent_rules::CallerIdentity;
-use crate::bridge::{AgentDial, BridgePlan};
+use crate::bridge::{AgentDial, AgentPlan, BridgePlan};
+use crate::caller_lookup::{CallerQuestion, CallerSource};
 use crate::encryption::MediaSecurity;
 use crate::engine::Engine;
 use crate::facts::{self, CallFacts};
 use crate::ids::CallId;
-use crate::incident::Incidents;
+use crate::incident::{IncidentKind, Incidents};
 use crate::ladder::Heading;
 use crate::live::{LiveCall, Parts};
 use crate::media_summary::MediaSummary;
@@ -80,7 +81,13 @@ impl Engine {
         self.node.counters.calls += 1;
         let media = negotiation.preview().and_then(Result::ok);
         let plan = self.plan(id, &route, media, source.ip(), &facts);
-        let record = self.record(id, &route, &facts, now);
+        let mut record = self.record(id, &route, &facts, now);
+        if let Some(CallerSource::Unread(kind)) = &route.agent.rules.caller_source {
+            let detail = format!(
+                "ingest_source_config: the caller was not looked up: source_type {kind} is not read here; use api"
+            );
+            record.incidents.note(record.started_unix_ms, IncidentKind::CallerLookupFailed, detail);
+        }
         self.node.emit(Output::OpenBridge { call: id, plan: Box::new(plan) });
         let parts = Parts {
             id,
@@ -151,6 +158,7 @@ impl Engine {
             transfers: Vec::new(),
             error_message: Some("the account's balance is used up; the call was refused".to_owned()),
             sip_call_id: wire_text(incoming.request().call_id()),
+            caller_facts: Vec::new(),
             media: MediaSummary::default(),
             incidents: Incidents::default(),
         };
@@ -173,6 +181,9 @@ impl Engine {
         allowed.extend(told.map(reach::host));
         allowed.extend(route.trunk.sources.iter().map(|range| (range.addr(), range.prefix_len())));
         let stream = facts.stream(facts::parameters(socket, facts), route);
+        let (rules, agent) = (&route.agent.rules, &route.agent.id);
+        let caller = CallerIdentity::of(facts.from.as_bytes());
+        let question = CallerQuestion::about(rules, &caller, agent, call, &facts.from);
         BridgePlan {
             call,
             account: route.trunk.account.clone(),
@@ -180,7 +191,8 @@ impl Engine {
             peer: told.unwrap_or(source),
             latch: LatchPolicy { symmetric: route.trunk.rtp_symmetric, allowed },
             media_timeout: config.media_timeout,
-            agent: facts::agent_plan(socket, facts, stream, AgentDial::WithThePort),
+            silence: route.agent.rules.silence,
+            agent: AgentPlan { question, ..facts::agent_plan(socket, facts, stream, AgentDial::WithThePort) },
             limits: config.bridge,
         }
     }
@@ -210,6 +222,7 @@ impl Engine {
             transfers: Vec::new(),
             error_message: None,
             sip_call_id: facts.sip_call_id.clone(),
+            caller_facts: Vec::new(),
             media: MediaSummary::default(),
             incidents: Incidents::default(),
         }

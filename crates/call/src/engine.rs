@@ -143,6 +143,9 @@ impl Engine {
             Input::SecondFailed { call, cause } => self.step(call, Happening::SecondFailed { cause }, now),
             Input::AgentConnected { call } => self.step(call, Happening::AgentConnected, now),
             Input::AgentRefused { call, cause } => self.step(call, Happening::AgentRefused { cause }, now),
+            Input::CallerLookedUp { call, must_be_known, answer } => {
+                self.step(call, Happening::CallerLookedUp { must_be_known, answer }, now);
+            }
             Input::Bridge { call, event } => self.step(call, Happening::Bridge { event }, now),
             Input::BridgeClosed { call, statistics } => {
                 self.step(call, Happening::BridgeClosed { statistics }, now);

@@ -89,6 +89,7 @@ pub(crate) fn agent_plan(
         facts: stream,
         on_close: socket.on_close,
         dial,
+        question: None,
     }
     .with_handshake()
 }

@@ -31,6 +31,8 @@ pub enum IncidentKind {
     EncryptionBroken,
     /// A change that the carrier wished for was refused for the sake of encryption.
     EncryptionRefused,
+    /// What is known of the caller could not be looked up.
+    CallerLookupFailed,
 }
 
 /// One entry.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tandem_sip::{Flow, TransmitId};
 
 use crate::bridge::{BridgeEvent, BridgeStatistics};
+use crate::caller_lookup::CallerAnswer;
 use crate::gateways::Way;
 use crate::ids::{CallId, TrunkId};
 use crate::placing::Dial;
@@ -111,6 +112,15 @@ pub enum Input {
         call: CallId,
         /// Why.
         cause: AgentFailure,
+    },
+    /// The caller was looked up, as the plan of the call asked; comes before `AgentConnected`.
+    CallerLookedUp {
+        /// The call.
+        call: CallId,
+        /// Whether a caller of whom nothing is known is refused.
+        must_be_known: bool,
+        /// What came of it.
+        answer: CallerAnswer,
     },
     /// The call's bridge reports.
     Bridge {

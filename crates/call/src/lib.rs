@@ -7,6 +7,7 @@ mod addressing;
 pub mod admission;
 mod agent_rules;
 pub mod bridge;
+mod caller_lookup;
 pub mod cause;
 pub mod config;
 mod connect;
@@ -46,6 +47,7 @@ pub mod verdict;
 
 pub use admission::{AdmissionLimits, NoRoom};
 pub use agent_rules::{AgentRules, CallerIdentity, CallingHours};
+pub use caller_lookup::{CallerAnswer, CallerQuestion, CallerSource};
 pub use config::{AgentFailureStatus, EngineConfig};
 pub use counters::{Census, Counters};
 pub use dry_run::DryRun;

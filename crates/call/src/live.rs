@@ -14,6 +14,7 @@
 //! each has one deadline. Every input is answered in every state: the matches below have no catch-all arm.
 //! RFC 3261 sections 13.3 and 15, RFC 3264, RFC 3326, RFC 4028, RFC 5407.
 
+mod caller;
 mod change;
 mod end;
 mod ending;
@@ -34,6 +35,7 @@ pub(crate) use self::outbound::Outgoing;
 use self::transfer::Transfers;
 use crate::admission::Permit;
 use crate::bridge::{AgentWish, BridgeCommand, BridgeEvent, BridgeStatistics};
+use crate::caller_lookup::CallerAnswer;
 use crate::encryption;
 use crate::gateways::Way;
 use crate::ids::CallId;
@@ -105,6 +107,7 @@ pub(crate) enum Happening {
     BridgeFailed { cause: BridgeFailure },
     AgentConnected,
     AgentRefused { cause: AgentFailure },
+    CallerLookedUp { must_be_known: bool, answer: CallerAnswer },
     Bridge { event: BridgeEvent },
     BridgeClosed { statistics: Box<BridgeStatistics> },
     Acknowledged { session: SessionId, body: Option<Bytes> },
@@ -279,6 +282,9 @@ impl LiveCall {
             Happening::BridgeFailed { cause } => self.bridge_failed(cause, now, node),
             Happening::AgentConnected => self.agent_connected(now, node),
             Happening::AgentRefused { cause } => self.agent_refused(&cause, now, node),
+            Happening::CallerLookedUp { must_be_known, answer } => {
+                self.caller_looked_up(must_be_known, answer, now, node);
+            }
             Happening::Bridge { event } => self.bridge_event(event, now, node),
             Happening::BridgeClosed { statistics } => self.bridge_closed(&statistics, now, node),
             Happening::Acknowledged { session, body } if self.is_second(session) => {
@@ -470,6 +476,9 @@ impl LiveCall {
             BridgeEvent::Digit { .. } => self.record.media.digits += 1,
             BridgeEvent::AgentHangUp { cause } => self.agent_hung_up(cause, now, node),
             BridgeEvent::MediaTimeout => self.media_timed_out(now, node),
+            BridgeEvent::NobodySpeaks { silence } => {
+                self.end_if_live(ending::nobody_speaks(silence), now, node);
+            }
             BridgeEvent::ProtocolError { error, .. } => {
                 node.counters.agent_protocol_errors += 1;
                 self.incident(IncidentKind::AgentProtocolError, error.to_string(), now, node);

@@ -152,7 +152,7 @@ impl Engine {
         self.node.counters.placed += 1;
         let Found { trunk, agent, socket } = found;
         let sip_call_id = self.node.new_sip_call_id();
-        let plan = self.plan_of(&dial, &trunk, &socket, &sip_call_id);
+        let plan = self.plan_of(&dial, &trunk, (&agent, &socket), &sip_call_id);
         let record = self.record_of(&dial, &sip_call_id, now);
         let sdp_session = self.node.new_sdp_session();
         let security = MediaSecurity::new(&trunk, trunk.transport, self.node.new_media_random());
@@ -214,7 +214,13 @@ impl Engine {
         self.node.emit(Output::Record(Box::new(record)));
     }
 
-    fn plan_of(&self, dial: &Dial, trunk: &Trunk, socket: &AgentSocket, sip_call_id: &str) -> BridgePlan {
+    fn plan_of(
+        &self,
+        dial: &Dial,
+        trunk: &Trunk,
+        (agent, socket): (&Agent, &AgentSocket),
+        sip_call_id: &str,
+    ) -> BridgePlan {
         let config = &self.node.config;
         let told = DialFacts { dial, sip_call_id };
         let stream = StreamFacts {
@@ -238,6 +244,7 @@ impl Engine {
                 allowed: trunk.sources.iter().map(|range| (range.addr(), range.prefix_len())).collect(),
             },
             media_timeout: config.media_timeout,
+            silence: agent.rules.silence,
             agent: facts::agent_plan(socket, &told, stream, AgentDial::WhenTold),
             limits: config.bridge,
         }
@@ -268,6 +275,7 @@ impl Engine {
             transfers: Vec::new(),
             error_message: None,
             sip_call_id: sip_call_id.to_owned(),
+            caller_facts: Vec::new(),
             media: MediaSummary::default(),
             incidents: Incidents::default(),
         }

@@ -328,6 +328,9 @@ pub struct CallRecord {
     pub error_message: Option<String>,
     /// The Call-ID of the carrier's leg.
     pub sip_call_id: String,
+    /// What a look-up of the caller brought, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caller_facts: Vec<(String, String)>,
     /// What the media path counted.
     pub media: MediaSummary,
     /// What went otherwise than a side wished, in order.

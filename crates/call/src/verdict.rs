@@ -303,7 +303,8 @@ impl VerdictCode {
             Self::RecordsBehind => "let the carrier try another node, and look after the database",
             Self::Draining => "let the carrier try another node: this one is about to stop",
             Self::CallerNotAllowed => {
-                "add the caller to the agent's whitelist_phone_numbers, or set disallow_unknown_numbers to false"
+                "add the caller to the agent's whitelist_phone_numbers or to the source of its ingest_source_config, or set \
+                 disallow_unknown_numbers to false"
             }
             Self::CallerLimitReached => {
                 "raise the agent's inbound_limit (-1 is no limit), or add the caller to whitelist_phone_numbers"

@@ -282,7 +282,7 @@ async fn look(store: &Store, call: StoredExecution, now: i64) -> Result<Next, (C
         }
         Err(error) => return Err((record, error)),
     }
-    if let Some(hours) = agent_rules(&agent.body).calling_hours
+    if let Some(hours) = agent_rules(&agent.body, None).calling_hours
         && !order.bypass_call_guardrails
         && let Some(until) = hours::next_opening(hours, &recipient, now)
     {

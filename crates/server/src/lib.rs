@@ -6,6 +6,7 @@
 pub mod actor;
 pub mod agent_rules;
 pub mod api;
+pub mod caller_lookup;
 pub mod checks;
 pub mod cli;
 pub mod clock;

@@ -95,6 +95,11 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         "HTTP connections closed for breaking a bound, by reason",
     ),
+    metric(
+        "tandem_caller_lookups_total",
+        Kind::Counter,
+        "Callers looked up at their agents' sources, by what came of it",
+    ),
     metric("tandem_calls_queued_total", Kind::Counter, "Outbound calls put on the queue"),
     metric("tandem_call_queue_full_total", Kind::Counter, "Outbound calls refused because too many waited"),
     metric("tandem_call_queue_failures_total", Kind::Counter, "Times the queue could not be read or written"),

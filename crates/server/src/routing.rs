@@ -25,6 +25,7 @@ use tandem_sip::Transport;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agent_rules::agent_rules;
+use crate::secrets::Secret;
 use crate::store::{
     self, ChangedRows, Changes, Store, StoreError, StoredAgent, StoredNumber, StoredTrunk, TransportKind,
     TrunkSettings, now_ms,
@@ -211,7 +212,7 @@ fn note_foreign(rows: &ChangedRows) {
 /// Agents of these whose owner bounds the calls of one caller: their calls so far are read too.
 fn bounded<'a>(agents: impl Iterator<Item = &'a StoredAgent>) -> Vec<(String, String)> {
     agents
-        .filter(|agent| agent_rules(&agent.body).inbound_limit.is_some())
+        .filter(|agent| agent_rules(&agent.body, None).inbound_limit.is_some())
         .map(|agent| (agent.account.clone(), agent.id.clone()))
         .collect()
 }
@@ -405,7 +406,7 @@ pub fn agent(stored: StoredAgent) -> Agent {
             None
         }
     };
-    let rules = agent_rules(&stored.body);
+    let rules = agent_rules(&stored.body, stored.source_token.as_ref().map(Secret::reveal));
     Agent {
         id: stored.id.into(),
         account: stored.account.into(),

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     api::{self, App, DEFAULT_ACCOUNT, Phase, Readiness},
-    clock,
+    caller_lookup, clock,
     config::{AgentNetworks, Config, DigestAlgorithm},
     dialling::{Dialling, sip::OverSip},
     doctor::Doctor,
@@ -167,7 +167,10 @@ impl Server {
         let tls = SipTls::load(&config.sip.tls)?;
         let http = listen_http(config.api.listen).await?;
         let metrics = Metrics::install()?;
-        let (dialler, poster) = (dialler(&config)?, poster(&config)?);
+        let dialler = dialler(&config)?;
+        let webhook_patience = Duration::from_millis(config.limits.webhook_timeout_ms);
+        let callers = poster(&config, caller_lookup::PATIENCE)?;
+        let poster = poster(&config, webhook_patience)?;
 
         let place = Place::of(&config.store.url);
         let sealer = Sealer::find(
@@ -224,6 +227,7 @@ impl Server {
             connections: Connections::new(Arc::clone(&shared)),
             network,
             dialler,
+            callers,
             journal: journal.clone(),
             ladders: Arc::clone(&ladders),
             tables,
@@ -412,13 +416,13 @@ fn dialler(config: &Config) -> Result<Dialler, StartError> {
     Ok(Dialler::new(tls, fence, times))
 }
 
-/// Webhooks are trusted as far as agents are: by the same roots, behind the same fence.
-fn poster(config: &Config) -> Result<Poster, StartError> {
+/// What tenants want asked is trusted as far as agents are: by the same roots, behind the same fence.
+fn poster(config: &Config, within: Duration) -> Result<Poster, StartError> {
     let (tls, _) = verifying_tls(&extra_roots(config.security.agent_ca.as_deref())?)
         .map_err(|error| StartError::AgentTls(error.to_string()))?;
     let fence =
         Fence { deny_private: config.security.agent_networks == AgentNetworks::Public, ..Fence::default() };
-    Ok(Poster::new(tls, fence, Duration::from_millis(config.limits.webhook_timeout_ms)))
+    Ok(Poster::new(tls, fence, within))
 }
 
 fn extra_roots(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, StartError> {

@@ -39,6 +39,7 @@ use crate::{
     media::{Media, MediaEvent},
     net::{
         local_address::LocalAddresses,
+        post::Poster,
         tcp::{Connection, Connections},
         udp::UdpListeners,
         ws_connect::Dialler,
@@ -120,6 +121,8 @@ pub struct Parts {
     pub network: mpsc::Receiver<NetInput>,
     /// Dials agents.
     pub dialler: Dialler,
+    /// Asks agents' owners who a caller is.
+    pub callers: Poster,
     /// Takes records and verdicts.
     pub journal: Journal,
     /// Keeps the ladders of calls that ended.

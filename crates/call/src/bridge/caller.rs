@@ -215,6 +215,11 @@ impl Caller {
         self.session.as_ref().map(|session| session.parameters().direction.sends())
     }
 
+    /// Whether the peer holds us: it sends nothing then, and is not to be expected to.
+    pub(super) fn is_holding_us(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| !session.parameters().direction.receives())
+    }
+
     pub(super) const fn has_media(&self) -> bool {
         self.session.is_some()
     }

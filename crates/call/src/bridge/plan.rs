@@ -11,6 +11,7 @@ use tandem_media::session::SecurityTrouble;
 use tandem_media::{LatchPolicy, MediaParameters, RtpStatistics};
 
 use super::histogram::DelayHistogram;
+use crate::caller_lookup::CallerQuestion;
 use crate::ids::{AccountId, CallId};
 use crate::recording::RecordingCommand;
 
@@ -30,6 +31,8 @@ pub struct BridgePlan {
     pub latch: LatchPolicy,
     /// Silence of the RTP peer, in both RTP and RTCP, after which the call is given up; `None`: never.
     pub media_timeout: Option<Duration>,
+    /// How long neither side may say anything; `None`: for ever.
+    pub silence: Option<Duration>,
     /// Where the agent is and how it is spoken to.
     pub agent: AgentPlan,
     /// Bounds of this call.
@@ -55,6 +58,8 @@ pub struct AgentPlan {
     pub on_close: OnClose,
     /// When it is dialled.
     pub dial: AgentDial,
+    /// What is to be asked about the caller meanwhile.
+    pub question: Option<CallerQuestion>,
 }
 
 /// When a call's agent is dialled.
@@ -173,6 +178,8 @@ pub enum BridgeCommand {
         /// How long it was held, in milliseconds.
         duration_ms: u16,
     },
+    /// More of what the agent is told of the call at its start; its own parameters stand before these.
+    Parameters(Vec<(String, String)>),
     /// A wish of the agent is refused: tell it so, where its dialect has the words.
     Refuse {
         /// What it wished.
@@ -293,6 +300,11 @@ pub enum BridgeEvent {
     },
     /// No RTP and no RTCP came for the plan's `media_timeout`. Comes once a silence.
     MediaTimeout,
+    /// Neither side said anything for as long as the plan's `silence`. Comes once a silence.
+    NobodySpeaks {
+        /// How long that is.
+        silence: Duration,
+    },
     /// A frame of the agent was not understood.
     ProtocolError {
         /// Why.

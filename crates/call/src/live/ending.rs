@@ -2,6 +2,8 @@
 //!
 //! One table of the whole mapping, and no state. The words are Bolna's where it has them. RFC 3326, Q.850.
 
+use std::time::Duration;
+
 use tandem_sip::EndedBy;
 
 use crate::bridge::AgentHangUpCause;
@@ -99,11 +101,24 @@ pub(super) fn agent_failed(code: VerdictCode, told: AgentFailureStatus, error: S
     Ending { refusal: told.status(), ..ending.because(error) }
 }
 
+/// The agent's owner wants none but known callers, and this one is not.
+pub(super) fn caller_not_known(error: String) -> Ending {
+    let (by, reason) = (HangupBy::Callee, HangupReason::RecipientRejected);
+    Ending::new(CallStatus::Failed, by, reason, VerdictCode::CallerNotAllowed).because(error)
+}
+
 /// No audio came from the caller for so long.
 pub(super) fn media_silent(seconds: u64) -> Ending {
     let (by, reason) = (HangupBy::Carrier, HangupReason::InactivityTimeout);
     Ending::new(CallStatus::Completed, by, reason, VerdictCode::CallerLost)
         .because(format!("no RTP and no RTCP came for {seconds} s"))
+}
+
+/// Neither side said anything for so long: a limit of the agent's side, Bolna's `hangup_after_silence`.
+pub(super) fn nobody_speaks(silence: Duration) -> Ending {
+    let (by, reason) = (HangupBy::Callee, HangupReason::InactivityTimeout);
+    Ending::new(CallStatus::Completed, by, reason, VerdictCode::EndedBeforeAnswer)
+        .because(format!("nobody spoke for {} s", silence.as_secs_f64()))
 }
 
 /// The longest allowed duration was reached: a limit of the agent's side, as Bolna's `call_terminate` is.

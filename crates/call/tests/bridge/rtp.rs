@@ -431,3 +431,40 @@ fn media_in_the_clear_where_encryption_was_agreed_is_told() {
     assert_eq!((statistics.packets_received, statistics.latched), (0, None));
     assert!(told_audio(&world).iter().all(|code| *code == 0xFF), "silence is all that the agent hears");
 }
+
+#[test]
+fn a_call_in_which_nobody_speaks_is_reported_once_its_agents_patience_is_over() {
+    let plan = tandem_call::bridge::BridgePlan {
+        silence: Some(Duration::from_secs(10)),
+        ..plan(ASTERISK, Law::Mulaw)
+    };
+    let mut world = World::new(plan, silent());
+    world.command(BridgeCommand::Start);
+    world.run(Duration::from_secs(20));
+    let reports = |world: &World| {
+        let is_report = |event: &BridgeEvent| matches!(event, BridgeEvent::NobodySpeaks { .. });
+        world
+            .events
+            .iter()
+            .filter(|event| is_report(&event.1))
+            .map(|event| event.0 - world.start)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(reports(&world), [], "the caller speaks");
+    world.peer.is_sending = false;
+    world.run(Duration::from_secs(9));
+    world.command(BridgeCommand::Digit { digit: '5', duration_ms: 100 });
+    world.run(Duration::from_secs(9));
+    assert_eq!(reports(&world), [], "a key is a sign of life");
+    world.command(BridgeCommand::Media(MediaParameters {
+        direction: Direction::Inactive,
+        ..media(Law::Mulaw)
+    }));
+    world.run(Duration::from_secs(60));
+    assert_eq!(reports(&world), [], "who is held is not waited for");
+    world.command(BridgeCommand::Media(media(Law::Mulaw)));
+    world.run(Duration::from_secs(60));
+    let told = reports(&world);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!((98..=109).contains(&told[0].as_secs()), "{told:?}");
+}

@@ -193,6 +193,7 @@ pub(crate) fn plan(config: &str, law: Law) -> BridgePlan {
         peer: [192, 0, 2, 1].into(),
         latch: LatchPolicy { symmetric: true, allowed: Vec::new() },
         media_timeout: Some(Duration::from_secs(30)),
+        silence: None,
         agent: AgentPlan {
             url: "ws://agent.example/ws".into(),
             headers: Vec::new(),
@@ -206,6 +207,7 @@ pub(crate) fn plan(config: &str, law: Law) -> BridgePlan {
             },
             on_close: OnClose::Drain,
             dial: AgentDial::WithThePort,
+            question: None,
         },
         limits: BridgeLimits::default(),
     }

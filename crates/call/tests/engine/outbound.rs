@@ -682,7 +682,7 @@ fn found(call: CallId) -> Input {
 
 type Act = fn(&mut Desk, CallId);
 
-const INPUTS: [(&str, Act); 20] = [
+const INPUTS: [(&str, Act); 21] = [
     ("way found", |desk, call| desk.input(found(call))),
     ("no way", |desk, call| desk.input(Input::WayFound { call, ways: Vec::new() })),
     ("way failed", |desk, call| desk.input(Input::WayFailed { call, why: "no".to_owned() })),
@@ -699,6 +699,10 @@ const INPUTS: [(&str, Act); 20] = [
         desk.input(Input::Bridge { call, event: BridgeEvent::AgentHangUp { cause: AgentHangUpCause::Lost } });
     }),
     ("media timeout", |desk, call| desk.input(Input::Bridge { call, event: BridgeEvent::MediaTimeout })),
+    ("nobody speaks", |desk, call| {
+        let event = BridgeEvent::NobodySpeaks { silence: Duration::from_secs(10) };
+        desk.input(Input::Bridge { call, event });
+    }),
     ("hold wished", |desk, call| {
         desk.input(Input::Bridge { call, event: BridgeEvent::Hold { is_held: true } })
     }),

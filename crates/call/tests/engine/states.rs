@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::desk::{AgentMood, Caller, Desk, OFFER, Ports};
 use tandem_call::bridge::{AgentHangUpCause, BridgeEvent};
 use tandem_call::{
-    AgentFailure, BridgeFailure, CallId, Command, HangUpCommand, Input, RecordingCommand, RecordingRule,
+    AgentFailure, BridgeFailure, CallId, CallerAnswer, Command, HangUpCommand, Input, RecordingCommand,
+    RecordingRule,
 };
 
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/call_states.txt");
@@ -60,7 +61,7 @@ impl Scene {
 
 type Act = fn(&mut Scene);
 
-const INPUTS: [(&str, Act); 29] = [
+const INPUTS: [(&str, Act); 31] = [
     ("bridge opened", |scene| {
         let rtp = crate::desk::RTP.parse().expect("an address");
         scene.desk.input(Input::BridgeOpened { call: scene.call, rtp });
@@ -69,6 +70,10 @@ const INPUTS: [(&str, Act); 29] = [
         scene.desk.input(Input::BridgeFailed { call: scene.call, cause: BridgeFailure::NoPorts });
     }),
     ("agent connected", |scene| scene.desk.input(Input::AgentConnected { call: scene.call })),
+    ("caller known", |scene| {
+        let answer = CallerAnswer::Known(vec![("name".to_owned(), "Ada".to_owned())]);
+        scene.desk.input(Input::CallerLookedUp { call: scene.call, must_be_known: true, answer });
+    }),
     ("agent refused", |scene| {
         scene.desk.input(Input::AgentRefused { call: scene.call, cause: AgentFailure::Status(403) });
     }),
@@ -80,6 +85,7 @@ const INPUTS: [(&str, Act); 29] = [
     ("agent lost", |scene| scene.bridge(BridgeEvent::AgentHangUp { cause: AgentHangUpCause::Lost })),
     ("agent closed", |scene| scene.bridge(BridgeEvent::AgentClosed { code: None, queued_ms: 0 })),
     ("media timeout", |scene| scene.bridge(BridgeEvent::MediaTimeout)),
+    ("nobody speaks", |scene| scene.bridge(BridgeEvent::NobodySpeaks { silence: Duration::from_secs(10) })),
     ("hold wished", |scene| scene.bridge(BridgeEvent::Hold { is_held: true })),
     ("bridge closed", |scene| {
         scene.desk.bridge_closed(scene.call);

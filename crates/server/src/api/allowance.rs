@@ -41,7 +41,7 @@ impl Kind {
         };
         if is_narrow {
             Self::Narrow
-        } else if route.starts_with("/v2/accounts/") {
+        } else if route.starts_with("/v2/accounts/") || route.starts_with("/v2_beta/") {
             Self::Exotel
         } else {
             Self::Other

@@ -106,6 +106,16 @@ impl From<StoreError> for ApiError {
             }
             StoreError::TooManyKeys => Self::new(StatusCode::CONFLICT, "The account has too many keys")
                 .at("account", "an account may have 1000 keys; revoke those that are not used any more"),
+            StoreError::TooManyProviders => {
+                Self::new(StatusCode::CONFLICT, "The account keeps too many providers")
+                    .at("provider_name", "an account may keep 200; remove those that are not used any more")
+            }
+            StoreError::BatchWasScheduled { status } => {
+                Self::new(StatusCode::CONFLICT, format!("Batch is {status} already"))
+                    .at("batch_id", "a batch is scheduled once; make another of the same file")
+            }
+            StoreError::BatchIsIdle => Self::not_found("Batch is not queued or running")
+                .at("batch_id", "none of its calls waits or is up; GET it to see its status"),
             StoreError::OtherRevision { current } => {
                 let reason = format!(
                     "it has revision \"{current}\" by now; read it again, and send the ETag of that answer"

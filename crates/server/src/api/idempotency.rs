@@ -16,6 +16,7 @@ use super::App;
 use super::auth::{self, Caller};
 use super::body::read_bytes;
 use super::error::{ApiError, ApiResult, ChangeStands};
+use super::form::is_form;
 use super::request::{findings, within};
 use crate::secrets::hex;
 use crate::store::{Claim, KeptAnswer, RequestName};
@@ -59,7 +60,9 @@ async fn carry_out(
 ) -> ApiResult<Response> {
     let name = name_of(request.headers())?;
     let (parts, body) = request.into_parts();
-    let bytes = read_bytes(body, app.config().limits.api_body_bytes).await?;
+    let limits = &app.config().limits;
+    let most = if is_form(&parts.headers) { limits.api_upload_bytes } else { limits.api_body_bytes };
+    let bytes = read_bytes(body, most).await?;
     let mut asked = Sha256::new();
     for part in [parts.uri.query().unwrap_or_default().as_bytes(), b"\n", &bytes] {
         asked.update(part);

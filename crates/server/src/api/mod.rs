@@ -13,6 +13,7 @@ mod docs;
 mod error;
 mod exotel;
 mod fields;
+mod form;
 mod idempotency;
 mod key_rules;
 mod native;

@@ -7,9 +7,10 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::openapi::{ComponentsBuilder, Deprecated, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{App, docs};
 
@@ -36,6 +37,32 @@ pub(super) fn describe(routes: OpenApiRouter<App>) -> (Router<App>, OpenApi) {
         .build();
     let (router, description) = OpenApiRouter::with_openapi(common).merge(routes).split_for_parts();
     (router, description)
+}
+
+/// The same endpoint under another path that its vendor knows it by, if `rename` has one for it.
+pub(super) fn alias(
+    (schemas, paths, methods): &UtoipaMethodRouter<App>,
+    rename: impl Fn(&str) -> Option<String>,
+) -> Option<UtoipaMethodRouter<App>> {
+    let mut other = paths.clone();
+    other.paths.clear();
+    for (path, item) in &paths.paths {
+        other.paths.insert(rename(path)?, renamed(item.clone()));
+    }
+    Some((schemas.clone(), other, methods.clone()))
+}
+
+/// The operations of a path as those of its alias: their names must differ.
+fn renamed(mut item: PathItem) -> PathItem {
+    let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete]
+        .into_iter()
+        .flatten();
+    for operation in operations {
+        let operation: &mut Operation = operation;
+        operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_alias"));
+        operation.deprecated = Some(Deprecated::True);
+    }
+    item
 }
 
 /// `/openapi.json` and `/docs`, written once.

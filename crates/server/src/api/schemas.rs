@@ -91,6 +91,9 @@ pub(super) fn sip_headers() -> RefOr<Schema> {
 /// Facts of a call that templates name.
 const FACTS: &str = r"\{(execution_id|agent_id|from|to|trunk_id|call_id|header:[Xx]-[A-Za-z0-9-]{1,32})\}";
 
+/// A secret of the account's, by its name.
+const PROVIDER: &str = r"\{provider:[A-Za-z0-9_.-]{1,128}\}";
+
 /// Headers that the upgrade request sets itself, or that no agent may be given, by the letters of their names.
 const RESERVED_HEADERS: &[&str] =
     &["host", "connection", "upgrade", "content-length", "transfer-encoding", "sec-websocket-.*"];
@@ -118,7 +121,7 @@ fn by_name(name: ObjectBuilder, value: impl Into<RefOr<Schema>>) -> RefOr<Schema
 pub(super) fn socket_headers() -> RefOr<Schema> {
     let reserved: Vec<String> = RESERVED_HEADERS.iter().map(|name| of_any_case(name)).collect();
     let name = format!("^(?!({})$)[A-Za-z0-9!#$%&'*+.^_`|~-]+$", reserved.join("|"));
-    let value = text().pattern(Some(format!(r"^([ -z|~]|{FACTS})*$")));
+    let value = text().pattern(Some(format!(r"^([ -z|~]|{FACTS}|{PROVIDER})*$")));
     by_name(text().max_length(Some(255)).pattern(Some(name)), value)
 }
 

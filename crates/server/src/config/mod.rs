@@ -267,6 +267,8 @@ pub struct Limits {
     pub api_idle_seconds: u64,
     /// Largest request body of the API, bytes.
     pub api_body_bytes: usize,
+    /// Largest upload of a file, bytes.
+    pub api_upload_bytes: usize,
     /// Deepest nesting of a JSON body.
     pub api_json_depth: usize,
     /// Verdicts kept per account.
@@ -441,6 +443,7 @@ impl Default for Limits {
             api_request_seconds: 30,
             api_idle_seconds: 75,
             api_body_bytes: 1_048_576,
+            api_upload_bytes: 8_388_608,
             api_json_depth: 32,
             verdicts: 1_000,
             api_requests_per_minute: 1_000,

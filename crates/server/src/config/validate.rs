@@ -156,7 +156,7 @@ fn api(config: &Config, faults: &mut Vec<(&'static str, String)>) {
     }
 }
 
-fn limits(limits: &Limits) -> [(&'static str, u64); 29] {
+fn limits(limits: &Limits) -> [(&'static str, u64); 30] {
     [
         ("limits.calls", limits.calls.into()),
         ("limits.stranger_requests_per_second", limits.stranger_requests_per_second.into()),
@@ -175,6 +175,7 @@ fn limits(limits: &Limits) -> [(&'static str, u64); 29] {
         ("limits.api_request_seconds", limits.api_request_seconds),
         ("limits.api_idle_seconds", limits.api_idle_seconds),
         ("limits.api_body_bytes", limits.api_body_bytes as u64),
+        ("limits.api_upload_bytes", limits.api_upload_bytes as u64),
         ("limits.api_json_depth", limits.api_json_depth as u64),
         ("limits.queued_calls", limits.queued_calls.into()),
         ("limits.verdicts", limits.verdicts.into()),

@@ -37,6 +37,7 @@ fn plan(caller: SocketAddr) -> BridgePlan {
         peer: caller.ip(),
         latch: LatchPolicy::default(),
         media_timeout: None,
+        silence: None,
         agent: AgentPlan {
             url: String::new(),
             headers: Vec::new(),
@@ -46,6 +47,7 @@ fn plan(caller: SocketAddr) -> BridgePlan {
             facts: StreamFacts::default(),
             on_close: OnClose::default(),
             dial: AgentDial::WithThePort,
+            question: None,
         },
         limits: BridgeLimits::default(),
     }

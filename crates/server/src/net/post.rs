@@ -172,6 +172,31 @@ impl Poster {
         }
     }
 
+    /// Fetches a URL: the answer's status and body. A body longer than what is read of one, or cut short, is an empty one.
+    ///
+    /// # Errors
+    /// [`PostError`], whose text names the cause for the URL's owner.
+    pub async fn get(
+        &self,
+        url: &str,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<(u16, Bytes), PostError> {
+        let target = PostTarget::parse(url).map_err(PostError::Url)?;
+        let mut request = Request::get(target.path.as_str())
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONNECTION, "close")
+            .header(header::USER_AGENT, concat!("tandem/", env!("CARGO_PKG_VERSION")))
+            .body(Body::empty())
+            .map_err(|error| PostError::Url(error.to_string()))?;
+        request.headers_mut().extend(headers.iter().cloned());
+        let asking = async {
+            let answer = self.ask(&target, request).await?;
+            let status = answer.status().as_u16();
+            Ok((status, to_bytes(answer.into_body(), ANSWER_BYTES).await.unwrap_or_default()))
+        };
+        tokio::time::timeout(self.within, asking).await.unwrap_or(Err(PostError::Timeout(self.within)))
+    }
+
     /// Sends a request of any kind, to an address as the fence permits it, and returns the answer with a body that is still
     /// to be read. Only connecting is bounded in time.
     ///

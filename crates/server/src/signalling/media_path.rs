@@ -4,20 +4,23 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     sync::atomic::Ordering,
 };
 
+use futures_util::future::{Either, select};
 use tandem_call::{
-    AgentFailure, BridgeFailure, CallId, Input,
+    AgentFailure, BridgeFailure, CallId, CallerAnswer, Input,
     bridge::{AgentDial, AgentPlan, BridgePlan},
 };
 use tokio::task::AbortHandle;
 
 use super::Signalling;
 use crate::{
-    clock,
+    caller_lookup, clock,
     media::MediaEvent,
-    net::ws_connect::{Connected, DialError, DialRequest},
+    net::ws_connect::{Connected, DialError, DialRequest, Dialler},
+    store::PROVIDER_PLACE_BEGINS,
     telemetry,
 };
 
@@ -25,6 +28,8 @@ use crate::{
 pub(super) struct Dialled {
     call: CallId,
     outcome: Result<Connected, DialError>,
+    /// What came of looking the caller up, and whether one of whom nothing is known is refused.
+    looked_up: Option<(bool, CallerAnswer)>,
 }
 
 /// What signalling keeps of a call.
@@ -58,21 +63,25 @@ impl Signalling {
     }
 
     pub(super) fn dialled(&mut self, dialled: Dialled) {
-        let Dialled { call, outcome } = dialled;
+        let Dialled { call, outcome, looked_up } = dialled;
         self.gauges.dialling.fetch_sub(1, Ordering::Relaxed);
         let Some(known) = self.calls.get_mut(&call) else {
             return;
         };
         known.dial = None;
+        let span = known.span.clone();
+        if let Some((must_be_known, answer)) = looked_up {
+            self.engine(Input::CallerLookedUp { call, must_be_known, answer });
+        }
         match outcome {
             Ok(connected) => {
-                tracing::debug!(parent: &known.span, peer = %connected.peer, "the agent is connected");
+                tracing::debug!(parent: &span, peer = %connected.peer, "the agent is connected");
                 // The media thread takes commands in order, so it holds the socket before it is told to start.
                 self.parts.media.attach(call, connected);
                 self.engine(Input::AgentConnected { call });
             }
             Err(error) => {
-                tracing::info!(parent: &known.span, %error, "the agent was not reached");
+                tracing::info!(parent: &span, %error, "the agent was not reached");
                 self.engine(Input::AgentRefused { call, cause: failure_of(&error) });
             }
         }
@@ -138,7 +147,7 @@ impl Signalling {
         }
     }
 
-    /// Dials the call's agent, and its fallback if the first cannot be reached.
+    /// Dials the call's agent; meanwhile its caller is looked up, if the agent's owner wants that.
     pub(super) fn dial(&mut self, call: CallId) {
         let Some(known) = self.calls.get_mut(&call) else {
             return;
@@ -147,21 +156,52 @@ impl Signalling {
             return;
         };
         let dialler = self.parts.dialler.clone();
+        let client = self.parts.callers.clone();
         let results = self.dialled.0.clone();
         self.gauges.dialling.fetch_add(1, Ordering::Relaxed);
+        if let Some(missing) = missing_provider(&agent.headers) {
+            self.gauges.dialling.fetch_sub(1, Ordering::Relaxed);
+            return self.engine(Input::AgentRefused { call, cause: AgentFailure::BadUrl(missing) });
+        }
         let task = tokio::spawn(async move {
-            let mut request =
-                DialRequest { url: agent.url, headers: agent.headers, subprotocol: agent.subprotocol };
-            let mut outcome = dialler.dial(&request).await;
-            if let (Err(error), Some(fallback)) = (&outcome, agent.fallback_url) {
-                tracing::debug!(execution_id = %call, %error, "the agent's fallback is tried");
-                request.url = fallback;
-                outcome = dialler.dial(&request).await;
-            }
-            let _ = results.send(Dialled { call, outcome }).await;
+            let question = agent.question.clone();
+            let looking = async {
+                let question = question?;
+                Some((question.must_be_known, caller_lookup::ask(&client, &question).await))
+            };
+            let dialling = pin!(dial(&dialler, call, agent));
+            let (outcome, looked_up) = match select(dialling, pin!(looking)).await {
+                Either::Left((Err(error), _)) => (Err(error), None),
+                Either::Left((connected, looking)) => (connected, looking.await),
+                Either::Right((looked_up, dialling)) => (dialling.await, looked_up),
+            };
+            let _ = results.send(Dialled { call, outcome, looked_up }).await;
         });
         known.dial = Some(task.abort_handle());
     }
+}
+
+/// Dials an agent, and its fallback if the first cannot be reached.
+async fn dial(dialler: &Dialler, call: CallId, agent: AgentPlan) -> Result<Connected, DialError> {
+    let mut request = DialRequest { url: agent.url, headers: agent.headers, subprotocol: agent.subprotocol };
+    let outcome = dialler.dial(&request).await;
+    if let (Err(error), Some(fallback)) = (&outcome, agent.fallback_url) {
+        tracing::debug!(execution_id = %call, %error, "the agent's fallback is tried");
+        request.url = fallback;
+        return dialler.dial(&request).await;
+    }
+    outcome
+}
+
+/// Says which provider's secret a header wants that its account does not keep; routing has filled in the others.
+fn missing_provider(headers: &[(String, String)]) -> Option<String> {
+    headers.iter().find_map(|(name, value)| {
+        let (_, rest) = value.split_once(PROVIDER_PLACE_BEGINS)?;
+        let provider = rest.split('}').next().unwrap_or_default();
+        Some(short(&format!(
+            "the header {name} names the provider {provider}, which the account does not keep; add it with POST /providers"
+        )))
+    })
 }
 
 /// The engine's word for a failed dial.

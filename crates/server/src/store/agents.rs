@@ -1,5 +1,5 @@
-//! Agents. The client's own object is kept whole, unknown fields and all; only the values of
-//! `websocket.headers`, where tokens stand, are taken out, sealed, and shown masked.
+//! Agents. The client's own object is kept whole, unknown fields and all; only the values of `websocket.headers`, where
+//! tokens stand, and the token of `ingest_source_config` are taken out, sealed, and shown masked.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,8 @@ pub struct StoredAgent {
     pub body: Map<String, Value>,
     /// The header values.
     pub headers: BTreeMap<String, Secret>,
+    /// The token of its `ingest_source_config`.
+    pub source_token: Option<Secret>,
     /// When it was made, milliseconds since 1970.
     pub created_at: i64,
     /// When it was last changed.
@@ -59,11 +61,12 @@ impl Store {
             name: new.name,
             body: new.body,
             headers: BTreeMap::new(),
+            source_token: None,
             created_at: now,
             updated_at: now,
             revision: 1,
         };
-        take_headers(&mut agent);
+        take_secrets(&mut agent);
         let mut change = self.begin().await?;
         sqlx::query(
             "INSERT INTO agents (id, account_id, name, body, headers, created_at, updated_at) \
@@ -137,7 +140,7 @@ impl Store {
         agent.body = new.body;
         agent.updated_at = now_ms().max(agent.updated_at + 1);
         agent.revision += 1;
-        take_headers(&mut agent);
+        take_secrets(&mut agent);
         sqlx::query(
             "UPDATE agents SET name = $1, body = $2, headers = $3, updated_at = $4, revision = $6 WHERE id = $5",
         )
@@ -155,7 +158,7 @@ impl Store {
         Ok(agent)
     }
 
-    /// Deletes an agent; numbers mapped to it are mapped to none.
+    /// Deletes an agent and its batches; numbers mapped to it are mapped to none.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::OtherRevision`].
@@ -168,11 +171,12 @@ impl Store {
             .await?
             .ok_or(StoreError::NotFound)?;
         expected.check(row.try_get("revision")?)?;
-        sqlx::query("DELETE FROM agents WHERE id = $1 AND account_id = $2")
-            .bind(id)
-            .bind(account)
-            .execute(&mut *change)
-            .await?;
+        for statement in [
+            "DELETE FROM agents WHERE id = $1 AND account_id = $2",
+            "DELETE FROM batches WHERE agent_id = $1 AND account_id = $2",
+        ] {
+            sqlx::query(statement).bind(id).bind(account).execute(&mut *change).await?;
+        }
         change.touch_agent(id);
         let unmapped = sqlx::query("SELECT id FROM numbers WHERE agent_id = $1 AND account_id = $2")
             .bind(id)
@@ -236,11 +240,13 @@ impl Store {
     }
 
     fn seal_headers(&self, agent: &StoredAgent) -> Option<String> {
-        if agent.headers.is_empty() {
+        let token = agent.source_token.as_ref().map(|token| (SOURCE_TOKEN.to_owned(), token));
+        let headers = agent.headers.iter().map(|(name, value)| (name.clone(), value));
+        let plain: Map<String, Value> =
+            headers.chain(token).map(|(name, value)| (name, Value::from(value.reveal()))).collect();
+        if plain.is_empty() {
             return None;
         }
-        let plain: Map<String, Value> =
-            agent.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.reveal()))).collect();
         Some(self.sealer.seal(&headers_place(&agent.id), &Value::Object(plain).to_string()))
     }
 
@@ -249,7 +255,7 @@ impl Store {
         let row_name = || format!("agents/{id}");
         let body: String = row.try_get("body")?;
         let body = serde_json::from_str(&body).map_err(|error| corrupt(row_name(), error))?;
-        let headers = match row.try_get::<Option<String>, _>("headers")? {
+        let mut headers = match row.try_get::<Option<String>, _>("headers")? {
             None => BTreeMap::new(),
             Some(sealed) => {
                 let plain = self.sealer.open(&headers_place(&id), &sealed)?;
@@ -258,7 +264,9 @@ impl Store {
                 plain.into_iter().map(|(name, value)| (name, Secret::new(value))).collect()
             }
         };
+        let source_token = headers.remove(SOURCE_TOKEN);
         Ok(StoredAgent {
+            source_token,
             account: row.try_get("account_id")?,
             name: row.try_get("name")?,
             body,
@@ -275,7 +283,23 @@ fn headers_place(agent: &str) -> String {
     place("agents", agent, "headers")
 }
 
-/// Takes the header values out of the object into `headers`; a masked one keeps the value it had.
+/// What the token of `ingest_source_config` is sealed under, among the headers: no header has such a name.
+const SOURCE_TOKEN: &str = "ingest source token";
+
+/// Takes the secrets out of the object; a masked one keeps the value it had.
+fn take_secrets(agent: &mut StoredAgent) {
+    take_headers(agent);
+    let before = agent.source_token.take();
+    let source = agent.body.get_mut("agent_config").and_then(|config| config.get_mut("ingest_source_config"));
+    let token = source.and_then(|source| source.get_mut("source_auth_token"));
+    if let Some(value) = token
+        && let Value::String(text) = value
+    {
+        agent.source_token = before.filter(|_| text == MASK).or_else(|| Some(Secret::new(text.clone())));
+        *value = Value::from(MASK);
+    }
+}
+
 fn take_headers(agent: &mut StoredAgent) {
     let before = std::mem::take(&mut agent.headers);
     let headers = agent.body.get_mut("websocket").and_then(|socket| socket.get_mut("headers"));

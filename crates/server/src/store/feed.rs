@@ -159,12 +159,15 @@ impl Store {
     /// # Errors
     /// When the database fails, or a header cannot be opened.
     pub async fn page_of_agents(&self, after: &str) -> Result<Vec<StoredAgent>> {
+        let mut reader = self.begin_read().await?;
         let rows = sqlx::query("SELECT * FROM agents WHERE id > $1 ORDER BY id LIMIT $2")
             .bind(after)
             .bind(PAGE)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *reader)
             .await?;
-        rows.iter().map(|row| self.agent_of(row)).collect()
+        let mut agents = rows.iter().map(|row| self.agent_of(row)).collect::<Result<Vec<_>>>()?;
+        self.fill_in_providers(&mut reader, &mut agents).await?;
+        Ok(agents)
     }
 
     async fn trunks_by_id(
@@ -184,7 +187,8 @@ impl Store {
         ids: BTreeSet<String>,
     ) -> Result<Vec<(String, Option<StoredAgent>)>> {
         let rows = rows_by_id(reader, "SELECT * FROM agents WHERE id IN", "", &ids).await?;
-        let agents = rows.iter().map(|row| self.agent_of(row)).collect::<Result<Vec<_>>>()?;
+        let mut agents = rows.iter().map(|row| self.agent_of(row)).collect::<Result<Vec<_>>>()?;
+        self.fill_in_providers(reader, &mut agents).await?;
         Ok(with_gone(ids, agents, |agent| &agent.id))
     }
 }

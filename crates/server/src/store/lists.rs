@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use super::feed::{parts_by_id, rows_by_id};
 use super::{Result, Store, StoredAgent, StoredNumber, StoredTrunk};
 
-static NEWEST: Cursor = Cursor { at: i64::MAX, id: String::new() };
+pub(super) static NEWEST: Cursor = Cursor { at: i64::MAX, id: String::new() };
 static OLDEST: Cursor = Cursor { at: i64::MIN, id: String::new() };
 
 const TRUNKS: &str = "SELECT * FROM trunks WHERE account_id = $1 AND (created_at, id) < ($2, $3) \
@@ -28,8 +28,8 @@ const AGENTS: &str = "SELECT * FROM agents WHERE account_id = $1 AND (created_at
 /// Where a page ended. Opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    at: i64,
-    id: String,
+    pub(super) at: i64,
+    pub(super) id: String,
 }
 
 impl fmt::Display for Cursor {
@@ -153,7 +153,7 @@ impl Store {
 }
 
 /// Takes the row beyond the limit away, which says that there is another page.
-fn cut(mut rows: Vec<AnyRow>, limit: u32) -> Result<(Vec<AnyRow>, Option<Cursor>)> {
+pub(super) fn cut(mut rows: Vec<AnyRow>, limit: u32) -> Result<(Vec<AnyRow>, Option<Cursor>)> {
     let has_more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next = match rows.last().filter(|_| has_more) {
@@ -189,6 +189,9 @@ mod tests {
             "SELECT id FROM numbers WHERE trunk_id = $1 AND digits = $2 AND deleted_at IS NULL",
             "SELECT * FROM numbers WHERE agent_id = $1 AND account_id = $2 AND deleted_at IS NULL",
             "SELECT seq FROM changes WHERE seq > $1 ORDER BY seq LIMIT $2",
+            "SELECT id, created_at FROM batches WHERE agent_id = $1 AND (created_at, id) < ($2, $3) AND account_id = $4 \
+             ORDER BY created_at DESC, id DESC LIMIT $5",
+            "SELECT batch_id, status, COUNT(*) FROM executions WHERE batch_id IN ($1, $2) GROUP BY batch_id, status",
         ];
         for statement in statements {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));

@@ -9,6 +9,7 @@ mod accounts;
 mod agents;
 mod audit;
 mod balance;
+mod batches;
 pub(crate) mod change;
 mod executions;
 mod feed;
@@ -17,6 +18,7 @@ mod idempotency;
 mod lists;
 mod numbers;
 mod order;
+mod providers;
 mod queue;
 mod recordings;
 mod revision;
@@ -39,6 +41,7 @@ use sqlx::migrate::MigrateError;
 pub use accounts::{Account, AccountSettings, ApiKey, NewKey, Usage};
 pub use agents::{MASK, NewAgent, StoredAgent};
 pub use audit::{AuditEntry, AuditFilter};
+pub use batches::{BatchPlan, BatchStatus, Contact, NewBatch, StoredBatch};
 pub use change::Touched;
 pub use executions::{ExecutionFilter, StoredExecution};
 pub use feed::{ChangedRows, Changes};
@@ -47,6 +50,7 @@ pub use idempotency::{Claim, KeptAnswer, RequestName};
 pub use lists::{Cursor, Page};
 pub use numbers::{NewNumber, NumberMode, StoredNumber};
 pub use order::{Attempt, CallOrder, OrderEvent, RetryRules};
+pub use providers::{PLACE_BEGINS as PROVIDER_PLACE_BEGINS, StoredProvider};
 pub use queue::{NewCall, Stopped};
 pub(crate) use recordings::recording_place;
 pub use recordings::{NewRecording, StoredRecording};
@@ -110,6 +114,18 @@ pub enum StoreError {
     /// The account has as many keys as it may.
     #[error("the account has as many keys as it may")]
     TooManyKeys,
+    /// The account keeps as many secrets of providers as it may.
+    #[error("the account keeps as many secrets of providers as it may")]
+    TooManyProviders,
+    /// The batch was scheduled before.
+    #[error("the batch is {status} already")]
+    BatchWasScheduled {
+        /// Where it stands.
+        status: &'static str,
+    },
+    /// No call of the batch waits or is up.
+    #[error("the batch is not queued or running")]
+    BatchIsIdle,
     /// The row has another revision than the change presupposes.
     #[error("the row has revision {current} by now")]
     OtherRevision {

@@ -240,6 +240,23 @@ impl Store {
         StoredNumber::of(&row)
     }
 
+    /// Numbers of the account, newest first, from this place on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn numbers_from(&self, account: &str, most: u32, offset: u64) -> Result<Vec<StoredNumber>> {
+        let rows = sqlx::query(
+            "SELECT * FROM numbers WHERE account_id = $1 AND deleted_at IS NULL \
+             ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
+        )
+        .bind(account)
+        .bind(i64::from(most))
+        .bind(i64::try_from(offset).unwrap_or(i64::MAX))
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(StoredNumber::of).collect()
+    }
+
     /// Some numbers of a trunk of the account, newest first.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::executions::{StoredExecution, direction_word, upsert};
 use super::numbers::StoredNumber;
 use super::order::{Attempt, CallOrder};
-use super::{Result, Store, StoreError, corrupt, health, now_ms};
+use super::{Result, Store, StoreError, batches, corrupt, health, now_ms};
 
 /// What an order's log says when it is taken.
 const TAKEN: &str = "taken off the queue";
@@ -327,6 +327,10 @@ pub(super) async fn settle(
     let Some(again) = order.retry_at(&record, now) else {
         return write(change, &record, &order, None).await;
     };
+    if batches::is_given_up(change, &record.id.to_string()).await? {
+        order.note(now, "not tried again: its batch was stopped");
+        return write(change, &record, &order, None).await;
+    }
     order.attempts.push(Attempt {
         started_at: i64::try_from(record.started_unix_ms).unwrap_or(i64::MAX),
         ended_at: i64::try_from(ended).unwrap_or(i64::MAX),
@@ -389,7 +393,8 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String> {
 
 fn waiting_record(account: &str, agent: &str, order: &CallOrder, status: CallStatus, now: i64) -> CallRecord {
     CallRecord {
-        id: CallId(Uuid::new_v4()),
+        // In the order of their making: calls that are due together are placed as they were ordered.
+        id: CallId(Uuid::now_v7()),
         account: account.into(),
         trunk: "".into(),
         number: "".into(),
@@ -412,6 +417,7 @@ fn waiting_record(account: &str, agent: &str, order: &CallOrder, status: CallSta
         transfers: Vec::new(),
         error_message: None,
         sip_call_id: String::new(),
+        caller_facts: Vec::new(),
         media: MediaSummary::default(),
         incidents: Incidents::default(),
     }

@@ -46,6 +46,12 @@ pub(super) const SEALED: &[Sealed] = &[
         place: |keys| recording_place(&keys[0], &keys[1]),
     },
     Sealed {
+        table: "providers",
+        column: "value",
+        keys: &["id"],
+        place: |keys| place("providers", &keys[0], "value"),
+    },
+    Sealed {
         table: "idempotency_keys",
         column: "answer",
         keys: &["account_id", "route", "name"],

@@ -1,5 +1,5 @@
-//! An account as one JSON text: its trunks, numbers, mappings, agents and webhooks, column by column as they are stored, and
-//! what can be shown of its API keys.
+//! An account as one JSON text: its trunks, numbers, mappings, agents, webhooks, batches and providers' secrets, column by
+//! column as they are stored, and what can be shown of its API keys.
 //!
 //! Secrets are sealed with a key given for the purpose, or left out; never in clear. An import is one change: all of it
 //! or nothing, and what stands in its way is named whole, not one obstacle at a time.
@@ -29,6 +29,8 @@ const TABLES: &[(&str, &str)] = &[
     ("trunk_credentials", ""),
     ("numbers", "AND deleted_at IS NULL"),
     ("webhooks", ""),
+    ("providers", ""),
+    ("batches", ""),
 ];
 
 /// Obstacles that are named; of more, their count is told.
@@ -198,12 +200,16 @@ impl Store {
         for (table, _) in TABLES {
             let rows = export.tables.get(*table).map_or(&[][..], Vec::as_slice);
             for row in rows {
-                let row = self.columns_for_import(table, row, key, &mut imported)?;
+                let mut row = self.columns_for_import(table, row, key, &mut imported)?;
                 let secret = match *table {
                     "trunk_credentials" => Some("password"),
                     "webhooks" => Some("secret"),
+                    "providers" => Some("value"),
                     _ => None,
                 };
+                if *table == "batches" {
+                    wait_again(&mut row, export.exported_at);
+                }
                 // It would prove nobody, and sign nothing.
                 if secret.is_some_and(|column| row.get(column).is_none_or(Value::is_null)) {
                     continue;
@@ -214,7 +220,11 @@ impl Store {
                     "trunks" => change.touch_trunk(&id),
                     "numbers" => change.touch_number(&id),
                     "agents" => change.touch_agent(&id),
-                    "webhooks" => change.note_deed(account, "webhook", &id, None, Some(webhook_state(&row))),
+                    "webhooks" => change.note_deed(account, "webhook", &id, None, Some(shown(&row, WEBHOOK))),
+                    "batches" => change.note_deed(account, "batch", &id, None, Some(shown(&row, BATCH))),
+                    "providers" => {
+                        change.note_deed(account, "provider", &id, None, Some(shown(&row, &["name"])))
+                    }
                     _ => {}
                 }
             }
@@ -257,19 +267,30 @@ impl Store {
     }
 }
 
-/// What the audit log says of a webhook that came to be.
-fn webhook_state(row: &Columns) -> Value {
-    let shown = ["url", "description", "events", "is_active"];
+/// What the audit log says of a webhook that came to be, and of a batch.
+const WEBHOOK: &[&str] = &["url", "description", "events", "is_active"];
+const BATCH: &[&str] = &["agent_id", "file_name", "state", "scheduled_at"];
+
+fn shown(row: &Columns, names: &[&str]) -> Value {
     Value::Object(
-        shown.iter().filter_map(|name| Some(((*name).to_owned(), row.get(*name)?.clone()))).collect(),
+        names.iter().filter_map(|name| Some(((*name).to_owned(), row.get(*name)?.clone()))).collect(),
     )
+}
+
+/// Calls do not move: a batch whose time had not come when it was exported waits to be scheduled again.
+fn wait_again(batch: &mut Columns, exported_at: i64) {
+    let is_to_come = batch.get("scheduled_at").and_then(Value::as_i64).is_some_and(|at| at > exported_at);
+    if is_to_come && batch.get("state").and_then(Value::as_str) == Some("scheduled") {
+        batch.insert("state".to_owned(), "created".into());
+        batch.insert("scheduled_at".to_owned(), Value::Null);
+    }
 }
 
 /// Whether a row without this secret was one with it before the export.
 fn needs_secret(table: &str, row: &Columns, column: &str) -> bool {
     match (table, column) {
-        // A credential without a password is none, nor is a webhook that signs nothing; the row stays behind.
-        ("trunk_credentials", "password") | ("webhooks", "secret") => true,
+        // Without it a credential is none, nor a webhook that signs nothing, nor a provider; the row stays behind.
+        ("trunk_credentials", "password") | ("webhooks", "secret") | ("providers", "value") => true,
         ("agents", "headers") => {
             row.get("body").and_then(Value::as_str).is_some_and(|body| body.contains(super::MASK))
         }
@@ -330,6 +351,7 @@ fn check_tables(tables: &BTreeMap<String, Vec<Columns>>) -> std::result::Result<
         ("trunk_credentials", "trunk_id", "trunks"),
         ("numbers", "trunk_id", "trunks"),
         ("numbers", "agent_id", "agents"),
+        ("batches", "agent_id", "agents"),
     ] {
         let there: BTreeSet<&str> =
             rows_of(tables, target).filter_map(|row| row.get("id")?.as_str()).collect();
@@ -374,16 +396,15 @@ async fn collisions(
             }
         }
     }
-    for row in rows_of(tables, "trunks") {
-        let name = text(row, "name");
-        let there = sqlx::query("SELECT id FROM trunks WHERE account_id = $1 AND name = $2")
-            .bind(account)
-            .bind(&name)
-            .fetch_optional(&mut **change)
-            .await?;
-        if let Some(there) = there {
-            let id: String = there.try_get("id")?;
-            found.push(format!("trunk {name:?}: trunk {id} of account {account} has this name"));
+    for (kind, table) in [("trunk", "trunks"), ("provider", "providers")] {
+        let select = format!("SELECT id FROM {table} WHERE account_id = $1 AND name = $2");
+        for row in rows_of(tables, table) {
+            let name = text(row, "name");
+            let query = sqlx::query(AssertSqlSafe(select.clone())).bind(account).bind(&name);
+            if let Some(there) = query.fetch_optional(&mut **change).await? {
+                let id: String = there.try_get("id")?;
+                found.push(format!("{kind} {name:?}: {kind} {id} of account {account} has this name"));
+            }
         }
     }
     let active: BTreeSet<&str> = active_trunks(tables).collect();

@@ -1,7 +1,7 @@
 //! Agents beyond making and showing them: the older paths, the guide's path, the rules of their calls, formats.
 
 use serde_json::{Value, json};
-use tandem_call::{AgentRules, CallingHours};
+use tandem_call::{AgentRules, CallerSource, CallingHours};
 
 use super::client::{Server, agent};
 
@@ -49,6 +49,8 @@ async fn the_rules_of_an_agents_calls_reach_the_call_plane() {
     body["agent_config"]["tasks"][0]["task_config"] = json!({"inbound_limit": 3, "call_terminate": 90,
         "whitelist_phone_numbers": ["+49 30 100"], "disallow_unknown_numbers": true, "hangup_after_silence": 10,
         "some_other": {"kept": true}});
+    body["agent_config"]["ingest_source_config"] = json!({"source_type": "api",
+        "source_url": "https://crm.example/customers", "source_auth_token": "abc123"});
     let id = server.post("/v2/agent", body.clone()).await.body["agent_id"].as_str().unwrap().to_owned();
     server.post("/inbound/setup", json!({"agent_id": id, "phone_number_id": number})).await;
     let rules = AgentRules {
@@ -58,6 +60,11 @@ async fn the_rules_of_an_agents_calls_reach_the_call_plane() {
         calling_hours: Some(CallingHours { start: 9, end: 17 }),
         max_duration: Some(std::time::Duration::from_secs(90)),
         recording: None,
+        silence: Some(std::time::Duration::from_secs(10)),
+        caller_source: Some(CallerSource::Api {
+            url: "https://crm.example/customers".to_owned(),
+            token: "abc123".to_owned(),
+        }),
     };
     assert_eq!(server.table().agent(&id.as_str().into()).unwrap().rules, rules);
     let shown = server.get(&format!("/v2/agent/{id}")).await.body;
@@ -136,4 +143,58 @@ async fn rules_of_the_wrong_kind_are_told_field_by_field() {
     let answer = server.post("/v2/agent", body).await;
     let answer = answer.refuses(422, "call_end_hour must not be before call_start_hour");
     answer.at("agent_config.calling_guardrails.call_end_hour", &["not before call_start_hour", "17"]);
+}
+
+#[tokio::test]
+async fn a_source_of_callers_is_checked_and_its_token_kept_apart() {
+    let server = Server::start().await;
+    let with = |source: Value| {
+        let mut body = agent();
+        body["agent_config"]["ingest_source_config"] = source;
+        body
+    };
+    for (source, field, part) in [
+        (json!({}), "source_type", "is missing"),
+        (json!({"source_type": "sql"}), "source_type", "\"api\""),
+        (json!({"source_type": "api", "source_auth_token": "t"}), "source_url", "needs source_url"),
+        (
+            json!({"source_type": "api", "source_url": "https://a/"}),
+            "source_auth_token",
+            "needs source_auth_token",
+        ),
+        (
+            json!({"source_type": "api", "source_url": "a/", "source_auth_token": "t"}),
+            "source_url",
+            "will not do",
+        ),
+        (json!({"source_type": "csv"}), "source_name", "needs source_name"),
+        (json!({"source_type": "google_sheet", "source_name": "x"}), "source_url", "needs source_url"),
+        (
+            json!({"source_type": "api", "source_url": "https://a/", "source_auth_token": "********"}),
+            "source_auth_token",
+            "none is stored",
+        ),
+    ] {
+        let answer = server.post("/v2/agent", with(source)).await;
+        assert!(answer.status.is_client_error(), "{}", answer.text);
+        answer.at(&format!("agent_config.ingest_source_config.{field}"), &[part]);
+    }
+    let source =
+        json!({"source_type": "api", "source_url": "https://a/", "source_auth_token": "hush-hush-token"});
+    let made = server.post("/v2/agent", with(source)).await;
+    let id = made.body["agent_id"].as_str().unwrap().to_owned();
+    let path = format!("/v2/agent/{id}");
+    let masked = json!({"source_type": "api", "source_url": "https://b/", "source_auth_token": "********"});
+    let patch = json!({"agent_config": {"ingest_source_config": masked}});
+    assert_eq!(server.patch(&path, patch).await.status, 200);
+    let shown = server.get(&path).await;
+    assert_eq!(shown.body["ingest_source_config"], masked, "shown as it was sent");
+    let kept = server.store.agent("acme", &id).await.unwrap().source_token.unwrap();
+    assert_eq!(kept.reveal(), "hush-hush-token");
+    let audit = server.get("/v1/audit").await;
+    assert!(!audit.text.contains("hush-hush"), "{}", audit.text);
+    let csv =
+        json!({"agent_config": {"ingest_source_config": {"source_type": "csv", "source_name": "a.csv"}}});
+    assert_eq!(server.patch(&path, csv).await.status, 200);
+    assert_eq!(server.store.agent("acme", &id).await.unwrap().source_token, None);
 }

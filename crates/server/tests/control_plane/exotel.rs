@@ -618,3 +618,31 @@ async fn a_trunk_takes_everything_on_it_along() {
         .await;
     again.data(&NUMBER);
 }
+
+#[tokio::test]
+async fn the_accounts_numbers_are_listed_as_the_older_api_lists_them() {
+    let server = Server::start().await;
+    let trunk = server.trunk("one").await;
+    for last in 1..=3 {
+        server.number(&trunk, &format!("+91804711000{last}")).await;
+    }
+    let path = "/v2_beta/Accounts/acme/IncomingPhoneNumbers";
+    let page = server.get(&format!("{path}?PageSize=2")).await.body;
+    assert_eq!((&page["page"], &page["page_size"]), (&json!(0), &json!(2)));
+    assert_eq!(page["next_page_uri"], format!("{path}?Page=1&PageSize=2"));
+    assert_eq!(page["previous_page_uri"], Value::Null);
+    let numbers = page["incoming_phone_numbers"].as_array().unwrap();
+    assert_eq!(numbers.len(), 2);
+    assert!(text(&numbers[0]["sid"]).bytes().all(|byte| byte.is_ascii_digit()));
+    let rest = server.get(text(&page["next_page_uri"])).await.body;
+    assert_eq!(rest["previous_page_uri"], format!("{path}?Page=0&PageSize=2"));
+    assert_eq!(rest["next_page_uri"], Value::Null);
+    let rest = rest["incoming_phone_numbers"].as_array().unwrap();
+    let mut all: Vec<&str> = numbers.iter().chain(rest).map(|one| text(&one["phone_number"])).collect();
+    all.sort_unstable();
+    assert_eq!(all, ["+918047110001", "+918047110002", "+918047110003"]);
+    let bad = server.exotel("GET", &format!("{path}?Page=x"), None).await;
+    assert_eq!((bad.status.as_u16(), &bad.body["http_code"]), (400, &json!(400)), "{}", bad.text);
+    let foreign = server.exotel("GET", "/v2_beta/Accounts/other/IncomingPhoneNumbers", None).await;
+    assert_eq!(foreign.status, 403, "{}", foreign.text);
+}

@@ -88,6 +88,8 @@ async fn prepare(server: &Server, given: &str, known: &mut BTreeMap<String, Stri
     let words: Vec<&str> = given.split(' ').collect();
     let (name, id) = match words.as_slice() {
         ["agent", name] => (name, format!("agt-{}", server.agent().await)),
+        // The guide has two names for one thing.
+        ["same", name, "=", known_as] => (name, known[*known_as].clone()),
         ["trunk", name] => (name, server.trunk(name).await),
         ["number", name, "=", number, "on", trunk] => (name, server.number(&known[*trunk], number).await),
         _ => panic!("{given} is not understood"),

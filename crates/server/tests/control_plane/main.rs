@@ -5,6 +5,7 @@
 mod agents;
 mod audit;
 mod base;
+mod batches;
 mod carrier;
 mod checks;
 mod clash;
@@ -23,6 +24,7 @@ mod paging;
 #[path = "../../../../tests/src/postgres.rs"]
 mod postgres;
 mod preconditions;
+mod providers;
 mod quiet;
 mod rate_limits;
 mod registration;

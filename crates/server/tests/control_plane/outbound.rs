@@ -13,16 +13,21 @@ use super::client::{Server, agent};
 
 /// A dialler that ends each call as it is told, and remembers what it was given.
 #[derive(Clone)]
-struct Script {
+pub(super) struct Script {
     ends: Arc<Mutex<Vec<CallStatus>>>,
     placed: Arc<Mutex<Vec<DueCall>>>,
 }
 
 impl Script {
-    fn of(ends: &[CallStatus]) -> Self {
+    pub(super) fn of(ends: &[CallStatus]) -> Self {
         let mut ends = ends.to_vec();
         ends.reverse();
         Self { ends: Arc::new(Mutex::new(ends)), placed: Arc::default() }
+    }
+
+    /// What it was given, in order.
+    pub(super) fn placed(&self) -> Vec<DueCall> {
+        self.placed.lock().unwrap().clone()
     }
 }
 
@@ -69,17 +74,20 @@ impl PlaceCall for Full {
 }
 
 /// A server with a number on a trunk, and an agent.
-struct House {
-    server: Server,
-    agent: String,
-    trunk: String,
+pub(super) struct House {
+    pub(super) server: Server,
+    pub(super) agent: String,
+    pub(super) trunk: String,
 }
 
 const NUMBER: &str = "919876543210";
 
 impl House {
-    async fn new() -> Self {
-        let server = Server::start().await;
+    pub(super) async fn new() -> Self {
+        Self::of(Server::start().await).await
+    }
+
+    pub(super) async fn of(server: Server) -> Self {
         let trunk = server.trunk("first").await;
         server.number(&trunk, NUMBER).await;
         let agent = server.agent().await;
@@ -102,11 +110,11 @@ impl House {
     }
 
     /// Everything that is due now is placed, and nobody takes it.
-    async fn work_off(&self) -> usize {
+    pub(super) async fn work_off(&self) -> usize {
         Dialling::new(self.server.store.clone(), "n1", Unreachable).work_off(now_ms()).await.unwrap()
     }
 
-    async fn work_off_with(&self, script: &Script, at: i64) -> usize {
+    pub(super) async fn work_off_with(&self, script: &Script, at: i64) -> usize {
         Dialling::new(self.server.store.clone(), "n1", script.clone()).work_off(at).await.unwrap()
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn call(account: &str, agent: &str) -> CallRecord {
         transfers: Vec::new(),
         error_message: None,
         sip_call_id: "abc@carrier".to_owned(),
+        caller_facts: Vec::new(),
         media: MediaSummary::default(),
         incidents: Default::default(),
     }

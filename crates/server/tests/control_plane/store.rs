@@ -85,6 +85,7 @@ pub(crate) fn record(account: &str, node: &str, status: CallStatus) -> CallRecor
         transfers: Vec::new(),
         error_message: None,
         sip_call_id: "x@y".to_owned(),
+        caller_facts: Vec::new(),
         media: MediaSummary::default(),
         incidents: Default::default(),
     }

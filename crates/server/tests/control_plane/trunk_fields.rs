@@ -16,7 +16,8 @@
 //! | `default_inbound_agent_id` | `call/route.rs` | `carrier.rs`, `call/tests/routing.rs` |
 //! | `destination_key` of a number | `call/table.rs`, `route.rs` | `carrier.rs`, `call/tests/routing.rs` |
 //! | `ice_support` | `call/encryption.rs`, `media/sdp/ice.rs`: an offer that carries ICE is answered as ICE-lite | `media/tests/secured_offers.rs`, `tests/interop/srtp.rs` |
-//! | `gateways`, `transport`, `qualify_frequency`, `outbound_enabled`, `outbound_leading_plus_enabled` | outbound calls and OPTIONS, which come later; in the routing table | here |
+//! | `gateways`, `transport`, `outbound_enabled`, `outbound_leading_plus_enabled` | `call/placing.rs`, `gateways.rs`, `addressing.rs` | `call/tests/engine/outbound.rs`, `tests/interop/outbound.rs` |
+//! | `qualify_frequency` | `call/qualify.rs` | `call/tests/engine/qualify.rs`, `tests/e2e/gateways.rs` |
 
 use serde_json::{Value, json};
 

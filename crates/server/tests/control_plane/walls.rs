@@ -105,6 +105,16 @@ impl Owned {
         let child = child.body["id"].as_str().unwrap().to_owned();
         let webhook = server.post("/v1/webhooks", json!({"url": "https://hooks.example/"})).await;
         let webhook = webhook.body["id"].as_str().unwrap().to_owned();
+        let batch = tandem_server::store::NewBatch {
+            agent: agent.clone(),
+            file_name: String::new(),
+            plan: Default::default(),
+            total: 0,
+            contacts: Vec::new(),
+        };
+        let batch = server.store.create_batch("acme", batch).await.unwrap().id;
+        let provider = json!({"provider_name": "OPENAI_API_KEY", "provider_value": "sk-0123456789az"});
+        assert_eq!(server.post("/providers", provider).await.status, 200);
         let call = super::rest_calls::call("acme", &agent);
         server.journal.progress(call.clone());
         server.journal.flush().await;
@@ -127,6 +137,8 @@ impl Owned {
             ("key_id", key),
             ("webhook_id", webhook),
             ("delivery_id", told),
+            ("provider_key_name", "OPENAI_API_KEY".to_owned()),
+            ("batch_id", batch),
             ("call_id", call.id.to_string()),
             ("call_sid", tandem_agent::call_sid(call.id.0)),
             ("number", "+918047110001".to_owned()),
@@ -144,6 +156,8 @@ impl Owned {
             "/v1/keys",
             "/sub-accounts/all",
             "/v1/webhooks",
+            "/providers",
+            &format!("/batches/{}/all", self.0["agent_id"]),
         ] {
             seen.push(server.get(path).await.body);
         }

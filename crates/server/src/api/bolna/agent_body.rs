@@ -76,6 +76,9 @@ fn call_rules(config: &Fields<'_>, faults: &mut Faults) {
     if let Some(guardrails) = config.object("calling_guardrails", faults) {
         guardrail_hours(&guardrails, faults);
     }
+    if let Some(source) = config.object("ingest_source_config", faults) {
+        caller_source(&source, faults);
+    }
     let tasks = config.objects("tasks", "{\"task_config\": {\"call_terminate\": 300}}", MOST_TASKS, faults);
     for task in tasks.into_iter().flatten() {
         // Mapping a number sets the formats within: it has to be an object.
@@ -108,6 +111,37 @@ fn guardrail_hours(guardrails: &Fields<'_>, faults: &mut Faults) {
             guardrails.location("call_end_hour"),
             format!("the number {end} was given; give an hour that is not before call_start_hour, which is {start}"),
         );
+    }
+}
+
+/// Where callers are looked up: what the vendor asks of each kind of source.
+fn caller_source(source: &Fields<'_>, faults: &mut Faults) {
+    const KINDS: [&str; 3] = ["api", "csv", "google_sheet"];
+    let known = |word: &str| KINDS.into_iter().find(|kind| *kind == word);
+    let kind = source.word("source_type", &KINDS, known, faults);
+    if source.value("source_type").is_none() {
+        faults.push(source.location("source_type"), "is missing; give \"api\", \"csv\" or \"google_sheet\"");
+    }
+    let url = source.text("source_url", Text::Line(2_048), faults).filter(|url| !url.is_empty());
+    if let Some(url) = url {
+        web_url::target(url, &source.location("source_url"), faults);
+    }
+    let wanted: &[&str] = match kind {
+        Some("api") => &["source_url", "source_auth_token"],
+        Some("csv") => &["source_name"],
+        Some(_) => &["source_name", "source_url"],
+        None => &[],
+    };
+    for name in ["source_auth_token", "source_name"] {
+        source.text(name, Text::Line(4_096), faults);
+    }
+    for name in wanted {
+        let is_filled =
+            source.value(name).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+        let location = source.location(name);
+        if !is_filled && !faults.touches(&location) {
+            faults.push(location, format!("is missing or empty; a source of this source_type needs {name}"));
+        }
     }
 }
 
@@ -162,6 +196,15 @@ pub(super) fn check_masks(new: &NewAgent, stands: Option<&NewAgent>, faults: &mu
                 "holds the mask that stands for a stored value, and none is stored; give the value itself",
             );
         }
+    }
+    fn token(agent: &NewAgent) -> Option<&Value> {
+        agent.body.get("agent_config")?.get("ingest_source_config")?.get("source_auth_token")
+    }
+    if token(new).is_some_and(|token| token == MASK) && stands.and_then(token).is_none() {
+        faults.push(
+            "agent_config.ingest_source_config.source_auth_token",
+            "holds the mask that stands for a stored value, and none is stored; give the value itself",
+        );
     }
 }
 

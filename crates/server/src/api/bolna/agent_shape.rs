@@ -129,6 +129,9 @@ pub(super) struct AgentConfigBody {
     /// When it may call.
     #[schema(required = false)]
     calling_guardrails: Option<GuardrailsBody>,
+    /// Where callers are looked up before the agent is told of a call.
+    #[schema(required = false)]
+    ingest_source_config: Option<CallerSourceBody>,
     /// Its tasks; the first that has a setting counts.
     #[schema(required = false, max_items = 64)]
     tasks: Option<Vec<TaskBody>>,
@@ -161,6 +164,9 @@ pub(super) struct AgentConfigPatch {
     /// When it may call.
     #[schema(required = false)]
     calling_guardrails: Option<GuardrailsBody>,
+    /// Where callers are looked up before the agent is told of a call.
+    #[schema(required = false)]
+    ingest_source_config: Option<CallerSourceBody>,
     /// Its tasks, all of them.
     #[schema(required = false, max_items = 64)]
     tasks: Option<Vec<TaskBody>>,
@@ -192,6 +198,39 @@ pub(super) struct GuardrailsBody {
     call_end_hour: u8,
 }
 
+/// Where callers are looked up. Of kind `api`: `GET source_url?contact_number=…&agent_id=…&execution_id=…`, whose answer, a
+/// JSON object, becomes parameters of the call. The other kinds are kept and not read.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) struct CallerSourceBody {
+    /// Which kind.
+    source_type: CallerSourceKind,
+    /// Where it is: an `https` or `http` URL. Kinds `api` and `google_sheet` must have it.
+    #[schema(
+        required = false,
+        max_length = 2_048,
+        pattern = r"^https?://[A-Za-z0-9._-]+(:[1-9][0-9]{0,3})?(/[!-~]*)?$",
+        example = "https://crm.example/customers"
+    )]
+    source_url: Option<String>,
+    /// Sent as `Authorization: Bearer …`; shown masked. Kind `api` must have it.
+    #[schema(required = false, max_length = 4_096, pattern = "^[ -~]*$", example = "abc123")]
+    source_auth_token: Option<String>,
+    /// Name of a file or sheet. Kinds `csv` and `google_sheet` must have it.
+    #[schema(required = false, max_length = 4_096, pattern = "^[ -~]*$", example = "leads.csv")]
+    source_name: Option<String>,
+}
+
+/// Kinds of sources of callers.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum CallerSourceKind {
+    Api,
+    Csv,
+    GoogleSheet,
+}
+
 /// One task: what telephony reads of it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
@@ -219,7 +258,7 @@ pub(super) struct TaskConfigBody {
     /// Longest call, seconds; 0 is no bound but the server's.
     #[schema(minimum = 0, maximum = 86_400, required = false)]
     call_terminate: Option<i64>,
-    /// Seconds of silence after which the agent hangs up; kept for the agent, whose affair it is.
+    /// Seconds in which neither side says anything, after which the call ends (`inactivity_timeout`); 0 is never.
     #[schema(minimum = 0, maximum = 86_400, required = false)]
     hangup_after_silence: Option<f64>,
 }

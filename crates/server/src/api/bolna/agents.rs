@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::agent_body;
 use super::agent_shape::{Agent, AgentBody, AgentDone, AgentMade, AgentPatch};
-use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::Faults;
 use crate::api::paging::{self, ListQuery, Paged};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
+use crate::api::{App, openapi};
 use crate::ids::canonical_uuid;
 use crate::store::StoreError;
 
@@ -23,140 +23,15 @@ use crate::store::StoreError;
 pub(super) fn routes() -> OpenApiRouter<App> {
     // The guide's path is one segment, as every unknown path may be: whatever else is sent there finds nothing.
     let (schemas, paths, methods) = routes!(change_by_guide);
-    OpenApiRouter::new()
-        .routes(routes!(create))
-        .routes(routes!(list))
-        .routes(routes!(show, replace, change, delete))
-        .routes(routes!(create_v1))
-        .routes(routes!(list_v1))
-        .routes(routes!(show_v1, replace_v1, change_v1, delete_v1))
-        .routes((schemas, paths, methods.fallback(nothing_here)))
-}
-
-/// Makes an agent.
-#[utoipa::path(post, path = "/v2/agent", tag = "agents", request_body = AgentBody,
-    responses((status = 200, body = AgentMade), Refusals, BadBody))]
-async fn create(app: State<App>, caller: Caller, body: Body) -> ApiResult<Tagged<Json<AgentMade>>> {
-    make(app, caller, body).await
-}
-
-/// Lists the account's agents, newest first.
-#[utoipa::path(get, path = "/v2/agent/all", tag = "agents", params(ListQuery),
-    responses((status = 200, body = Vec<Agent>), Refusals))]
-async fn list(app: State<App>, caller: Caller, query: RawQuery) -> ApiResult<Paged<Agent>> {
-    show_all(app, caller, query).await
-}
-
-/// Shows an agent.
-#[utoipa::path(get, path = "/v2/agent/{agent_id}", tag = "agents",
-    params(("agent_id" = String, Path, description = "The agent's identifier.")),
-    responses((status = 200, body = Agent), Refusals, Missing))]
-async fn show(app: State<App>, caller: Caller, id: Path<String>) -> ApiResult<Tagged<Json<Agent>>> {
-    show_one(app, caller, id).await
-}
-
-/// Replaces an agent.
-#[utoipa::path(put, path = "/v2/agent/{agent_id}", tag = "agents", request_body = AgentBody,
-    params(("agent_id" = String, Path, description = "The agent's identifier."), IfMatchHeader),
-    responses((status = 200, body = AgentMade), Refusals, Missing, BadBody, OutOfDate))]
-async fn replace(
-    app: State<App>,
-    caller: Caller,
-    id: Path<String>,
-    expected: IfMatch,
-    body: Body,
-) -> ApiResult<Tagged<Json<AgentMade>>> {
-    put(app, caller, id, expected, body).await
-}
-
-/// Changes an agent: objects are merged, everything else is replaced.
-#[utoipa::path(patch, path = "/v2/agent/{agent_id}", tag = "agents", request_body = AgentPatch,
-    params(("agent_id" = String, Path, description = "The agent's identifier."), IfMatchHeader),
-    responses((status = 200, body = AgentDone), Refusals, Missing, BadBody, OutOfDate))]
-async fn change(
-    app: State<App>,
-    caller: Caller,
-    id: Path<String>,
-    expected: IfMatch,
-    body: Body,
-) -> ApiResult<Tagged<Json<AgentDone>>> {
-    patch(app, caller, id, expected, body).await
-}
-
-/// Deletes an agent. Numbers it answered are answered by nobody; its waiting calls will fail.
-#[utoipa::path(delete, path = "/v2/agent/{agent_id}", tag = "agents",
-    params(("agent_id" = String, Path, description = "The agent's identifier."), IfMatchHeader),
-    responses((status = 200, body = AgentDone), Refusals, Missing, OutOfDate))]
-async fn delete(
-    app: State<App>,
-    caller: Caller,
-    id: Path<String>,
-    expected: IfMatch,
-) -> ApiResult<Json<AgentDone>> {
-    remove(app, caller, id, expected).await
-}
-
-/// Makes an agent: the older path.
-#[utoipa::path(post, path = "/agent", tag = "agents", request_body = AgentBody,
-    responses((status = 200, body = AgentMade), Refusals, BadBody))]
-async fn create_v1(app: State<App>, caller: Caller, body: Body) -> ApiResult<Tagged<Json<AgentMade>>> {
-    make(app, caller, body).await
-}
-
-/// Lists the account's agents, newest first: the older path.
-#[utoipa::path(get, path = "/agent/all", tag = "agents", params(ListQuery),
-    responses((status = 200, body = Vec<Agent>), Refusals))]
-async fn list_v1(app: State<App>, caller: Caller, query: RawQuery) -> ApiResult<Paged<Agent>> {
-    show_all(app, caller, query).await
-}
-
-/// Shows an agent: the older path.
-#[utoipa::path(get, path = "/agent/{agent_id}", tag = "agents",
-    params(("agent_id" = String, Path, description = "The agent's identifier.")),
-    responses((status = 200, body = Agent), Refusals, Missing))]
-async fn show_v1(app: State<App>, caller: Caller, id: Path<String>) -> ApiResult<Tagged<Json<Agent>>> {
-    show_one(app, caller, id).await
-}
-
-/// Replaces an agent: the older path.
-#[utoipa::path(put, path = "/agent/{agent_id}", tag = "agents", request_body = AgentBody,
-    params(("agent_id" = String, Path, description = "The agent's identifier."), IfMatchHeader),
-    responses((status = 200, body = AgentMade), Refusals, Missing, BadBody, OutOfDate))]
-async fn replace_v1(
-    app: State<App>,
-    caller: Caller,
-    id: Path<String>,
-    expected: IfMatch,
-    body: Body,
-) -> ApiResult<Tagged<Json<AgentMade>>> {
-    put(app, caller, id, expected, body).await
-}
-
-/// Changes an agent: the older path.
-#[utoipa::path(patch, path = "/agent/{agent_id}", tag = "agents", request_body = AgentPatch,
-    params(("agent_id" = String, Path, description = "The agent's identifier."), IfMatchHeader),
-    responses((status = 200, body = AgentDone), Refusals, Missing, BadBody, OutOfDate))]
-async fn change_v1(
-    app: State<App>,
-    caller: Caller,
-    id: Path<String>,
-    expected: IfMatch,
-    body: Body,
-) -> ApiResult<Tagged<Json<AgentDone>>> {
-    patch(app, caller, id, expected, body).await
-}
-
-/// Deletes an agent: the older path.
-#[utoipa::path(delete, path = "/agent/{agent_id}", tag = "agents",
-    params(("agent_id" = String, Path, description = "The agent's identifier."), IfMatchHeader),
-    responses((status = 200, body = AgentDone), Refusals, Missing, OutOfDate))]
-async fn delete_v1(
-    app: State<App>,
-    caller: Caller,
-    id: Path<String>,
-    expected: IfMatch,
-) -> ApiResult<Json<AgentDone>> {
-    remove(app, caller, id, expected).await
+    let guides = OpenApiRouter::new().routes((schemas, paths, methods.fallback(nothing_here)));
+    [routes!(create), routes!(list), routes!(show, replace, change, delete)].into_iter().fold(
+        guides,
+        |router, endpoint| match openapi::alias(&endpoint, |path| path.strip_prefix("/v2").map(str::to_owned))
+        {
+            Some(older) => router.routes(endpoint).routes(older),
+            None => router.routes(endpoint),
+        },
+    )
 }
 
 /// Changes an agent: the path that Bolna's guide prints. Identifiers that are no UUIDs are no agents' here.
@@ -174,14 +49,17 @@ async fn change_by_guide(
     if Uuid::try_parse(&canonical_uuid(&id.0)).is_err() {
         return Err(nothing_here(Method::PATCH, uri).await);
     }
-    patch(app, caller, id, expected, body).await
+    change(app, caller, id, expected, body).await
 }
 
 async fn nothing_here(method: Method, uri: Uri) -> ApiError {
     ApiError::not_found(format!("There is no {method} {}", uri.path()))
 }
 
-async fn make(
+/// Makes an agent.
+#[utoipa::path(post, path = "/v2/agent", tag = "agents", request_body = AgentBody,
+    responses((status = 200, body = AgentMade), Refusals, BadBody))]
+async fn create(
     State(app): State<App>,
     caller: Caller,
     Body(object): Body,
@@ -200,18 +78,21 @@ async fn make(
     Ok(Tagged { revision: agent.revision, answer })
 }
 
-async fn show_all(
-    State(app): State<App>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> ApiResult<Paged<Agent>> {
+/// Lists the account's agents, newest first.
+#[utoipa::path(get, path = "/v2/agent/all", tag = "agents", params(ListQuery),
+    responses((status = 200, body = Vec<Agent>), Refusals))]
+async fn list(State(app): State<App>, caller: Caller, RawQuery(query): RawQuery) -> ApiResult<Paged<Agent>> {
     caller.may("agents:read")?;
     let part = paging::part(query.as_deref())?;
     let page = app.store().list_agents(&caller.account, part.after.as_ref(), part.limit).await?;
     Ok(Paged::of(&page, Agent::of))
 }
 
-async fn show_one(
+/// Shows an agent.
+#[utoipa::path(get, path = "/v2/agent/{agent_id}", tag = "agents",
+    params(("agent_id" = String, Path, description = "The agent's identifier.")),
+    responses((status = 200, body = Agent), Refusals, Missing))]
+async fn show(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
@@ -221,7 +102,11 @@ async fn show_one(
     Ok(Tagged { revision: agent.revision, answer: Json(Agent::of(&agent)) })
 }
 
-async fn put(
+/// Replaces an agent.
+#[utoipa::path(put, path = "/v2/agent/{agent_id}", tag = "agents", request_body = AgentBody,
+    params(("agent_id" = String, Path, description = "The agent's identifier."), IfMatchHeader),
+    responses((status = 200, body = AgentMade), Refusals, Missing, BadBody, OutOfDate))]
+async fn replace(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
@@ -250,7 +135,11 @@ async fn put(
     Ok(Tagged { revision: agent.revision, answer })
 }
 
-async fn patch(
+/// Changes an agent: objects are merged, everything else is replaced.
+#[utoipa::path(patch, path = "/v2/agent/{agent_id}", tag = "agents", request_body = AgentPatch,
+    params(("agent_id" = String, Path, description = "The agent's identifier."), IfMatchHeader),
+    responses((status = 200, body = AgentDone), Refusals, Missing, BadBody, OutOfDate))]
+async fn change(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
@@ -273,7 +162,11 @@ async fn patch(
     Ok(Tagged { revision: agent.revision, answer })
 }
 
-async fn remove(
+/// Deletes an agent. Numbers it answered are answered by nobody; its waiting calls will fail.
+#[utoipa::path(delete, path = "/v2/agent/{agent_id}", tag = "agents",
+    params(("agent_id" = String, Path, description = "The agent's identifier."), IfMatchHeader),
+    responses((status = 200, body = AgentDone), Refusals, Missing, OutOfDate))]
+async fn delete(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,

@@ -181,7 +181,13 @@ pub(super) fn call(object: &Map<String, Value>, faults: &mut Faults) -> Option<A
     (faults.len() == before).then(|| Asked { agent: canonical_uuid(agent.unwrap_or_default()), order })
 }
 
-fn required<'a>(fields: &Fields<'a>, name: &str, most: usize, faults: &mut Faults) -> Option<&'a str> {
+/// A text that must be there and hold something; one line of at most so many characters.
+pub(super) fn required<'a>(
+    fields: &Fields<'a>,
+    name: &str,
+    most: usize,
+    faults: &mut Faults,
+) -> Option<&'a str> {
     let text = filled(fields.text(name, Text::Line(most), faults));
     if text.is_none() && !faults.touches(name) {
         faults.constant(BAD, &format!("{name} is required"), name, "is missing or empty");

@@ -113,7 +113,7 @@ async fn stop(
         .await?;
     match stopped {
         Stopped::Now => {
-            tell_stopped(&app, &caller.account, &id).await;
+            tell_stopped(&app, &caller.account, std::slice::from_ref(&id)).await;
             Ok(Json(StoppedCall { message: "done", status: "stopped", execution_id: id }))
         }
         Stopped::TooLate(execution) => {
@@ -128,11 +128,13 @@ async fn stop(
     }
 }
 
-/// Tells webhooks of a call that was stopped while it waited.
-async fn tell_stopped(app: &App, account: &str, id: &str) {
-    // Gone already, or the store fails: then there is nothing to be told that could be known.
-    if let Ok(stopped) = app.store().execution(account, id).await {
-        app.journal().tell(stopped.record);
+/// Tells webhooks of calls that were stopped while they waited.
+pub(super) async fn tell_stopped(app: &App, account: &str, calls: &[String]) {
+    for id in calls {
+        // Gone already, or the store fails: then there is nothing to be told that could be known.
+        if let Ok(stopped) = app.store().execution(account, id).await {
+            app.journal().tell(stopped.record);
+        }
     }
 }
 
@@ -151,8 +153,6 @@ async fn stop_of_agent(
     let stopped_executions = app
         .change(|store| async move { Ok(store.stop_waiting(&account, Some(&agent.id), None).await?) })
         .await?;
-    for id in &stopped_executions {
-        tell_stopped(&app, &caller.account, id).await;
-    }
+    tell_stopped(&app, &caller.account, &stopped_executions).await;
     Ok(Json(StoppedCalls { stopped_executions }))
 }

@@ -92,6 +92,7 @@ pub(super) fn log(stored: &StoredExecution, rungs: &[Rung]) -> ExecutionLog {
         let component = match incident.kind {
             IncidentKind::DigitRefused | IncidentKind::EncryptionBroken => Component::Media,
             IncidentKind::EncryptionRefused => Component::Sip,
+            IncidentKind::CallerLookupFailed => Component::Call,
             _ => Component::Agent,
         };
         data.push(entry(incident.at_unix_ms, LogKind::Response, component, incident.detail.clone()));

@@ -320,7 +320,7 @@ struct BatchRunDetails {
 /// What a request said of the recipient.
 #[derive(Serialize, ToSchema)]
 struct ContextDetails {
-    /// `user_data` of the request.
+    /// `user_data` of the request; of a call that came in, what `ingest_source_config` brought.
     recipient_data: Map<String, Value>,
     recipient_phone_number: String,
 }
@@ -404,7 +404,10 @@ pub(in crate::api) fn execution(stored: &StoredExecution, public_url: &str) -> E
             retried: attempts.len(),
         }),
         context_details: ContextDetails {
-            recipient_data: order.map(|order| order.user_data.clone()).unwrap_or_default(),
+            recipient_data: match order {
+                Some(order) => order.user_data.clone(),
+                None => caller_facts(record),
+            },
             recipient_phone_number: user.clone(),
         },
         provider: "sip-trunk",
@@ -490,6 +493,11 @@ fn whole_seconds(milliseconds: u64) -> String {
         0 => "0.0".to_owned(),
         _ => format!("{}", (milliseconds as f64 / 1_000.0).round()),
     }
+}
+
+/// What a look-up of the caller brought.
+fn caller_facts(record: &CallRecord) -> Map<String, Value> {
+    record.caller_facts.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()
 }
 
 fn retry_config(order: &CallOrder) -> RetryConfig {

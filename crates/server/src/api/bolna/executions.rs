@@ -167,7 +167,7 @@ async fn list_of_agent(
     let agent = canonical_uuid(&agent);
     app.store().agent(&caller.account, &agent).await.map_err(agents::not_found)?;
     let filter = ExecutionFilter { agent: Some(agent), ..ExecutionFilter::default() };
-    unpaged(&app, &caller, &filter).await
+    unpaged(&app, &caller, &filter, MOST_UNPAGED).await
 }
 
 /// Shows one execution of an agent: the older form.
@@ -188,13 +188,14 @@ async fn one_of_agent(
     Ok(Json(execution(&stored, &app.config().public_url())))
 }
 
-/// The executions of a filter, newest first, as many as a list without pages holds.
+/// The executions of a filter, newest first, at most `most` of them.
 pub(super) async fn unpaged(
     app: &App,
     caller: &Caller,
     filter: &ExecutionFilter,
+    most: i64,
 ) -> ApiResult<Json<Vec<Execution>>> {
-    let (executions, _) = app.store().executions(&caller.account, filter, 0, MOST_UNPAGED).await?;
+    let (executions, _) = app.store().executions(&caller.account, filter, 0, most).await?;
     Ok(Json(shown(app, &executions)))
 }
 

@@ -7,6 +7,8 @@
 mod agent_body;
 mod agent_shape;
 mod agents;
+mod batch_form;
+mod batches;
 mod call_body;
 mod calls;
 mod carrier_body;
@@ -19,6 +21,7 @@ mod executions;
 mod inbound;
 mod numbers;
 mod phone_numbers;
+mod providers;
 mod recordings;
 mod registration;
 mod shapes;
@@ -39,6 +42,7 @@ pub(super) use carrier_trunks::no_trunk;
 pub(super) use trunk_body::limits as read_limits;
 
 use super::fields::Faults;
+use super::form::Form;
 use super::{App, body};
 use crate::store::StoredExecution;
 
@@ -46,6 +50,7 @@ use crate::store::StoredExecution;
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(agents::routes())
+        .merge(batches::routes())
         .merge(calls::routes())
         .merge(executions::routes())
         .merge(recordings::routes())
@@ -56,6 +61,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(carrier_trunks::routes())
         .merge(carrier_parts::routes())
         .merge(phone_numbers::routes())
+        .merge(providers::routes())
         .merge(user::routes())
 }
 
@@ -67,6 +73,7 @@ pub(super) fn execution_body(execution: &StoredExecution, public_url: &str) -> s
 
 /// Reads a body as each of the endpoints would, and throws the result away: the door for fuzzing.
 pub(super) fn read_any_body(bytes: &[u8]) {
+    drop(batch_form::new_batch(&Form::of_file(bytes)));
     let Ok(object) = body::parse_object(&Bytes::copy_from_slice(bytes), 32) else { return };
     let mut faults = Faults::default();
     if let Some((mut settings, _)) = trunk_body::new_trunk(&object, &mut faults) {
@@ -83,5 +90,6 @@ pub(super) fn read_any_body(bytes: &[u8]) {
     agent_body::new_agent(&object, &mut faults);
     inbound::mapping(&object, &mut faults);
     call_body::call(&object, &mut faults);
+    providers::provider(&object, &mut faults);
     drop(faults.finish());
 }

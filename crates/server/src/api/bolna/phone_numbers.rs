@@ -8,7 +8,7 @@ use utoipa::{IntoResponses, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::shapes::zulu;
+use super::shapes::{humanized, zulu};
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::Path;
@@ -132,50 +132,5 @@ fn listed(number: &StoredNumber, now: i64) -> ListedNumber {
         price: "$0.0",
         telephony_provider: "sip-trunk",
         rented: false,
-    }
-}
-
-/// `just now`, `5 minutes ago`, `a day ago`.
-fn humanized(then: i64, now: i64) -> String {
-    const UNITS: [(i64, &str, &str); 6] = [
-        (31_536_000, "a year", "years"),
-        (2_592_000, "a month", "months"),
-        (604_800, "a week", "weeks"),
-        (86_400, "a day", "days"),
-        (3_600, "an hour", "hours"),
-        (60, "a minute", "minutes"),
-    ];
-    let seconds = now.saturating_sub(then) / 1_000;
-    let unit = UNITS.iter().find(|(length, ..)| seconds >= *length);
-    match unit {
-        None => "just now".to_owned(),
-        Some((length, one, many)) => match seconds / length {
-            1 => format!("{one} ago"),
-            count => format!("{count} {many} ago"),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_are_told_as_people_tell_them() {
-        for (seconds, text) in [
-            (-5, "just now"),
-            (59, "just now"),
-            (60, "a minute ago"),
-            (119, "a minute ago"),
-            (120, "2 minutes ago"),
-            (3_600, "an hour ago"),
-            (90_000, "a day ago"),
-            (200_000, "2 days ago"),
-            (700_000, "a week ago"),
-            (2_600_000, "a month ago"),
-            (70_000_000, "2 years ago"),
-        ] {
-            assert_eq!(humanized(1_000_000, 1_000_000 + seconds * 1_000), text, "{seconds}");
-        }
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Asked {
     caller: Caller,
     parameters: Vec<(String, String)>,
     query: Option<String>,
-    path: String,
+    pub(super) path: String,
 }
 
 impl FromRequestParts<App> for Asked {
@@ -116,6 +116,14 @@ impl Asked {
             offset: u32::try_from(offset).unwrap_or(u32::MAX),
             path: self.path.clone(),
         })
+    }
+
+    /// The page and its size as the vendor's older lists have them: pages are counted from 0.
+    pub(super) fn older_page(&self) -> Result<(u32, u32), Failure> {
+        let number = |name, range| query::integer(self.query.as_deref(), name, range);
+        let page = number("Page", 0..=1_000_000)?.and_then(|page| u32::try_from(page).ok());
+        let size = number("PageSize", 1..=i64::from(i32::MAX))?.and_then(|size| u32::try_from(size).ok());
+        Ok((page.unwrap_or(0), size.unwrap_or(PAGE_SIZE).min(LARGEST_PAGE)))
     }
 
     fn in_path(&self, name: &str) -> &str {

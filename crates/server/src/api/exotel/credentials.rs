@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::asked::{Asked, ChildPath, ChildQuery, JsonBody, PageQuery, TrunkPath, change};
 use super::checks::{Checks, date, is_plain};
 use super::envelope::{BadBody, Constant, CountedPageMetadata, Failure, Many, Refusals, Single};
-use super::{names, newest_first};
+use super::{children, names, newest_first};
 use crate::api::App;
 use crate::secrets::Secret;
 use crate::store::{Expected, Store, StoredCredential, TrunkSettings};
@@ -246,31 +246,21 @@ pub(super) async fn change_exotel_credential(
     asked: Asked,
     JsonBody(object): JsonBody,
 ) -> Response {
-    let account = asked.account.clone();
     let changed = async {
         asked.may("trunks:write")?;
-        let (id, child) = (asked.trunk()?, asked.child()?);
         let given = read(&object, false)?;
-        let wanted = child.clone();
-        let trunk = change(&app, move |store: Store| async move {
-            let edit = |settings: &mut TrunkSettings| -> Result<(), Failure> {
-                if let Some(user_name) = &given.user_name {
-                    check_new(settings, user_name, Some(&child))?;
-                }
-                let list = &mut settings.credentials;
-                let at = list.iter().position(|one| one.id == child).ok_or_else(Failure::not_found)?;
-                let one = &mut list[at];
-                one.user_name = given.user_name.unwrap_or_else(|| one.user_name.clone());
-                one.password = given.password.unwrap_or_else(|| one.password.clone());
-                one.friendly_name = given.names.unwrap_or_else(|| one.friendly_name.clone());
-                Ok(())
-            };
-            store.change_trunk(&account, &id, &Expected::Any, edit).await
-        });
-        let trunk = trunk.await?;
-        let list = &trunk.settings.credentials;
-        let changed = list.iter().find(|one| one.id == wanted).ok_or_else(Failure::not_found)?;
-        Ok(CredentialData::of(&trunk.id, changed))
+        let user_name = given.user_name.clone();
+        let check = move |settings: &TrunkSettings, child: &str| match &user_name {
+            Some(user_name) => check_new(settings, user_name, Some(child)),
+            None => Ok(()),
+        };
+        let change = |one: &mut StoredCredential| {
+            one.user_name = given.user_name.unwrap_or_else(|| one.user_name.clone());
+            one.password = given.password.unwrap_or_else(|| one.password.clone());
+            one.friendly_name = given.names.unwrap_or_else(|| one.friendly_name.clone());
+        };
+        let (trunk, changed) = children::edit(&app, &asked, check, change).await?;
+        Ok(CredentialData::of(&trunk.id, &changed))
     };
     asked.envelope.single(changed.await)
 }
@@ -280,23 +270,10 @@ pub(super) async fn change_exotel_credential(
     tag = "exotel trunks", params(TrunkPath, ChildQuery), security(("basic" = []), ("bearer" = [])),
     responses((status = 200, body = Single<CredentialData>), Refusals))]
 pub(super) async fn delete_exotel_credential(State(app): State<App>, asked: Asked) -> Response {
-    let account = asked.account.clone();
     let deleted = async {
         asked.may("trunks:write")?;
-        let (id, child) = (asked.trunk()?, asked.child_in_query()?);
-        let name = id.clone();
-        let gone = change(&app, move |store: Store| async move {
-            let mut gone = None;
-            let remove = |settings: &mut TrunkSettings| -> Result<(), Failure> {
-                let list = &mut settings.credentials;
-                let at = list.iter().position(|one| one.id == child).ok_or_else(Failure::not_found)?;
-                gone = Some(list.remove(at));
-                Ok(())
-            };
-            store.change_trunk(&account, &id, &Expected::Any, remove).await?;
-            gone.ok_or_else(Failure::not_found)
-        });
-        Ok(CredentialData::of(&name, &gone.await?))
+        let (trunk, gone) = children::take_off::<StoredCredential>(&app, &asked).await?;
+        Ok(CredentialData::of(&trunk.id, &gone))
     };
     asked.envelope.single(deleted.await)
 }

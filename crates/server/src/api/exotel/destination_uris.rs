@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::asked::{Asked, ChildPath, ChildQuery, JsonBody, PageQuery, TrunkPath, change};
 use super::checks::{Checks, date};
 use super::envelope::{BadBody, BatchMetadata, Constant, Failure, Many, PageMetadata, Refusals, Single};
-use super::{names, newest_first, whitelisted_ips};
+use super::{children, names, newest_first, whitelisted_ips};
 use crate::api::App;
 use crate::store::{Expected, Store, StoredGateway, TransportKind, TrunkSettings};
 
@@ -302,30 +302,19 @@ pub(super) async fn change_exotel_destination(
     asked: Asked,
     JsonBody(object): JsonBody,
 ) -> Response {
-    let account = asked.account.clone();
     let changed = async {
         asked.may("trunks:write")?;
-        let (id, child) = (asked.trunk()?, asked.child()?);
         let mut checks = Checks::default();
         let bounds = |what: &str| format!("{what} should be in-between 0 and {LARGEST}");
         let priority = checks.integer(&object, "priority", 0..=LARGEST, &bounds("priority"));
         let weight = checks.integer(&object, "weight", 0..=LARGEST, &bounds("weight"));
         checks.finish()?;
-        let wanted = child.clone();
-        let trunk = change(&app, move |store: Store| async move {
-            let edit = |settings: &mut TrunkSettings| -> Result<(), Failure> {
-                let mut list = settings.gateways.iter_mut();
-                let one = list.find(|one| one.id == child).ok_or_else(Failure::not_found)?;
-                one.priority = priority.unwrap_or(one.priority);
-                one.weight = weight.unwrap_or(one.weight);
-                Ok(())
-            };
-            store.change_trunk(&account, &id, &Expected::Any, edit).await
-        });
-        let trunk = trunk.await?;
-        let list = &trunk.settings.gateways;
-        let changed = list.iter().find(|one| one.id == wanted).ok_or_else(Failure::not_found)?;
-        Ok(DestinationData::of(&trunk.id, trunk.settings.transport, changed))
+        let change = move |one: &mut StoredGateway| {
+            one.priority = priority.unwrap_or(one.priority);
+            one.weight = weight.unwrap_or(one.weight);
+        };
+        let (trunk, changed) = children::edit(&app, &asked, |_, _| Ok(()), change).await?;
+        Ok(DestinationData::of(&trunk.id, trunk.settings.transport, &changed))
     };
     asked.envelope.single(changed.await)
 }
@@ -335,22 +324,9 @@ pub(super) async fn change_exotel_destination(
     tag = "exotel trunks", params(TrunkPath, ChildQuery), security(("basic" = []), ("bearer" = [])),
     responses((status = 200, body = Single<DestinationData>), Refusals))]
 pub(super) async fn delete_exotel_destination(State(app): State<App>, asked: Asked) -> Response {
-    let account = asked.account.clone();
     let deleted = async {
         asked.may("trunks:write")?;
-        let (id, child) = (asked.trunk()?, asked.child_in_query()?);
-        let (trunk, gone) = change(&app, move |store: Store| async move {
-            let mut gone = None;
-            let remove = |settings: &mut TrunkSettings| -> Result<(), Failure> {
-                let list = &mut settings.gateways;
-                let at = list.iter().position(|one| one.id == child).ok_or_else(Failure::not_found)?;
-                gone = Some(list.remove(at));
-                Ok(())
-            };
-            let trunk = store.change_trunk(&account, &id, &Expected::Any, remove).await?;
-            Ok((trunk, gone.ok_or_else(Failure::not_found)?))
-        })
-        .await?;
+        let (trunk, gone) = children::take_off::<StoredGateway>(&app, &asked).await?;
         Ok(DestinationData::of(&trunk.id, trunk.settings.transport, &gone))
     };
     asked.envelope.single(deleted.await)

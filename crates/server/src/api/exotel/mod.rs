@@ -1,4 +1,5 @@
-//! Exotel's trunk API, `/v2/accounts/{account_sid}/trunks…`, in its envelope with its codes.
+//! Exotel's trunk API, `/v2/accounts/{account_sid}/trunks…`, in its envelope with its codes, and its older list of an
+//! account's numbers.
 //!
 //! In the vendor's words the server is the carrier; in the model it is the same trunk that Bolna's API knows:
 //! whitelisted ips are where its calls come from, credentials what proves them, destinations its gateways, and a
@@ -9,9 +10,11 @@
 
 mod asked;
 mod checks;
+mod children;
 mod credentials;
 mod destination_uris;
 mod envelope;
+mod incoming_phone_numbers;
 mod names;
 mod phone_numbers;
 mod settings;
@@ -21,17 +24,15 @@ mod whitelisted_ips;
 use axum::body::Bytes;
 use axum::http::Method;
 use axum::response::Response;
-use utoipa::openapi::Deprecated;
-use utoipa::openapi::path::{Operation, PathItem};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use self::envelope::Envelope;
 use super::error::ApiError;
-use super::{App, body};
+use super::{App, body, openapi};
 
 /// Where every path of the family begins.
-const PREFIX: &str = "/v2/accounts/";
+const PREFIXES: [&str; 2] = ["/v2/accounts/", "/v2_beta/Accounts/"];
 
 /// Segments whose older spelling has underscores.
 const RENAMED: [(&str, &str); 4] = [
@@ -53,6 +54,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         ),
         routes!(phone_numbers::change_exotel_number),
         routes!(phone_numbers::list_exotel_trunk_maps),
+        routes!(incoming_phone_numbers::list_exotel_incoming_numbers),
         routes!(
             whitelisted_ips::add_exotel_address,
             whitelisted_ips::list_exotel_addresses,
@@ -78,36 +80,23 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         ),
     ]
     .into_iter()
-    .fold(OpenApiRouter::new(), |router, endpoint| match alias(&endpoint) {
+    .fold(OpenApiRouter::new(), |router, endpoint| match older(&endpoint) {
         Some(alias) => router.routes(endpoint).routes(alias),
         None => router.routes(endpoint),
     })
 }
 
 /// The same endpoint under its older path, if it has one.
-fn alias((schemas, paths, methods): &UtoipaMethodRouter<App>) -> Option<UtoipaMethodRouter<App>> {
-    let mut older = paths.clone();
-    older.paths.clear();
-    for (path, item) in &paths.paths {
+fn older(endpoint: &UtoipaMethodRouter<App>) -> Option<UtoipaMethodRouter<App>> {
+    openapi::alias(endpoint, |path| {
         let (new, old) = RENAMED.iter().find(|(new, _)| path.contains(new))?;
-        older.paths.insert(path.replace(new, old), renamed(item.clone()));
-    }
-    Some((schemas.clone(), older, methods.clone()))
-}
-
-/// The operations of a path as those of its alias: their names must differ.
-fn renamed(mut item: PathItem) -> PathItem {
-    for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
-        let operation: &mut Operation = operation;
-        operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_alias"));
-        operation.deprecated = Some(Deprecated::True);
-    }
-    item
+        Some(path.replace(new, old))
+    })
 }
 
 /// Whether a path is of this family.
 pub(super) fn is_ours(path: &str) -> bool {
-    path.starts_with(PREFIX)
+    PREFIXES.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// An error of what stands before the endpoints (limits, unknown paths), in this family's envelope.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::asked::{Asked, ChildPath, ChildQuery, JsonBody, PageQuery, TrunkPath, change};
 use super::checks::{Checks, date};
 use super::envelope::{BadBody, Constant, Failure, Many, PageMetadata, Refusals, Single};
-use super::{names, newest_first};
+use super::{children, names, newest_first};
 use crate::api::App;
 use crate::routing::network;
 use crate::store::{Expected, Store, StoredIdentifier, TrunkSettings};
@@ -170,26 +170,14 @@ pub(super) async fn change_exotel_address(
     asked: Asked,
     JsonBody(object): JsonBody,
 ) -> Response {
-    let account = asked.account.clone();
     let changed = async {
         asked.may("trunks:write")?;
-        let (id, child) = (asked.trunk()?, asked.child()?);
         let range = read(&object)?;
-        let wanted = child.clone();
-        let trunk = change(&app, move |store: Store| async move {
-            let edit = |settings: &mut TrunkSettings| -> Result<(), Failure> {
-                check_new(settings, &range, Some(&child))?;
-                let mut list = settings.ip_identifiers.iter_mut();
-                let one = list.find(|one| one.id == child).ok_or_else(Failure::not_found)?;
-                one.ip_address = range;
-                Ok(())
-            };
-            store.change_trunk(&account, &id, &Expected::Any, edit).await
-        });
-        let trunk = trunk.await?;
-        let list = &trunk.settings.ip_identifiers;
-        let changed = list.iter().find(|one| one.id == wanted).ok_or_else(Failure::not_found)?;
-        Ok(AddressData::of(&trunk.id, changed))
+        let checked = range.clone();
+        let check = move |settings: &TrunkSettings, child: &str| check_new(settings, &checked, Some(child));
+        let (trunk, changed) =
+            children::edit(&app, &asked, check, |one: &mut StoredIdentifier| one.ip_address = range).await?;
+        Ok(AddressData::of(&trunk.id, &changed))
     };
     asked.envelope.single(changed.await)
 }
@@ -199,23 +187,10 @@ pub(super) async fn change_exotel_address(
     tag = "exotel trunks", params(TrunkPath, ChildQuery), security(("basic" = []), ("bearer" = [])),
     responses((status = 200, body = Single<AddressData>), Refusals))]
 pub(super) async fn delete_exotel_address(State(app): State<App>, asked: Asked) -> Response {
-    let account = asked.account.clone();
     let deleted = async {
         asked.may("trunks:write")?;
-        let (id, child) = (asked.trunk()?, asked.child_in_query()?);
-        let name = id.clone();
-        let gone = change(&app, move |store: Store| async move {
-            let mut gone = None;
-            let remove = |settings: &mut TrunkSettings| -> Result<(), Failure> {
-                let list = &mut settings.ip_identifiers;
-                let at = list.iter().position(|one| one.id == child).ok_or_else(Failure::not_found)?;
-                gone = Some(list.remove(at));
-                Ok(())
-            };
-            store.change_trunk(&account, &id, &Expected::Any, remove).await?;
-            gone.ok_or_else(Failure::not_found)
-        });
-        Ok(AddressData::of(&name, &gone.await?))
+        let (trunk, gone) = children::take_off::<StoredIdentifier>(&app, &asked).await?;
+        Ok(AddressData::of(&trunk.id, &gone))
     };
     asked.envelope.single(deleted.await)
 }
