@@ -28,7 +28,7 @@ fn table() -> &'static Arc<RoutingTable> {
             let mut trunk = Trunk::new(format!("t{index}"), format!("a{index}"), format!("trunk {index}"));
             trunk.inbound_enabled = true;
             let own = format!("10.{}.{}.0/24", index / 250, index % 250);
-            trunk.sources = vec![own.parse().expect("a range")];
+            trunk.sources.push(own.parse().expect("a range"));
             if index.is_multiple_of(10) {
                 trunk.sources.push("192.0.2.0/24".parse().expect("a range"));
             }
@@ -47,7 +47,7 @@ fn table() -> &'static Arc<RoutingTable> {
         let agent = |index: u64| Agent {
             id: format!("g{index}").into(),
             account: format!("a{index}").into(),
-            name: format!("agent {index}"),
+            name: format!("agent {index}").into(),
             socket: Some(
                 AgentSocket {
                     url: "ws://agent.example/ws/{execution_id}".to_owned(),

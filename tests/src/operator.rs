@@ -17,12 +17,23 @@ pub enum OperatorAct {
     Reload,
     /// The routing table is swapped for one without any number.
     Unplug,
+    /// The node has just started: its table is read anew, whole at the next [`OperatorAct::Reload`].
+    Restart,
     /// The call of this index is to be hung up through the API.
     HangUp(usize),
     /// Digits are to be sent to the caller of this index.
     SendDigits(usize),
     /// No new calls; those that are left end after this long.
     Drain(Duration),
+}
+
+/// What is found of a plan's numbers under these keys alone.
+pub fn route_of(plan: &Plan, keys: &[String]) -> Arc<RoutingTable> {
+    let mut plan = plan.clone();
+    plan.numbers.retain(|number| {
+        tandem_call::dialled::stored_key(&number.number).is_some_and(|key| keys.contains(&key))
+    });
+    routing(&plan, 0, true)
 }
 
 /// The routing table of a plan.
@@ -65,7 +76,7 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
         plan.agents.iter().enumerate().map(move |(index, agent)| Agent {
             id: agent_id(index, carrier).into(),
             account: account(carrier).into(),
-            name: format!("agent {index}"),
+            name: format!("agent {index}").into(),
             socket: Some(
                 AgentSocket {
                     url: format!("ws://agent-{index}.example/{{execution_id}}"),

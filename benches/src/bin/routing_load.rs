@@ -100,7 +100,7 @@ fn table(size: Size) -> RoutingTable {
     let agent = |index: u64| Agent {
         id: agent_id(index).into(),
         account: account(index).into(),
-        name: "agent".to_owned(),
+        name: "agent".into(),
         socket: Some(
             AgentSocket {
                 url: "wss://agent.example/ws/{execution_id}".to_owned(),
@@ -119,7 +119,7 @@ fn table(size: Size) -> RoutingTable {
         let owner = account((index / per_account).min(size.accounts - 1));
         let mut trunk = Trunk::new(trunk_id(index), owner, format!("trunk {index}"));
         trunk.inbound_enabled = true;
-        trunk.sources = vec![network(index).parse().expect("a range")];
+        trunk.sources.push(network(index).parse().expect("a range"));
         trunk
     };
     let number = |index: u64| {

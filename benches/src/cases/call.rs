@@ -23,7 +23,7 @@ const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.
 fn table() -> RoutingTable {
     let mut trunk = Trunk::new("t", "a", "trunk");
     trunk.inbound_enabled = true;
-    trunk.sources = vec!["192.0.2.0/24".parse().expect("a range")];
+    trunk.sources.push("192.0.2.0/24".parse().expect("a range"));
     let number = Number {
         id: "n".into(),
         account: "a".into(),
@@ -46,7 +46,7 @@ fn table() -> RoutingTable {
     let agent = Agent {
         id: "g".into(),
         account: "a".into(),
-        name: "agent".to_owned(),
+        name: "agent".into(),
         socket: Some(socket.into()),
         rules: AgentRules::default(),
     };

@@ -628,7 +628,7 @@ mod tests {
         Agent {
             id: "g".into(),
             account: "a".into(),
-            name: "agent".to_owned(),
+            name: "agent".into(),
             socket: None,
             rules: crate::agent_rules::AgentRules { inbound_limit: Some(most), ..Default::default() },
         }

@@ -50,7 +50,7 @@ impl Engine {
                 return self.turn_away(incoming, &refusal, verdict, now);
             }
         };
-        verdict.step(Check::TrunkLimits, StepOutcome::Passed, route.trunk.name.as_str(), "there is room");
+        verdict.step(Check::TrunkLimits, StepOutcome::Passed, route.trunk.name.clone(), "there is room");
         let (user, caller) = caller_of(&incoming);
         let before = self.node.answered(&route.agent.id, &caller);
         if let Err(no_room) = self.node.admission.admit_caller(&mut permit, &route.agent, &caller, before) {
@@ -250,7 +250,7 @@ pub(crate) fn note_no_room(verdict: &mut Verdict, trunk: &Trunk, no_room: NoRoom
         }
         _ => Check::TrunkLimits,
     };
-    verdict.step(check, StepOutcome::Failed, trunk.name.as_str(), no_room.detail);
+    verdict.step(check, StepOutcome::Failed, trunk.name.clone(), no_room.detail);
     verdict.conclude(no_room.code);
     let refusal = Refusal::new(verdict.status);
     match no_room.retry_after {

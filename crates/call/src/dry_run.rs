@@ -56,7 +56,7 @@ impl Engine {
         }
         match self.node.admission.check(&route.trunk, Side::Inbound, now) {
             Ok(()) => {
-                let name = route.trunk.name.as_str();
+                let name = route.trunk.name.clone();
                 verdict.step(Check::TrunkLimits, StepOutcome::Passed, name, "there is room");
                 let before = self.node.answered(&route.agent.id, &caller);
                 if let Err(no_room) = self.node.admission.check_caller(&route.agent, &caller, before) {

@@ -37,7 +37,7 @@ impl CallFacts {
             trunk: route.trunk.id.to_string(),
             account: route.trunk.account.to_string(),
             from: wire_text(&from),
-            to: route.number_text.clone(),
+            to: route.number_text.to_string(),
             sip_call_id: wire_text(invite.call_id()),
             invite: invite.clone(),
         }

@@ -3,6 +3,7 @@
 //! The brain of the node, and a core: no clock, no socket, no task, no randomness of its own. Read [`input`] and
 //! [`output`] first: everything that enters and everything that leaves. [`engine`] is the one owner of all calls.
 
+mod address_text;
 mod addressing;
 pub mod admission;
 mod agent_rules;
@@ -44,6 +45,7 @@ pub mod table;
 pub mod template;
 pub mod transfer;
 pub mod verdict;
+pub mod waiting_room;
 
 pub use admission::{AdmissionLimits, NoRoom};
 pub use agent_rules::{AgentRules, CallerIdentity, CallingHours};
@@ -66,6 +68,7 @@ pub use recording::{
     Recorded, RecordingCommand, RecordingFormat, RecordingRule, RecordingState, RecordingSummary,
 };
 pub use register::{RegistrationState, RegistrationStatus};
+pub use short_text::ShortText;
 pub use table::{
     Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, Registration, RoutingTable, Trunk,
     TrunkAuth, TrunkLimits,
@@ -75,3 +78,4 @@ pub use transfer::{
     TransferRule, TransferWay,
 };
 pub use verdict::{Check, Step, StepOutcome, Verdict, VerdictCode};
+pub use waiting_room::Ticket;

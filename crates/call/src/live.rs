@@ -655,7 +655,7 @@ impl LiveCall {
         &mut self,
         check: Check,
         outcome: StepOutcome,
-        subject: impl Into<String>,
+        subject: impl Into<crate::ShortText>,
         detail: impl Into<String>,
     ) {
         if let Some(verdict) = &mut self.verdict {

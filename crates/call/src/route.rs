@@ -26,14 +26,16 @@ use tandem_sip::auth::Staleness;
 use tandem_sip::{NameAddr, Transport};
 use uuid::Uuid;
 
+use crate::address_text::{address_text, push_range};
 use crate::agent_rules::CallerIdentity;
 use crate::dialled;
 use crate::encryption;
 use crate::ids::{NumberId, TrunkId};
 use crate::near_miss;
 use crate::record::CallDirection;
+use crate::short_text::ShortText;
 use crate::table::{Agent, AgentSocket, MediaEncryption, NumberEntry, RoutingTable, Trunk, TrunkAuth};
-use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
+use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, short_wire_text, wire_text};
 
 /// Trunks whose password one set of credentials is tried against: user names may repeat across accounts, and each
 /// trial costs a hash.
@@ -147,7 +149,7 @@ pub struct Route {
     /// The number that was called.
     pub number: NumberId,
     /// The number as its owner wrote it.
-    pub number_text: String,
+    pub number_text: ShortText,
     /// Who answers.
     pub agent: Arc<Agent>,
     /// How; the agent's socket, which is there.
@@ -224,7 +226,10 @@ pub(crate) struct Search<'a> {
     pub(crate) query: &'a Query<'a>,
     pub(crate) table: &'a RoutingTable,
     pub(crate) request_key: Option<String>,
+    /// That of the To header, where it is another.
     pub(crate) to_key: Option<String>,
+    /// Whether the To header names another number, or none where the Request-URI names one.
+    to_differs: bool,
     pub(crate) found: SmallVec<[Found<'a>; 4]>,
 }
 
@@ -303,15 +308,15 @@ impl<'a> Search<'a> {
             table,
             request_key: dialled::key(query.request_user),
             to_key: None,
+            to_differs: false,
             found: SmallVec::new(),
         };
-        // Mostly they are the same.
-        search.to_key = match query.to_user == query.request_user {
-            true => search.request_key.clone(),
-            false => dialled::key(query.to_user),
-        };
         search.collect(Place::RequestUri);
-        if search.to_key != search.request_key {
+        // Mostly they are the same.
+        if query.to_user != query.request_user {
+            let to_key = dialled::key(query.to_user);
+            search.to_differs = to_key != search.request_key;
+            search.to_key = to_key.filter(|_| search.to_differs);
             search.collect(Place::To);
         }
         search
@@ -359,7 +364,7 @@ impl<'a> Search<'a> {
         let own = self.found.iter().filter(|found| found.trunk.id == *proven && found.admits_source());
         if let Some(found) = own.min_by_key(|found| found.rank()).copied() {
             self.note_number(verdict, &found);
-            let name = found.trunk.name.as_str();
+            let name = found.trunk.name.clone();
             verdict.step(Check::Credentials, StepOutcome::Passed, name, "the digest proves the trunk");
             return Ok(found);
         }
@@ -372,7 +377,7 @@ impl<'a> Search<'a> {
         verdict.step(
             Check::Credentials,
             StepOutcome::Passed,
-            trunk.name.as_str(),
+            trunk.name.clone(),
             "the digest proves the trunk",
         );
         if let Some(outside) = self.found.iter().find(|found| found.trunk.id == *proven) {
@@ -448,7 +453,7 @@ impl<'a> Search<'a> {
             VerdictCode::NumberUnknown
         } else {
             self.note_unknown_number(verdict, "no number of this node");
-            let source = self.query.source.ip().to_string();
+            let source = address_text(self.query.source.ip());
             verdict.step(Check::Source, StepOutcome::Failed, source, "in no trunk's ranges");
             VerdictCode::SourceUnknown
         };
@@ -464,7 +469,7 @@ impl<'a> Search<'a> {
     }
 
     fn ask_credentials(&self, verdict: &mut Verdict, authentication: &Authentication) -> Refused {
-        let source = self.query.source.ip().to_string();
+        let source = address_text(self.query.source.ip());
         let mut note = |outcome, detail: Cow<'static, str>| {
             verdict.step(Check::Credentials, outcome, source.clone(), detail);
         };
@@ -494,7 +499,7 @@ impl<'a> Search<'a> {
 
     fn check_switches(&self, verdict: &mut Verdict, found: &Found<'_>) -> Result<(), Refused> {
         let (trunk, number) = (found.trunk, found.number);
-        let name = trunk.name.as_str();
+        let name = trunk.name.clone();
         if !trunk.is_active {
             verdict.step(Check::Trunk, StepOutcome::Failed, name, "is_active is false");
             return Err(Refused::with(VerdictCode::TrunkInactive));
@@ -505,10 +510,10 @@ impl<'a> Search<'a> {
         }
         verdict.step(Check::Trunk, StepOutcome::Passed, name, "active, inbound enabled");
         if !number.is_active {
-            verdict.step(Check::Number, StepOutcome::Failed, &*number.number, "is_active is false");
+            verdict.step(Check::Number, StepOutcome::Failed, number.number.clone(), "is_active is false");
             return Err(Refused::with(VerdictCode::NumberInactive));
         }
-        verdict.step(Check::Number, StepOutcome::Passed, &*number.number, "active");
+        verdict.step(Check::Number, StepOutcome::Passed, number.number.clone(), "active");
         Ok(())
     }
 
@@ -516,7 +521,7 @@ impl<'a> Search<'a> {
         let number = found.number;
         if number.is_for_pstn {
             let detail = "its mode is pstn: for the trunk's destinations, which are not called yet";
-            verdict.step(Check::Agent, StepOutcome::Failed, &*number.number, detail);
+            verdict.step(Check::Agent, StepOutcome::Failed, number.number.clone(), detail);
             return Err(Refused::with(VerdictCode::NumberForPstn));
         }
         let agent = match (&number.agent, self.table.agent_of(number)) {
@@ -534,15 +539,15 @@ impl<'a> Search<'a> {
         };
         verdict.agent = Some(agent.id.clone());
         let Some(socket) = &agent.socket else {
-            verdict.step(Check::Agent, StepOutcome::Failed, agent.name.as_str(), "it has no websocket");
+            verdict.step(Check::Agent, StepOutcome::Failed, agent.name.clone(), "it has no websocket");
             return Err(Refused::with(VerdictCode::AgentWithoutSocket));
         };
         let spoken = ["spoken to by ", socket.dialect.dialect.name()].concat();
-        verdict.step(Check::Agent, StepOutcome::Passed, agent.name.as_str(), spoken);
+        verdict.step(Check::Agent, StepOutcome::Passed, agent.name.clone(), spoken);
         Ok(Route {
             trunk: Arc::clone(found.trunk),
             number: number.id.clone(),
-            number_text: number.number.to_string(),
+            number_text: number.number.clone(),
             agent: Arc::clone(agent),
             socket: Arc::clone(socket),
         })
@@ -582,7 +587,7 @@ impl<'a> Search<'a> {
 
     /// Who answers for a number that has no agent of its own.
     fn default_agent(&self, verdict: &mut Verdict, found: &Found<'_>) -> Result<&'a Arc<Agent>, Refused> {
-        let (number, trunk) = (&*found.number.number, found.trunk);
+        let (number, trunk) = (found.number.number.clone(), found.trunk);
         let detail = match (&trunk.default_agent, self.table.default_agent_of(trunk)) {
             (Some(_), Some(agent)) => {
                 let detail = format!("mapped to no agent; trunk {} has one for such numbers", trunk.name);
@@ -604,7 +609,7 @@ impl<'a> Search<'a> {
         };
         if trunk.direct_media {
             let detail = "direct_media is on, and an agent's WebSocket is no party to RTP: media passes through this node";
-            verdict.step(Check::Media, StepOutcome::Noted, trunk.name.as_str(), detail);
+            verdict.step(Check::Media, StepOutcome::Noted, trunk.name.clone(), detail);
         }
         let allowed = names(&trunk.codecs);
         let laws = match &self.query.offer {
@@ -625,8 +630,7 @@ impl<'a> Search<'a> {
         };
         match trunk.codecs.iter().find(|law| laws.contains(law)) {
             Some(law) => {
-                let offered = [name(*law), " chosen; offered ", &*names(laws)].concat();
-                verdict.step(Check::Codec, StepOutcome::Passed, allowed, offered);
+                verdict.step(Check::Codec, StepOutcome::Passed, allowed, chosen(*law, laws));
                 Ok(())
             }
             None => {
@@ -688,7 +692,7 @@ impl<'a> Search<'a> {
         match found.place {
             Place::RequestUri => {}
             Place::To => {
-                let dialled = wire_text(self.query.request_user);
+                let dialled = short_wire_text(self.query.request_user);
                 verdict.step(Check::RequestUri, StepOutcome::Noted, dialled, "no number of this trunk");
             }
         }
@@ -698,7 +702,7 @@ impl<'a> Search<'a> {
         };
         let way = if found.is_by_destination { "is how the carrier writes number" } else { "is number" };
         let detail = [way, " ", &*found.number.number, " of trunk ", &*found.trunk.name].concat();
-        verdict.step(found.place.check(), StepOutcome::Passed, wire_text(dialled), detail);
+        verdict.step(found.place.check(), StepOutcome::Passed, short_wire_text(dialled), detail);
     }
 
     fn note_range(&self, verdict: &mut Verdict, found: &Found<'_>) {
@@ -708,15 +712,20 @@ impl<'a> Search<'a> {
             .sources
             .iter()
             .find(|range| range.contains(&source) && Some(range.prefix_len()) == found.range);
-        let detail =
-            range.map_or_else(String::new, |range| format!("inside {range} of trunk {}", found.trunk.name));
-        verdict.step(Check::Source, StepOutcome::Passed, source.to_string(), detail);
+        let mut detail = String::with_capacity(64);
+        if let Some(range) = range {
+            detail.push_str("inside ");
+            push_range(&mut detail, *range);
+            detail.push_str(" of trunk ");
+            detail.push_str(&found.trunk.name);
+        }
+        verdict.step(Check::Source, StepOutcome::Passed, address_text(source), detail);
     }
 
     fn note_outside(&self, verdict: &mut Verdict, found: &Found<'_>) {
         let source = self.query.source.ip().to_canonical();
         let ranges = near_miss::outside(found.trunk, source);
-        verdict.step(Check::Source, StepOutcome::Failed, source.to_string(), ranges.clone());
+        verdict.step(Check::Source, StepOutcome::Failed, address_text(source), ranges.clone());
         verdict
             .near_miss(format!("the number belongs to trunk {}, but {source} is {ranges}", found.trunk.name));
     }
@@ -725,11 +734,16 @@ impl<'a> Search<'a> {
         verdict.step(
             Check::RequestUri,
             StepOutcome::Failed,
-            wire_text(self.query.request_user),
+            short_wire_text(self.query.request_user),
             detail.to_owned(),
         );
-        if self.to_key != self.request_key {
-            verdict.step(Check::To, StepOutcome::Failed, wire_text(self.query.to_user), detail.to_owned());
+        if self.to_differs {
+            verdict.step(
+                Check::To,
+                StepOutcome::Failed,
+                short_wire_text(self.query.to_user),
+                detail.to_owned(),
+            );
         }
     }
 }
@@ -738,6 +752,17 @@ fn name(law: Law) -> &'static str {
     match law {
         Law::Mulaw => "PCMU",
         Law::Alaw => "PCMA",
+    }
+}
+
+/// Which codec was chosen of which, in words.
+fn chosen(law: Law, laws: &[Law]) -> Cow<'static, str> {
+    match (law, laws) {
+        (Law::Mulaw, [Law::Mulaw]) => "PCMU chosen; offered PCMU".into(),
+        (Law::Alaw, [Law::Alaw]) => "PCMA chosen; offered PCMA".into(),
+        (Law::Mulaw, [Law::Mulaw, Law::Alaw]) => "PCMU chosen; offered PCMU, PCMA".into(),
+        (Law::Alaw, [Law::Alaw, Law::Mulaw]) => "PCMA chosen; offered PCMA, PCMU".into(),
+        (law, laws) => [name(law), " chosen; offered ", &*names(laws)].concat().into(),
     }
 }
 

@@ -9,12 +9,14 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Longest text kept in place: the whole is four machine words.
 const ROOM: usize = 30;
 
 /// The text.
 #[derive(Clone)]
-pub(crate) struct ShortText(Kept);
+pub struct ShortText(Kept);
 
 #[derive(Clone)]
 enum Kept {
@@ -27,7 +29,8 @@ enum Kept {
 }
 
 impl ShortText {
-    pub(crate) fn as_str(&self) -> &str {
+    /// The text.
+    pub fn as_str(&self) -> &str {
         match &self.0 {
             Kept::Here { .. } => std::str::from_utf8(self.as_bytes()).expect("it was made from text"),
             Kept::Shared(text) => text,
@@ -52,6 +55,48 @@ impl From<&str> for ShortText {
             }
             _ => Self(Kept::Shared(text.into())),
         }
+    }
+}
+
+impl From<String> for ShortText {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<std::borrow::Cow<'_, str>> for ShortText {
+    fn from(text: std::borrow::Cow<'_, str>) -> Self {
+        (&*text).into()
+    }
+}
+
+impl Default for ShortText {
+    fn default() -> Self {
+        "".into()
+    }
+}
+
+impl PartialEq<str> for ShortText {
+    fn eq(&self, other: &str) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for ShortText {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Serialize for ShortText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ShortText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(String::deserialize(deserializer)?.into())
     }
 }
 

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 use tandem_agent::DialectConfig;
 use tandem_media::Law;
 use tandem_sip::Transport;
@@ -27,6 +28,7 @@ use tandem_sip::Transport;
 use crate::agent_rules::AgentRules;
 use crate::bridge::OnClose;
 use crate::ids::{AccountId, AgentId, NumberId, TrunkId};
+use crate::short_text::ShortText;
 use crate::transfer::TransferPolicy;
 use hash_tree::hash_of;
 use index::{Index, Key};
@@ -121,8 +123,8 @@ pub struct Trunk {
     pub id: TrunkId,
     /// Whose it is.
     pub account: AccountId,
-    /// What its owner calls it; appears in verdicts.
-    pub name: String,
+    /// What its owner calls it; appears in verdicts. In place, as `sources` are: a decision follows no pointer for them.
+    pub name: ShortText,
     /// Switched on at all.
     pub is_active: bool,
     /// Takes calls from the carrier.
@@ -134,7 +136,7 @@ pub struct Trunk {
     /// How it proves itself.
     pub auth: TrunkAuth,
     /// The ranges it calls from.
-    pub sources: Vec<IpNet>,
+    pub sources: SmallVec<[IpNet; 2]>,
     /// Where its outbound calls go, in any order.
     pub gateways: Vec<Gateway>,
     /// Codecs allowed, the preferred first.
@@ -192,7 +194,7 @@ pub struct Registration {
 
 impl Trunk {
     /// A trunk with an identity and the API's defaults, taking inbound calls from nowhere yet.
-    pub fn new(id: impl Into<TrunkId>, account: impl Into<AccountId>, name: impl Into<String>) -> Self {
+    pub fn new(id: impl Into<TrunkId>, account: impl Into<AccountId>, name: impl Into<ShortText>) -> Self {
         Self {
             id: id.into(),
             account: account.into(),
@@ -202,7 +204,7 @@ impl Trunk {
             outbound_enabled: true,
             default_agent: None,
             auth: TrunkAuth::IpBased,
-            sources: Vec::new(),
+            sources: SmallVec::new(),
             gateways: Vec::new(),
             codecs: vec![Law::Mulaw, Law::Alaw],
             transport: Transport::Udp,
@@ -297,7 +299,7 @@ pub struct Agent {
     /// Whose it is.
     pub account: AccountId,
     /// What its owner calls it.
-    pub name: String,
+    pub name: ShortText,
     /// How it is reached; without it, it cannot be called.
     pub socket: Option<Arc<AgentSocket>>,
     /// What its owner asks of its calls.
@@ -625,7 +627,7 @@ mod tests {
         let agent = Agent {
             id: "g".into(),
             account: "b".into(),
-            name: String::new(),
+            name: "".into(),
             socket: None,
             rules: AgentRules::default(),
         };
@@ -637,14 +639,14 @@ mod tests {
     #[test]
     fn trunks_of_a_source_come_longest_prefix_first_and_mapped_addresses_are_ipv4() {
         let mut wide = Trunk::new("wide", "a", "wide");
-        wide.sources = vec!["10.0.0.0/8".parse().unwrap()];
+        wide.sources.push("10.0.0.0/8".parse().unwrap());
         let mut narrow = Trunk::new("narrow", "b", "narrow");
         // Host bits in a stored range do not hide it.
-        narrow.sources = vec!["10.1.2.3/16".parse().unwrap()];
+        narrow.sources.push("10.1.2.3/16".parse().unwrap());
         let table = RoutingTable::build(1, vec![wide, narrow], Vec::new(), Vec::new());
         let names = |source: &str| -> Vec<(u8, String)> {
             let source = source.parse().unwrap();
-            table.trunks_of_source(source).map(|(bits, trunk)| (bits, trunk.name.clone())).collect()
+            table.trunks_of_source(source).map(|(bits, trunk)| (bits, trunk.name.to_string())).collect()
         };
         assert_eq!(names("10.1.9.9"), [(16, "narrow".to_owned()), (8, "wide".to_owned())]);
         assert_eq!(names("::ffff:10.9.9.9"), [(8, "wide".to_owned())]);
@@ -715,7 +717,7 @@ mod tests {
                     let agent = Agent {
                         id: id.clone(),
                         account: account.into(),
-                        name: format!("{step}"),
+                        name: format!("{step}").into(),
                         socket: None,
                         rules: AgentRules::default(),
                     };

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
 use crate::record::CallDirection;
+use crate::short_text::ShortText;
 
 /// Longest text kept of any one header, in bytes: enough for every honest one, and a stranger cannot fill the store.
 pub const MAX_TEXT_BYTES: usize = 256;
@@ -402,7 +403,7 @@ pub struct Step {
     /// What was looked at.
     pub check: Check,
     /// The thing itself: a number, an address, a trunk's name.
-    pub subject: String,
+    pub subject: ShortText,
     /// What came of it.
     pub outcome: StepOutcome,
     /// Why, in words.
@@ -474,7 +475,7 @@ impl Verdict {
         &mut self,
         check: Check,
         outcome: StepOutcome,
-        subject: impl Into<String>,
+        subject: impl Into<ShortText>,
         detail: impl Into<Cow<'static, str>>,
     ) {
         if self.trace.len() >= MAX_STEPS {
@@ -500,6 +501,16 @@ impl Verdict {
             };
             format!("{:?} {outcome} {}: {}", step.check, step.subject, step.detail)
         })
+    }
+}
+
+/// As [`wire_text`], of what is mostly short.
+pub(crate) fn short_wire_text(bytes: &[u8]) -> ShortText {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) && bytes.len() <= MAX_TEXT_BYTES => {
+            text.into()
+        }
+        _ => wire_text(bytes).into(),
     }
 }
 

@@ -390,7 +390,7 @@ fn a_trunk_by_digest_is_challenged_proven_and_held_to_its_own_numbers() {
 #[test]
 fn ranges_of_a_trunk_by_digest_narrow_it() {
     let mut house = digest_house();
-    house.trunks[2].sources = vec!["203.0.113.0/24".parse().unwrap()];
+    house.trunks[2].sources = ["203.0.113.0/24".parse().unwrap()].into_iter().collect();
     let table = house.table();
     let proven = Authentication::Verified("td".into());
     let inside = Ask::from("203.0.113.9").request("14155550100").with(proven.clone());
@@ -415,7 +415,7 @@ fn credentials_are_tried_against_the_dialled_numbers_trunk_first_and_against_few
     let ask = Ask::from("203.0.113.9").request("+33123456789");
     let names: Vec<String> = route::credential_trunks(&ask.query(), &table, "carol")
         .iter()
-        .map(|trunk| trunk.name.clone())
+        .map(|trunk| trunk.name.to_string())
         .collect();
     assert_eq!(names, ["extra9", "extra0", "extra1", "extra10"]);
     assert!(route::credential_trunks(&ask.query(), &table, "mallory").is_empty());
@@ -583,7 +583,7 @@ impl House {
         self.agents.push(Agent {
             id: id.into(),
             account: account.into(),
-            name: id.to_owned(),
+            name: id.into(),
             socket: Some(socket.into()),
             rules: AgentRules::default(),
         });

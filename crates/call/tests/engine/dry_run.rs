@@ -42,7 +42,7 @@ fn change(trunks: &mut Vec<Trunk>, dice: &mut Dice) {
     by_digest.inbound_enabled = !dice.one_in(4);
     by_digest.auth = TrunkAuth::user_pass("u", "p");
     if dice.one_in(3) {
-        by_digest.sources = vec!["198.51.100.0/24".parse().unwrap()];
+        by_digest.sources.push("198.51.100.0/24".parse().unwrap());
     }
     trunks.push(by_digest);
     for trunk in trunks {

@@ -165,7 +165,7 @@ impl ShownStep {
         let check = serde_json::to_value(step.check).ok();
         Self {
             check: check.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
-            subject: step.subject,
+            subject: step.subject.to_string(),
             outcome: match step.outcome {
                 StepOutcome::Passed => "passed",
                 StepOutcome::Failed => "failed",
