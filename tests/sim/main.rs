@@ -15,6 +15,7 @@ mod random;
 mod reports;
 mod sessions;
 mod setup;
+mod starting;
 mod strangers;
 mod streams;
 

@@ -43,7 +43,7 @@ pub fn expected(plan: &Plan, call: &CallPlan) -> Expected {
             OperatorAct::Drain(_) => statuses.push(503),
             OperatorAct::HangUp(_) => statuses.push(480),
             OperatorAct::Unplug => statuses.push(404),
-            OperatorAct::Reload | OperatorAct::SendDigits(_) => {}
+            OperatorAct::Reload | OperatorAct::Restart | OperatorAct::SendDigits(_) => {}
         }
     }
     Expected { statuses }

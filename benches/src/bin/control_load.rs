@@ -3,8 +3,9 @@
 //! `cargo run --release -p tandem-benches --bin control_load -- [--database sqlite|postgres] [--accounts 1000]
 //! [--trunks 100000] [--numbers 1000000] [--clients 8] [--seconds 10]`
 //!
-//! Prints: time to start, memory, requests per second and percentiles of get, list and create, and the time from a
-//! number's creation to an INVITE that finds it. Look-ups are `routing_load`'s.
+//! Prints: time to start, to the first call that is taken, and until everything is read; memory, requests per second and
+//! percentiles of get, list and create, and the time from a number's creation to an INVITE that finds it. Look-ups are
+//! `routing_load`'s.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -87,10 +88,11 @@ fn main() {
     reading(&runtime, &url);
     let node = Node::start(folder.path(), &url);
     println!(
-        "start to ready: {:.1} s; resident: {} MiB",
+        "start to ready: {:.2} s; resident: {} MiB",
         node.took.as_secs_f64(),
         resident_bytes(node.process.id()).expect("the server runs") >> 20
     );
+    starting(&node, &plan);
     requests(&node, &plan);
     first_invite(&node);
     println!(
@@ -172,6 +174,11 @@ async fn fill(url: &str, plan: &Plan) {
         id('t', &format!("n / {per_trunk}")),
         id('g', &format!("n / {}", per_account * per_trunk))
     ))
+    .await;
+    // The first trunk's calls come from here too.
+    run("INSERT INTO ip_identifiers (id, account_id, trunk_id, position, ip_address) \
+         VALUES ('here', 'account0', 't100000000', 1, '127.0.0.0/8')"
+        .to_owned())
     .await;
     run("INSERT INTO number_claims (digits, number_id, trunk_id) SELECT digits, id, trunk_id FROM numbers"
         .to_owned())
@@ -346,6 +353,29 @@ fn requests(node: &Node, plan: &Plan) {
     });
 }
 
+/// A call to one of the last numbers right after the start, and when the whole table is there.
+fn starting(node: &Node, plan: &Plan) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket option");
+    let number = format!("+91{}", 1_000_000_000 + plan.numbers / plan.trunks - 1);
+    let began = Instant::now();
+    let (first, last) = answers_to_invite(node, &socket, &number, 1_000_000);
+    let answered = began.elapsed();
+    let mut client = Client::of(node, 0);
+    let read_before = client.ask("GET", "/ready", None).1["checks"]["routing"] == "ok";
+    while client.ask("GET", "/ready", None).1["checks"]["routing"] != "ok" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!(
+        "a call right after the start: {first} ... {last} after {:.1} ms{}; everything read {:.1} s after ready, \
+         resident: {} MiB",
+        answered.as_secs_f64() * 1e3,
+        if read_before { " (everything was read by then)" } else { "" },
+        began.elapsed().as_secs_f64(),
+        resident_bytes(node.process.id()).expect("the server runs") >> 20
+    );
+}
+
 /// As many clients as asked for, each an account of its own, one request after another.
 fn measure(node: &Node, plan: &Plan, name: &str, act: impl Fn(&mut Client, u64, u64) + Sync) {
     let until = Instant::now() + Duration::from_secs(plan.seconds);
@@ -439,6 +469,11 @@ fn knows(client: &mut Client, number: &Value) -> bool {
 }
 
 fn answer_to_invite(node: &Node, socket: &UdpSocket, number: &str, place: u32) -> String {
+    answers_to_invite(node, socket, number, place).1
+}
+
+/// The first answer to an INVITE, and the first that is not 100.
+fn answers_to_invite(node: &Node, socket: &UdpSocket, number: &str, place: u32) -> (String, String) {
     let local = socket.local_addr().expect("an address");
     let invite = format!(
         "INVITE sip:{number}@{} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{place};rport\r\n\
@@ -448,11 +483,17 @@ fn answer_to_invite(node: &Node, socket: &UdpSocket, number: &str, place: u32) -
     );
     socket.send_to(invite.as_bytes(), node.sip).expect("the INVITE is sent");
     let mut buffer = [0; 4_096];
+    let mut first = None;
     loop {
         let length = socket.recv(&mut buffer).expect("an answer");
         let answer = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        if answer.contains(&format!("{place}@bench")) && !answer.starts_with("SIP/2.0 100") {
-            return answer.lines().next().unwrap_or_default().to_owned();
+        if !answer.contains(&format!("{place}@bench")) {
+            continue;
+        }
+        let line = answer.lines().next().unwrap_or_default().to_owned();
+        let first = first.get_or_insert_with(|| line.clone());
+        if !line.starts_with("SIP/2.0 100") {
+            return (first.clone(), line);
         }
     }
 }

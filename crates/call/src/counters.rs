@@ -41,6 +41,12 @@ pub struct Counters {
     pub failovers: u64,
     /// Requests of strangers beyond their allowance: met with silence.
     pub silenced: u64,
+    /// Requests that waited for the table, which was still being read.
+    pub waited: u64,
+    /// INVITEs among them that were connected by their number alone.
+    pub found_alone: u64,
+    /// Requests that there was no room for to wait: left to be repeated.
+    pub turned_from_waiting: u64,
     /// Repeats of an INVITE that was refused before: refused again, without another verdict.
     pub repeated_refusals: u64,
     /// Bytes that were no SIP message.
@@ -94,6 +100,8 @@ pub struct Census {
     pub questions: usize,
     /// Registrations under way: looked for, asked for, or being taken back.
     pub registrations: usize,
+    /// Requests that wait for the table.
+    pub waiting: usize,
     /// Outputs not yet polled.
     pub outputs: usize,
     /// What the endpoint holds.

@@ -89,8 +89,9 @@ impl Doorkeeper {
         refused.refusal.as_deref().map(|refusal| (refusal.clone(), refused.to_source))
     }
 
-    fn name(&self, invite: &Request, source: SocketAddr) -> u64 {
-        self.hash((source, invite.via().branch(), invite.call_id(), invite.cseq().number))
+    /// What a request and its repeats have in common, and no other request.
+    pub(crate) fn name(&self, request: &Request, source: SocketAddr) -> u64 {
+        self.hash((source, request.via().branch(), request.call_id(), request.cseq().number))
     }
 
     fn hash(&self, value: impl Hash) -> u64 {

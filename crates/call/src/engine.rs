@@ -30,6 +30,7 @@ use crate::qualify::Qualify;
 use crate::record::CallRecord;
 use crate::register::Register;
 use crate::table::RoutingTable;
+use crate::waiting_room::WaitingRoom;
 
 /// The brain of a node.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Engine {
     drain_until: Option<Instant>,
     pub(crate) qualify: Qualify,
     pub(crate) register: Register,
+    /// There is one while the table is still being read.
+    pub(crate) waiting_room: Option<WaitingRoom>,
 }
 
 impl Engine {
@@ -74,6 +77,7 @@ impl Engine {
             drain_until: None,
             qualify: Qualify::default(),
             register: Register::default(),
+            waiting_room: None,
         };
         engine.doorkeeper = Doorkeeper::new(engine.node.random.next_u64());
         engine
@@ -117,11 +121,14 @@ impl Engine {
                 self.node.admission.prune(now);
                 let table = &self.node.table;
                 self.node.admission.forget_callers(|agent| table.bounds_callers(agent));
+                self.close_waiting_room(now);
             }
             Input::TrunksChanged(trunks) => {
                 self.qualify.trunks_changed(&trunks, now, &mut self.node);
                 self.register.trunks_changed(&trunks, now, &mut self.node);
             }
+            Input::RoutingFollows => self.open_waiting_room(),
+            Input::RouteFound { ticket, found } => self.route_found(ticket, found, now),
             Input::Place(dial) => self.place(*dial, now),
             Input::WayFound { call, ways } => {
                 if !self.qualify.way_found(call, &ways, now, &mut self.node)
@@ -169,6 +176,7 @@ impl Engine {
             Input::Drain { until } => {
                 self.node.admission.drain();
                 self.register.take_back_all(now, &mut self.node);
+                self.empty_waiting_room();
                 self.drain_until = Some(until);
                 self.end_drain(now);
             }
@@ -214,6 +222,7 @@ impl Engine {
             deadlines: self.node.deadlines.len(),
             questions: self.qualify.questions(),
             registrations: self.register.attempts() + self.register.leaving(),
+            waiting: self.waiting_room.as_ref().map_or(0, WaitingRoom::len),
             outputs: self.node.outputs.len(),
             endpoint: self.node.endpoint.census(),
         }

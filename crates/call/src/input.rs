@@ -18,6 +18,7 @@ use crate::placing::Dial;
 use crate::recording::RecordingCommand;
 use crate::table::RoutingTable;
 use crate::transfer::TransferOrder;
+use crate::waiting_room::Ticket;
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -53,8 +54,18 @@ pub enum Input {
     },
     /// The deadline of `poll_timeout` has come. Any input runs expired deadlines first, so this carries nothing.
     Timeout,
+    /// What is configured is being read: until it comes, requests wait for it ([`crate::waiting_room`]).
+    RoutingFollows,
     /// What is configured, whole. Calls under way keep what they began with.
     Routing(Arc<RoutingTable>),
+    /// A number that an INVITE waits for, in answer to [`crate::Output::FindRoute`].
+    RouteFound {
+        /// Which INVITE.
+        ticket: Ticket,
+        /// The numbers found by themselves under the keys, with their trunks, their agents and what these depend on, as
+        /// they stand now. Nothing, when there is none.
+        found: Arc<RoutingTable>,
+    },
     /// These trunks are new, changed or gone in the table that came last: their gateways are watched accordingly.
     TrunksChanged(Vec<TrunkId>),
     /// Place this call.

@@ -19,6 +19,9 @@ use crate::verdict::{Check, Verdict, VerdictCode, wire_text};
 
 impl Engine {
     pub(crate) fn incoming(&mut self, incoming: Incoming, now: Instant) {
+        if self.waiting_room.is_some() {
+            return self.keep_waiting(incoming, now);
+        }
         let source = incoming.source().ip();
         if !self.may_be_answered(source, now) {
             return;
@@ -81,7 +84,7 @@ impl Engine {
         self.node.endpoint.refuse(incoming, &refusal);
     }
 
-    fn invite(&mut self, incoming: Incoming, now: Instant) {
+    pub(crate) fn invite(&mut self, incoming: Incoming, now: Instant) {
         if let Some((refusal, to_source)) =
             self.doorkeeper.refusal_of(incoming.request(), incoming.source(), now)
         {

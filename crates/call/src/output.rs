@@ -18,6 +18,7 @@ use crate::qualify::{GatewayHealth, GatewayKey};
 use crate::record::CallRecord;
 use crate::register::RegistrationStatus;
 use crate::verdict::Verdict;
+use crate::waiting_room::Ticket;
 
 /// One thing to do.
 #[derive(Debug)]
@@ -73,6 +74,14 @@ pub enum Output {
         host: String,
         /// The port.
         port: u16,
+    },
+    /// Find the numbers of these keys ([`crate::dialled::key`]) with what it takes to route them; answer with `RouteFound`.
+    /// Asked only while the table is still being read. An answer that never comes does no harm: the INVITE waits on.
+    FindRoute {
+        /// Which INVITE.
+        ticket: Ticket,
+        /// The number of its Request-URI, and that of its To header where it is another.
+        keys: Vec<String>,
     },
     /// A call was not placed, for a bound is reached: it may be ordered again later. Nothing more comes of it now.
     NotPlaced {

@@ -2,13 +2,17 @@
 //! the API answers the request that changed it.
 //!
 //! A table is made from the one before it and the rows that changes touched ([`Store::changes`]), so a change costs
-//! what it changes, and everything is read once, in pages, at the start. Requests to refresh are gathered: whatever
-//! was committed before a reading began is in that reading. What other processes change over the same database is
-//! looked for several times a second. A row the table cannot express is left out and logged.
+//! what it changes. Everything is read once, in pages, while the node takes calls already: until that is done an INVITE's
+//! number is read by itself ([`route_of`]), as it stands in the store then, and nobody is refused by what was read so far
+//! ([`tandem_call::waiting_room`]). Requests to refresh are gathered: whatever was committed before a reading began is in
+//! that reading. What other processes change over the same database is looked for several times a second. A row the table
+//! cannot express is left out and logged.
+
+mod publication;
+mod reading;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -22,24 +26,18 @@ use tandem_call::{
 };
 use tandem_media::Law;
 use tandem_sip::Transport;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent_rules::agent_rules;
 use crate::secrets::Secret;
 use crate::store::{
-    self, ChangedRows, Changes, Store, StoreError, StoredAgent, StoredNumber, StoredTrunk, TransportKind,
-    TrunkSettings, now_ms,
+    self, Store, StoreError, StoredAgent, StoredNumber, StoredTrunk, TransportKind, TrunkSettings,
 };
+use publication::Publication;
+pub use reading::{read_whole, route_of};
 
 /// Refreshes that may wait; each belongs to one API request, which the listener bounds too.
 const WAITING: usize = 1_024;
-
-/// How often changes of other processes are looked for: with the reading and the swap, another node's change is
-/// routed by here within half a second.
-const GLANCE: Duration = Duration::from_millis(250);
-
-/// How often old changes are forgotten.
-const TIDY: Duration = Duration::from_secs(600);
 
 /// A new table on its way to the engine.
 #[derive(Debug)]
@@ -52,7 +50,18 @@ pub struct TableUpdate {
     pub taken: oneshot::Sender<()>,
 }
 
-/// Why a change that is stored is not routed by yet.
+/// How far the first reading of everything is.
+#[derive(Debug, Clone)]
+pub enum Reading {
+    /// Under way.
+    UnderWay,
+    /// It failed last, and is tried again.
+    Failing(Arc<StoreError>),
+    /// Done: the engine has the whole table.
+    Done,
+}
+
+/// Why a change that is stored is not routed by yet, or why there is no table.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PublishError {
     /// The store could not be read.
@@ -68,6 +77,7 @@ pub enum PublishError {
 pub struct RoutingPublisher {
     requests: mpsc::Sender<oneshot::Sender<Result<(), PublishError>>>,
     current: Arc<ArcSwap<RoutingTable>>,
+    reading: watch::Receiver<Reading>,
 }
 
 impl RoutingPublisher {
@@ -76,12 +86,14 @@ impl RoutingPublisher {
     pub fn start(store: Store, engine: mpsc::Sender<TableUpdate>) -> Self {
         let (requests, waiting) = mpsc::channel(WAITING);
         let current = Arc::new(ArcSwap::from_pointee(RoutingTable::default()));
-        let task = Publication { store, engine, current: Arc::clone(&current), read: None };
+        let (told, reading) = watch::channel(Reading::UnderWay);
+        let task = Publication::new(store, engine, Arc::clone(&current), told);
         tokio::spawn(task.run(waiting));
-        Self { requests, current }
+        Self { requests, current, reading }
     }
 
-    /// Reads what changed in the store and returns once the engine routes by what it holds now.
+    /// Returns once calls are routed by what the store holds now: by the table when it is there, by the store itself
+    /// until then.
     ///
     /// # Errors
     /// When the store cannot be read or the engine is gone; what was stored stays stored, and the reload is
@@ -92,202 +104,37 @@ impl RoutingPublisher {
         outcome.await.map_err(|_| PublishError::Stopped)?
     }
 
-    /// The table the engine routes by.
+    /// The table the engine routes by, or will when everything was read.
     pub fn current(&self) -> Arc<RoutingTable> {
         self.current.load_full()
     }
-}
 
-struct Publication {
-    store: Store,
-    engine: mpsc::Sender<TableUpdate>,
-    current: Arc<ArcSwap<RoutingTable>>,
-    /// The last change that is in the current table; `None` until everything was read once.
-    read: Option<i64>,
-}
+    /// How far the first reading is.
+    pub fn reading(&self) -> Reading {
+        self.reading.borrow().clone()
+    }
 
-impl Publication {
-    async fn run(mut self, mut waiting: mpsc::Receiver<oneshot::Sender<Result<(), PublishError>>>) {
-        let mut served = Vec::new();
-        let mut glance = tokio::time::interval(GLANCE);
-        glance.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut tidy = tokio::time::interval(TIDY);
-        tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut is_behind = false;
-        loop {
-            tokio::select! {
-                count = waiting.recv_many(&mut served, WAITING) => if count == 0 { return },
-                _ = glance.tick(), if self.read.is_some() => {}
-                _ = tidy.tick() => {
-                    if let Err(error) = self.store.forget_changes().await {
-                        tracing::warn!(%error, "old changes were not forgotten");
-                    }
-                    continue;
-                }
-            }
-            let outcome = self.publish().await;
-            if let Err(error) = &outcome {
-                metrics::counter!("tandem_routing_failures_total").increment(1);
-                if !is_behind || !served.is_empty() {
-                    tracing::error!(%error, "routing is behind the store");
-                }
-            }
-            is_behind = outcome.is_err();
-            for request in served.drain(..) {
-                // A client that went away needs no answer; its change is published all the same.
-                request.send(outcome.clone()).ok();
-            }
+    /// The whole table, once it is there.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the node stops.
+    pub async fn whole(&self) -> Result<Arc<RoutingTable>, PublishError> {
+        let mut reading = self.reading.clone();
+        let reading = reading.wait_for(|reading| !matches!(reading, Reading::UnderWay)).await;
+        match &*reading.map_err(|_| PublishError::Stopped)? {
+            Reading::Failing(error) => Err(PublishError::Store(Arc::clone(error))),
+            Reading::Done | Reading::UnderWay => Ok(self.current()),
         }
     }
 
-    /// Brings the engine up to what the store holds.
-    async fn publish(&mut self) -> Result<(), PublishError> {
-        let began = tokio::time::Instant::now();
-        let before = self.current.load_full();
-        let (table, read, trunks) =
-            self.next_table(&before).await.map_err(|error| PublishError::Store(Arc::new(error)))?;
-        let Some(mut table) = table else { return Ok(()) };
-        table.set_version(before.version() + 1);
-        let table = Arc::new(table);
-        let (taken, is_taken) = oneshot::channel();
-        let update = TableUpdate { table: Arc::clone(&table), trunks, taken };
-        self.engine.send(update).await.map_err(|_| PublishError::Stopped)?;
-        is_taken.await.map_err(|_| PublishError::Stopped)?;
-        metrics::gauge!("tandem_routing_numbers").set(table.number_count() as f64);
-        metrics::histogram!("tandem_routing_publish_delay_seconds").record(began.elapsed().as_secs_f64());
-        tracing::debug!(version = table.version(), numbers = table.number_count(), "routing published");
-        self.current.store(table);
-        self.read = Some(read);
-        Ok(())
-    }
-
-    /// The table after the one given, unless nothing changed, the last change in it, and the trunks that changed.
-    async fn next_table(&self, before: &RoutingTable) -> Result<Next, StoreError> {
-        let Some(mut read) = self.read else { return self.whole_table(before).await };
-        let (mut table, mut trunks) = (None, Vec::new());
-        loop {
-            match self.store.changes(read).await? {
-                Changes::None => return Ok((table, read, trunks)),
-                Changes::Unknown => return self.whole_table(before).await,
-                Changes::Rows(rows) => {
-                    read = rows.upto;
-                    let has_more = rows.has_more;
-                    note_foreign(&rows);
-                    let limited = bounded(rows.agents.iter().filter_map(|(_, agent)| agent.as_ref()));
-                    let next = table.get_or_insert_with(|| before.clone());
-                    trunks.extend(rows.trunks.iter().map(|(id, _)| TrunkId::from(id.as_str())));
-                    apply(next, *rows);
-                    count_answered(&self.store, next, limited).await?;
-                    if !has_more {
-                        return Ok((table, read, trunks));
-                    }
-                }
-            }
-        }
-    }
-
-    async fn whole_table(&self, before: &RoutingTable) -> Result<Next, StoreError> {
-        metrics::counter!("tandem_routing_reloads_total").increment(1);
-        // What changes while pages are read is read again after them, by its number.
-        let read = self.store.last_change().await?;
-        let mut table = read_whole(&self.store).await?;
-        table.set_version(self.current.load().version());
-        // Those that are gone too: of them nothing is to be watched any more.
-        let trunks = before.trunks().chain(table.trunks()).map(|trunk| trunk.id.clone()).collect();
-        Ok((Some(table), read, trunks))
+    /// Returns when the whole table is there, however often its reading fails before, or the node stops.
+    pub async fn until_whole(&self) {
+        // An error is the end of the task that reads: the node stops.
+        let _ = self.reading.clone().wait_for(|reading| matches!(reading, Reading::Done)).await;
     }
 }
 
-/// The next table, if there is one, the last change in it, and the trunks that changed.
-type Next = (Option<RoutingTable>, i64, Vec<TrunkId>);
-
-/// Another process's changes, and how old the oldest was when it came to be known, by the clocks of both.
-fn note_foreign(rows: &ChangedRows) {
-    let Some((count, at)) = rows.foreign else { return };
-    metrics::counter!("tandem_routing_foreign_changes_total").increment(count);
-    let age = Duration::from_millis(now_ms().saturating_sub(at).max(0).unsigned_abs());
-    metrics::histogram!("tandem_routing_foreign_delay_seconds").record(age.as_secs_f64());
-}
-
-/// Agents of these whose owner bounds the calls of one caller: their calls so far are read too.
-fn bounded<'a>(agents: impl Iterator<Item = &'a StoredAgent>) -> Vec<(String, String)> {
-    agents
-        .filter(|agent| agent_rules(&agent.body, None).inbound_limit.is_some())
-        .map(|agent| (agent.account.clone(), agent.id.clone()))
-        .collect()
-}
-
-async fn count_answered(
-    store: &Store,
-    table: &mut RoutingTable,
-    agents: Vec<(String, String)>,
-) -> Result<(), StoreError> {
-    for (account, agent) in agents {
-        let answered = store.answered_calls(&account, &agent).await?;
-        table.set_answered(agent.into(), answered);
-    }
-    Ok(())
-}
-
-fn apply(table: &mut RoutingTable, rows: ChangedRows) {
-    for (account, is_exhausted) in rows.accounts {
-        table.set_exhausted(account.into(), is_exhausted);
-    }
-    for (id, stored) in rows.trunks {
-        match stored {
-            Some(stored) => table.put_trunk(trunk(stored)),
-            None => table.remove_trunk(&id.into()),
-        }
-    }
-    for (id, stored) in rows.agents {
-        match stored {
-            Some(stored) => table.put_agent(agent(stored)),
-            None => table.remove_agent(&id.into()),
-        }
-    }
-    for (id, stored) in rows.numbers {
-        match stored {
-            Some(stored) => table.put_number(number(stored)),
-            None => table.remove_number(&id.into()),
-        }
-    }
-}
-
-/// Reads every trunk, number and agent of the store, page by page, into a table of its own.
-///
-/// # Errors
-/// When the database fails or a secret cannot be opened.
-pub async fn read_whole(store: &Store) -> Result<RoutingTable, StoreError> {
-    let mut table = RoutingTable::default();
-    let mut last = String::new();
-    loop {
-        let page = store.page_of_trunks(&last).await?;
-        let Some(end) = page.last() else { break };
-        last.clone_from(&end.id);
-        page.into_iter().for_each(|stored| table.put_trunk(trunk(stored)));
-    }
-    last.clear();
-    loop {
-        let page = store.page_of_agents(&last).await?;
-        let Some(end) = page.last() else { break };
-        last.clone_from(&end.id);
-        let limited = bounded(page.iter());
-        page.into_iter().for_each(|stored| table.put_agent(agent(stored)));
-        count_answered(store, &mut table, limited).await?;
-    }
-    last.clear();
-    loop {
-        let page = store.page_of_numbers(&last).await?;
-        let Some(end) = page.last() else { break };
-        last.clone_from(&end.id);
-        page.into_iter().for_each(|stored| table.put_number(number(stored)));
-    }
-    for account in store.exhausted_accounts().await? {
-        table.set_exhausted(account.into(), true);
-    }
-    Ok(table)
-}
-
+/// A trunk as calls use it.
 fn trunk(stored: StoredTrunk) -> Trunk {
     let settings = stored.settings;
     let registration = registration(&settings);
@@ -303,7 +150,7 @@ fn trunk(stored: StoredTrunk) -> Trunk {
     Trunk {
         id: stored.id.into(),
         account: stored.account.into(),
-        name: settings.name,
+        name: settings.name.into(),
         is_active: settings.is_active,
         inbound_enabled: settings.inbound_enabled,
         outbound_enabled: settings.outbound_enabled,
@@ -410,7 +257,7 @@ pub fn agent(stored: StoredAgent) -> Agent {
     Agent {
         id: stored.id.into(),
         account: stored.account.into(),
-        name: stored.name,
+        name: stored.name.into(),
         socket: socket.map(Arc::new),
         rules,
     }

@@ -50,6 +50,8 @@ const COMMAND_QUEUE: usize = 256;
 const TABLE_QUEUE: usize = 4;
 /// How long requests of the API get to finish when the server stops.
 const API_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a start waits for the whole routing table.
+const HEAD_START: Duration = Duration::from_millis(250);
 /// How often a draining server looks whether its calls are over.
 const DRAIN_GLANCE: Duration = Duration::from_millis(50);
 /// How long registrars get to hear that registrations are taken back: a thousand are told in four seconds.
@@ -230,6 +232,7 @@ impl Server {
             callers,
             journal: journal.clone(),
             ladders: Arc::clone(&ladders),
+            store: store.clone(),
             tables,
             tcp_addresses: sip_tcp.clone(),
             tls_addresses: sip_tls.clone(),
@@ -249,7 +252,10 @@ impl Server {
         });
 
         let routing = RoutingPublisher::start(store.clone(), tables_in);
-        routing.refresh().await?;
+        // Most nodes have read everything by then, and begin as whole as they will be. A large one takes calls meanwhile.
+        if let Ok(outcome) = tokio::time::timeout(HEAD_START, routing.whole()).await {
+            outcome?;
+        }
         receivers.extend(tcp.accept(&shared, None));
         if let Some(acceptor) = tls.acceptor() {
             receivers.extend(over_tls.accept(&shared, Some(acceptor)));
@@ -260,7 +266,7 @@ impl Server {
         let over_sip = OverSip::new(signalling.clone(), journal.clone());
         let (stop_dialling, stopped) = watch::channel(false);
         let dialling = Dialling::new(store.clone(), node, over_sip).telling(journal.clone());
-        let dialling_task = tokio::spawn(dialling.run(stopped));
+        let dialling_task = tokio::spawn(place_by_the_whole_table(dialling, routing.clone(), stopped));
         let attempts = webhooks::SendLimits::new(config.limits.webhook_attempts);
         receivers.push(webhooks::start(store.clone(), poster, attempts, config.public_url()));
 
@@ -374,6 +380,23 @@ impl RunningServer {
     }
 }
 
+/// Calls are placed by the whole table: none is given up for a trunk that was not read yet.
+async fn place_by_the_whole_table(
+    dialling: Dialling<OverSip>,
+    routing: RoutingPublisher,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let stop = stopped.clone();
+    tokio::select! {
+        () = routing.until_whole() => {
+            drop(routing);
+            dialling.run(stop).await;
+        }
+        // An error means that the server is being dropped, which is also a stop.
+        _ = stopped.wait_for(|is_stopped| *is_stopped) => {}
+    }
+}
+
 async fn listen_http(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address)
         .await
@@ -383,7 +406,7 @@ async fn listen_http(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// A key for the account `default` if the environment gives none and nobody has one yet.
 async fn first_key(store: &Store, secrets: &Secrets) -> Result<Option<String>, StoreError> {
     store.ensure_account(DEFAULT_ACCOUNT).await?;
-    if secrets.api_key.is_some() || !store.keys(None).await?.is_empty() {
+    if secrets.api_key.is_some() || store.has_keys().await? {
         return Ok(None);
     }
     let (_, key) = store.create_key(DEFAULT_ACCOUNT, &[]).await?;

@@ -9,6 +9,7 @@
 
 mod handle;
 mod media_path;
+mod routes;
 mod sending;
 mod ways;
 
@@ -46,6 +47,7 @@ use crate::{
     },
     registrations::Registrations,
     routing::TableUpdate,
+    store::Store,
     telemetry,
 };
 
@@ -53,6 +55,7 @@ pub use self::handle::{Ended, EngineCounts, Gauges, SignallingHandle};
 use self::{
     handle::Control,
     media_path::{Call, Dialled},
+    routes::Routes,
     sending::Resolved,
     ways::{Gateways, LookedUp},
 };
@@ -127,6 +130,8 @@ pub struct Parts {
     pub journal: Journal,
     /// Keeps the ladders of calls that ended.
     pub ladders: Arc<Ladders>,
+    /// Where numbers are looked up until there is a routing table.
+    pub store: Store,
     /// New routing tables.
     pub tables: mpsc::Receiver<TableUpdate>,
     /// Where SIP over TCP is taken: what gateways that we dial are told to call back.
@@ -152,6 +157,7 @@ struct Signalling {
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     looked_up: (mpsc::Sender<LookedUp>, mpsc::Receiver<LookedUp>),
     gateways: Gateways,
+    routes: Routes,
     /// Calls that another placed, who waits for their end.
     placing: BTreeMap<CallId, oneshot::Sender<Placed>>,
     calls: BTreeMap<CallId, Call>,
@@ -173,6 +179,7 @@ struct Signalling {
 pub fn start(parts: Parts) -> (SignallingHandle, JoinHandle<()>) {
     let (sender, control) = mpsc::channel(CONTROL_QUEUE);
     let gauges = Arc::new(Gauges::default());
+    let routes = Routes::new(parts.store.clone());
     let signalling = Signalling {
         seeds: parts.seed,
         parts,
@@ -181,6 +188,7 @@ pub fn start(parts: Parts) -> (SignallingHandle, JoinHandle<()>) {
         resolved: mpsc::channel(RESULT_QUEUE),
         looked_up: mpsc::channel(RESULT_QUEUE),
         gateways: Gateways::default(),
+        routes,
         placing: BTreeMap::new(),
         calls: BTreeMap::new(),
         names: BTreeMap::new(),
@@ -201,6 +209,7 @@ impl Signalling {
         let mut attendance = interval(ATTENDANCE);
         attendance.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(NETWORK_BATCH);
+        self.engine(Input::RoutingFollows);
         while !self.is_stopped {
             let deadline = self.parts.engine.poll_timeout().map(|(at, _)| at);
             let due = deadline.unwrap_or_else(|| clock::now() + Duration::from_secs(3_600));
@@ -223,6 +232,7 @@ impl Signalling {
                 Some(dialled) = self.dialled.1.recv() => self.dialled(dialled),
                 Some(resolved) = self.resolved.1.recv() => self.resolved(resolved),
                 Some(looked_up) = self.looked_up.1.recv() => self.name_looked_up(looked_up),
+                Some(found) = self.routes.next() => self.route_found(found),
                 taken = self.parts.network.recv_many(&mut batch, NETWORK_BATCH) => {
                     if taken == 0 {
                         break;
@@ -386,6 +396,7 @@ impl Signalling {
                 self.parts.registrations_known.set(&account, trunk, status.map(|status| *status));
             }
             Output::NotPlaced { call, no_room } => self.not_placed(call, no_room),
+            Output::FindRoute { ticket, keys } => self.find_route(ticket, keys),
             Output::Record(record) => self.ended(*record),
             Output::Verdict(verdict) => {
                 self.gauges.verdicts.fetch_add(1, Ordering::Relaxed);

@@ -211,6 +211,9 @@ fn collect_engine(gauges: &Gauges) {
         ("invites", calls.invites),
         ("failovers", calls.failovers),
         ("silenced", calls.silenced),
+        ("waited_for_routing", calls.waited),
+        ("found_alone", calls.found_alone),
+        ("turned_from_waiting", calls.turned_from_waiting),
         ("repeated_refusals", calls.repeated_refusals),
         ("malformed", calls.malformed),
         ("other_requests", calls.other_requests),
@@ -234,6 +237,7 @@ fn collect_engine(gauges: &Gauges) {
     }
     let levels = [
         ("calls", held.calls),
+        ("waiting_for_routing", held.waiting),
         ("sessions", held.endpoint.sessions),
         ("dialogs", held.endpoint.dialogs),
         ("server_transactions", held.endpoint.server_transactions),

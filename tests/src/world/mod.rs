@@ -80,6 +80,7 @@ enum Event {
     ChunkToCarrier { connection: u64, payload: Bytes },
     Rtp { to: SocketAddr, source: SocketAddr, payload: Bytes },
     ReportToCaller { caller: usize, payload: Bytes },
+    FindRoute { ticket: tandem_call::Ticket, keys: Vec<String> },
     Bind(CallId),
     Dialled(CallId),
     DialFailed(CallId),
@@ -362,6 +363,10 @@ impl World {
             Event::ReportToCaller { caller, payload } => {
                 self.callers[caller].caller.hear_report(self.now, &payload);
             }
+            Event::FindRoute { ticket, keys } => {
+                let found = operator::route_of(&self.plan, &keys);
+                self.feed(Input::RouteFound { ticket, found });
+            }
             Event::Bind(call) => self.bind(call),
             Event::Dialled(call) => self.dialled(call),
             Event::DialFailed(call) => self.dial_failed(call),
@@ -500,6 +505,7 @@ impl World {
                 }
                 self.feed(Input::Routing(table));
             }
+            OperatorAct::Restart => self.feed(Input::RoutingFollows),
             OperatorAct::HangUp(caller) => {
                 if let Some(call) = self.call_of(caller) {
                     let as_what = tandem_call::HangUpCommand::Stop;

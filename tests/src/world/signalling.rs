@@ -13,6 +13,9 @@ use crate::marks::Mark;
 use crate::message::{Cutter, SipText};
 use crate::swarm::{Plan, STRANGER, TANDEM_SIP};
 
+/// How long the shell looks for one number.
+const LOOK_UP: Duration = Duration::from_millis(30);
+
 impl World {
     /// Does one thing the engine asks for.
     pub(super) fn take(&mut self, output: Output) {
@@ -70,6 +73,9 @@ impl World {
             }
             // Nobody is called besides: that leg has no port, and is given up.
             Output::OpenSecond { .. } => {}
+            Output::FindRoute { ticket, keys } => {
+                self.at(self.now + LOOK_UP, Event::FindRoute { ticket, keys });
+            }
         }
     }
 

@@ -12,8 +12,8 @@ use tandem_agent::{DialectConfig, DialectKind};
 use tandem_call::bridge::{AgentDial, BridgeCommand, BridgePlan, BridgeStatistics, OnClose};
 use tandem_call::{
     Agent, AgentFailure, AgentRules, AgentSocket, BridgeFailure, CallId, CallRecord, Engine, EngineConfig,
-    GatewayHealth, GatewayKey, Input, NoRoom, Number, Output, RegistrationStatus, RoutingTable, Rung, Trunk,
-    TrunkId, Verdict, Way,
+    GatewayHealth, GatewayKey, Input, NoRoom, Number, Output, RegistrationStatus, RoutingTable, Rung, Ticket,
+    Trunk, TrunkId, Verdict, Way,
 };
 use tandem_sip::{Flow, Target, TransmitId, Transport};
 
@@ -54,6 +54,8 @@ pub(crate) struct Desk {
     /// What a look-up of a name tells.
     pub(crate) names: BTreeMap<String, Vec<SocketAddr>>,
     pub(crate) not_placed: Vec<(CallId, NoRoom)>,
+    /// Numbers that INVITEs wait for.
+    pub(crate) sought: Vec<(Ticket, Vec<String>)>,
     /// What is known of each gateway.
     pub(crate) gateways: BTreeMap<GatewayKey, Option<GatewayHealth>>,
     /// How the registration of each trunk stands.
@@ -89,6 +91,7 @@ impl Desk {
             finds_ways: true,
             names: BTreeMap::new(),
             not_placed: Vec::new(),
+            sought: Vec::new(),
             gateways: BTreeMap::new(),
             registrations: BTreeMap::new(),
             sent: Vec::new(),
@@ -144,6 +147,7 @@ impl Desk {
                 }
                 Output::DialAgent { call } => self.dial_agent(call),
                 Output::NotPlaced { call, no_room } => self.not_placed.push((call, no_room)),
+                Output::FindRoute { ticket, keys } => self.sought.push((ticket, keys)),
                 Output::Bridge { command, .. } => self.commands.push(command),
                 Output::CloseBridge { call } => {
                     assert!(!self.closed.contains(&call), "a bridge is closed once");
@@ -315,6 +319,7 @@ fn short(output: &Output) -> Option<String> {
         Output::DialAgent { .. } => "dials agent".to_owned(),
         Output::FindWay { host, .. } => format!("finds {host}"),
         Output::NotPlaced { no_room, .. } => format!("NOT PLACED {}", no_room.code),
+        Output::FindRoute { keys, .. } => format!("find {}", keys.join(", ")),
         Output::Bridge { command: BridgeCommand::Media(_), .. } => "bridge: Media".to_owned(),
         Output::Bridge { command: BridgeCommand::SecondMedia { .. }, .. } => "bridge: SecondMedia".to_owned(),
         Output::Bridge { command, .. } => format!("bridge: {command:?}"),
@@ -435,13 +440,13 @@ pub(crate) fn house_with(change: impl FnOnce(&mut Vec<Trunk>)) -> RoutingTable {
 pub(crate) fn house_with_rules(change: impl FnOnce(&mut Vec<Trunk>), rules: &AgentRules) -> RoutingTable {
     let mut by_address = Trunk::new("ta", "a", "first");
     by_address.inbound_enabled = true;
-    by_address.sources = vec!["192.0.2.0/29".parse().expect("a range")];
+    by_address.sources.push("192.0.2.0/29".parse().expect("a range"));
     let mut trunks = vec![by_address];
     change(&mut trunks);
     let agent = |id: &str, account: &str| Agent {
         id: id.into(),
         account: account.into(),
-        name: id.to_owned(),
+        name: id.into(),
         socket: Some(
             AgentSocket {
                 url: "ws://agent.example/ws/{execution_id}?from={from}".to_owned(),

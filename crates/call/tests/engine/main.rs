@@ -2,7 +2,7 @@
 //!
 //! `desk` is virtual time, a shell that does as it is told and a caller of few words; `call` walks the paths of one call,
 //! `states` holds every state against every input, `strangers` knock at the door, `outbound` is called by us, `transfer` sends
-//! callers elsewhere, `register` keeps registrations.
+//! callers elsewhere, `register` keeps registrations, `waiting` is a node that starts.
 
 mod call;
 mod desk;
@@ -14,3 +14,4 @@ mod rules;
 mod states;
 mod strangers;
 mod transfer;
+mod waiting;

@@ -62,7 +62,7 @@ use crate::ladders::Ladders;
 use crate::net::http::{self, HttpLimits};
 use crate::recording::Recordings;
 use crate::registrations::Registrations;
-use crate::routing::RoutingPublisher;
+use crate::routing::{PublishError, RoutingPublisher};
 use crate::secrets::hash_api_key;
 use crate::store::{Store, StoredExecution};
 
@@ -275,9 +275,12 @@ impl App {
         &self.0.store
     }
 
-    /// The table that calls are routed by now.
-    fn table(&self) -> Arc<tandem_call::RoutingTable> {
-        self.0.routing.current()
+    /// The table that calls are routed by now. At a start it is waited for.
+    async fn table(&self) -> ApiResult<Arc<tandem_call::RoutingTable>> {
+        self.0.routing.whole().await.map_err(|error| match error {
+            PublishError::Store(_) => ApiError::unavailable("The routing table cannot be read now"),
+            PublishError::Stopped => ApiError::unavailable("The node is stopping"),
+        })
     }
 
     fn gateways(&self) -> &Arc<GatewayHealths> {

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorBody};
 use super::{App, Phase};
+use crate::routing::Reading;
 
 /// Every endpoint of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -45,6 +46,9 @@ struct Checks {
     database: &'static str,
     /// `starting`, `ok` or `draining`.
     calls: &'static str,
+    /// `ok`; `reading` while the routing table is still being read, which calls wait for as far as they need it;
+    /// `failing` when it cannot be.
+    routing: &'static str,
 }
 
 /// Whether the process lives.
@@ -56,12 +60,17 @@ async fn health() -> Json<Health> {
 /// Whether the node takes calls.
 #[utoipa::path(get, path = "/ready", tag = "open", security(()), responses(
     (status = 200, description = "It takes calls.", body = Ready),
-    (status = 503, description = "It is starting, draining, or without its database.", body = Ready),
+    (status = 503, description = "It is starting, draining, or without its database or its routing table.", body = Ready),
 ))]
 async fn ready(State(app): State<App>) -> (StatusCode, Json<Ready>) {
     let database = app.store().ping().await.is_ok();
     let phase = app.0.readiness.phase();
-    let is_ready = database && phase == Phase::Ready;
+    let (routing, is_routing) = match app.0.routing.reading() {
+        Reading::Done => ("ok", true),
+        Reading::UnderWay => ("reading", true),
+        Reading::Failing(_) => ("failing", false),
+    };
+    let is_ready = database && is_routing && phase == Phase::Ready;
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let calls = match phase {
         Phase::Starting => "starting",
@@ -70,7 +79,7 @@ async fn ready(State(app): State<App>) -> (StatusCode, Json<Ready>) {
     };
     let body = Ready {
         status: if is_ready { "ok" } else { "unavailable" },
-        checks: Checks { database: if database { "ok" } else { "failing" }, calls },
+        checks: Checks { database: if database { "ok" } else { "failing" }, calls, routing },
         routing_version: app.0.routing.current().version(),
     };
     (status, Json(body))

@@ -245,16 +245,21 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn accounts(&self, parent: Option<&str>, after: &str, limit: u32) -> Result<Vec<Account>> {
-        let rows = sqlx::query(
-            "SELECT * FROM accounts WHERE deleted_at IS NULL AND (parent_id = $1 OR $2 = 1) AND id > $3 \
-             ORDER BY id LIMIT $4",
-        )
-        .bind(parent.unwrap_or_default())
-        .bind(i64::from(parent.is_none()))
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(&self.readers)
-        .await?;
+        let query = match parent {
+            Some(parent) => sqlx::query(
+                "SELECT * FROM accounts WHERE parent_id = $3 AND id > $1 AND deleted_at IS NULL \
+                 ORDER BY id LIMIT $2",
+            )
+            .bind(after)
+            .bind(i64::from(limit))
+            .bind(parent),
+            None => sqlx::query(
+                "SELECT * FROM accounts WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2",
+            )
+            .bind(after)
+            .bind(i64::from(limit)),
+        };
+        let rows = query.fetch_all(&self.readers).await?;
         rows.iter().map(Account::of).collect()
     }
 
@@ -462,14 +467,24 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn keys(&self, account: Option<&str>) -> Result<Vec<ApiKey>> {
-        let rows = sqlx::query(
-            "SELECT * FROM api_keys WHERE account_id = $1 OR $2 = 1 ORDER BY account_id, created_at, id",
-        )
-        .bind(account.unwrap_or_default())
-        .bind(i64::from(account.is_none()))
-        .fetch_all(&self.readers)
-        .await?;
+        let query = match account {
+            Some(account) => {
+                sqlx::query("SELECT * FROM api_keys WHERE account_id = $1 ORDER BY created_at, id")
+                    .bind(account)
+            }
+            None => sqlx::query("SELECT * FROM api_keys ORDER BY account_id, created_at, id"),
+        };
+        let rows = query.fetch_all(&self.readers).await?;
         rows.iter().map(ApiKey::of).collect()
+    }
+
+    /// Whether anybody has, or had, a key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_keys(&self) -> Result<bool> {
+        let row = sqlx::query("SELECT id FROM api_keys LIMIT 1").fetch_optional(&self.readers).await?;
+        Ok(row.is_some())
     }
 
     /// Revokes the key of this identifier or prefix: at once, for every request is held against the store.
@@ -479,17 +494,14 @@ impl Store {
     /// [`StoreError::NotFound`] when no key, or more than one, answers to it.
     pub async fn revoke_key(&self, account: Option<&str>, key: &str) -> Result<ApiKey> {
         let mut change = self.begin().await?;
-        let rows = sqlx::query(
-            "SELECT * FROM api_keys WHERE (id = $1 OR prefix = $1) AND revoked_at IS NULL \
-             AND (account_id = $2 OR $3 = 1)",
-        )
-        .bind(key)
-        .bind(account.unwrap_or_default())
-        .bind(i64::from(account.is_none()))
-        .fetch_all(&mut *change)
-        .await?;
-        let [row] = rows.as_slice() else { return Err(StoreError::NotFound) };
-        let before = ApiKey::of(row)?;
+        let rows =
+            sqlx::query("SELECT * FROM api_keys WHERE (id = $1 OR prefix = $1) AND revoked_at IS NULL")
+                .bind(key)
+                .fetch_all(&mut *change)
+                .await?;
+        let mut keys = rows.iter().map(ApiKey::of).collect::<Result<Vec<_>>>()?;
+        keys.retain(|key| account.is_none_or(|account| key.account == account));
+        let [before] = keys.as_slice() else { return Err(StoreError::NotFound) };
         let row = ApiKey { revoked_at: Some(now_ms()), ..before.clone() };
         sqlx::query("UPDATE api_keys SET revoked_at = $1 WHERE id = $2")
             .bind(row.revoked_at)

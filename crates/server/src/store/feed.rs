@@ -170,7 +170,7 @@ impl Store {
         Ok(agents)
     }
 
-    async fn trunks_by_id(
+    pub(super) async fn trunks_by_id(
         &self,
         reader: &mut AnyConnection,
         ids: BTreeSet<String>,
@@ -181,7 +181,7 @@ impl Store {
         Ok(with_gone(ids, trunks, |trunk| &trunk.id))
     }
 
-    async fn agents_by_id(
+    pub(super) async fn agents_by_id(
         &self,
         reader: &mut AnyConnection,
         ids: BTreeSet<String>,

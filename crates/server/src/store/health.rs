@@ -2,12 +2,13 @@
 //!
 //! It is written with the calls' records, by whichever node had the call, and decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use tandem_call::{CallDirection, CallRecord};
 
+use super::feed::rows_by_id;
 use super::{Result, Store, now_ms};
 
 /// What calls have told of a trunk's carrier.
@@ -42,16 +43,25 @@ impl Store {
         row.as_ref().map_or_else(|| Ok(TrunkHealth::default()), TrunkHealth::of)
     }
 
-    /// What calls have told of the account's trunks, by trunk. Those without a call are not among them.
+    /// What calls have told of these trunks of the account, by trunk. Those without a call are not among them.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn health_of_trunks(&self, account: &str) -> Result<BTreeMap<String, TrunkHealth>> {
-        let rows = sqlx::query("SELECT * FROM trunk_health WHERE account_id = $1")
-            .bind(account)
-            .fetch_all(&self.readers)
-            .await?;
-        rows.iter().map(|row| Ok((row.try_get("trunk_id")?, TrunkHealth::of(row)?))).collect()
+    pub async fn health_of_trunks(
+        &self,
+        account: &str,
+        trunks: impl IntoIterator<Item = &str>,
+    ) -> Result<BTreeMap<String, TrunkHealth>> {
+        let ids: BTreeSet<String> = trunks.into_iter().map(str::to_owned).collect();
+        let mut reader = self.begin_read().await?;
+        let rows = rows_by_id(&mut reader, "SELECT * FROM trunk_health WHERE trunk_id IN", "", &ids).await?;
+        let mut health = BTreeMap::new();
+        for row in &rows {
+            if row.try_get::<String, _>("account_id")? == account {
+                health.insert(row.try_get("trunk_id")?, TrunkHealth::of(row)?);
+            }
+        }
+        Ok(health)
     }
 }
 

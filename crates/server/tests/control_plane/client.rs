@@ -94,7 +94,7 @@ impl Server {
             }
         });
         let routing = RoutingPublisher::start(store.clone(), engine_in);
-        routing.refresh().await.unwrap();
+        routing.whole().await.unwrap();
         let ladders = Arc::new(Ladders::default());
         let (commander, commands) = mpsc::channel(4);
         let readiness = Readiness::default();

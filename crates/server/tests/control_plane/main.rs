@@ -11,6 +11,7 @@ mod checks;
 mod clash;
 mod client;
 mod description;
+mod dialled;
 mod exotel;
 mod exotel_refusals;
 mod fuzz_replay;
@@ -20,6 +21,7 @@ mod keys;
 mod kill;
 mod outbound;
 mod paging;
+mod plans;
 #[expect(unreachable_pub, reason = "the same file is a public module of the tests' own library")]
 #[path = "../../../../tests/src/postgres.rs"]
 mod postgres;

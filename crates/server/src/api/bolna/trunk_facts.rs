@@ -10,11 +10,12 @@ use utoipa::ToSchema;
 
 use super::registration::SipTrunkRegistrationStatus;
 use crate::api::App;
+use crate::api::error::ApiResult;
 use crate::api::times::zulu;
 use crate::gateway_health::GatewayHealths;
 use crate::registrations::Registrations;
 use crate::routing;
-use crate::store::{Result, StoredNumber, StoredTrunk, TrunkHealth};
+use crate::store::{StoredNumber, StoredTrunk, TrunkHealth};
 
 /// Outbound calls that must fail one after another before a trunk is called degraded.
 const DEGRADED_FROM: u32 = 3;
@@ -138,13 +139,13 @@ impl ListFacts {
     ///
     /// # Errors
     /// When the database fails.
-    pub(super) async fn read(app: &App, account: &str, trunks: &[StoredTrunk]) -> Result<Self> {
+    pub(super) async fn read(app: &App, account: &str, trunks: &[StoredTrunk]) -> ApiResult<Self> {
         let ids = || trunks.iter().map(|trunk| trunk.id.as_str());
         Ok(Self {
             numbers: app.store().numbers_of_trunks(account, ids()).await?,
-            health: app.store().health_of_trunks(account).await?,
+            health: app.store().health_of_trunks(account, ids()).await?,
             calls: app.journal().live_by_trunk(account),
-            table: app.table(),
+            table: app.table().await?,
             gateways: std::sync::Arc::clone(app.gateways()),
             registrations: std::sync::Arc::clone(app.registrations()),
         })
@@ -168,14 +169,14 @@ impl Facts {
     ///
     /// # Errors
     /// When the database fails.
-    pub(super) async fn read(app: &App, trunk: &StoredTrunk, numbers: Vec<StoredNumber>) -> Result<Self> {
+    pub(super) async fn read(app: &App, trunk: &StoredTrunk, numbers: Vec<StoredNumber>) -> ApiResult<Self> {
         let health = app.store().health_of_trunk(&trunk.account, &trunk.id).await?;
         let calls = app.journal().live_by_trunk(&trunk.account);
         Ok(Self {
             numbers,
             health: word(trunk, health),
             active_calls: calls.get(&trunk.id).copied().unwrap_or(0),
-            conflicts: conflicts(&app.table(), trunk),
+            conflicts: conflicts(&app.table().await?, trunk),
             status: TrunkStatus::of(app.gateways(), app.registrations(), trunk),
         })
     }

@@ -297,6 +297,8 @@ async fn route_test(
             error
         })?;
     }
+    // By the whole table, as whoever is refused is.
+    app.table().await?;
     let (answer, answered) = oneshot::channel();
     app.command(CallCommand::RouteTest(RouteTest::new(asked, answer)))?;
     let verdict = answered.await.map_err(|_| ApiError::unavailable("The node is stopping"))?;
