@@ -106,7 +106,7 @@ async fn examine(
     faults.finish()?;
     let stored =
         app.store().trunk(&caller.account, &id).await.map_err(|error| no_trunk(error.into(), &id))?;
-    let table = app.table();
+    let table = app.table().await?;
     let trunk =
         table.trunk(&stored.id.as_str().into()).filter(|trunk| trunk.account.as_str() == caller.account);
     // Stored a moment ago and not in force yet, or the other way round.
