@@ -387,13 +387,14 @@ async fn place_by_the_whole_table(
     mut stopped: watch::Receiver<bool>,
 ) {
     let stop = stopped.clone();
-    tokio::select! {
-        () = routing.until_whole() => {
-            drop(routing);
-            dialling.run(stop).await;
-        }
+    let is_whole = tokio::select! {
+        () = routing.until_whole() => true,
         // An error means that the server is being dropped, which is also a stop.
-        _ = stopped.wait_for(|is_stopped| *is_stopped) => {}
+        _ = stopped.wait_for(|is_stopped| *is_stopped) => false,
+    };
+    drop(routing);
+    if is_whole {
+        dialling.run(stop).await;
     }
 }
 

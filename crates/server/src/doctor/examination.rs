@@ -210,7 +210,7 @@ async fn options(doctor: &Doctor, trunk: &Trunk, wanted: &Wanted, place: &Place,
 async fn register(doctor: &Doctor, patient: &Patient, record: &Record) {
     let trunk = &patient.trunk;
     let Some(wish) = &trunk.registration else {
-        let begun = Begun::new(Check::Register, trunk.name.clone());
+        let begun = Begun::new(Check::Register, trunk.name.as_str());
         return record.note(begun.leaves_out("the trunk registers nothing"));
     };
     let wanted = Wanted { transport: wish.transport, host: wish.registrar.clone(), port: wish.port };

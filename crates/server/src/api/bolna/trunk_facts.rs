@@ -172,11 +172,12 @@ impl Facts {
     pub(super) async fn read(app: &App, trunk: &StoredTrunk, numbers: Vec<StoredNumber>) -> ApiResult<Self> {
         let health = app.store().health_of_trunk(&trunk.account, &trunk.id).await?;
         let calls = app.journal().live_by_trunk(&trunk.account);
+        let table = app.table().await?;
         Ok(Self {
             numbers,
             health: word(trunk, health),
             active_calls: calls.get(&trunk.id).copied().unwrap_or(0),
-            conflicts: conflicts(&app.table().await?, trunk),
+            conflicts: conflicts(&table, trunk),
             status: TrunkStatus::of(app.gateways(), app.registrations(), trunk),
         })
     }
