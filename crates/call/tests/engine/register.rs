@@ -359,9 +359,9 @@ fn a_change_touches_no_more_than_it_must() {
     grant(&mut desk, 3600);
     let before = registers(&desk).len();
     change(&mut desk, |trunk| {
-        trunk.name = "renamed".to_owned();
+        trunk.name = "renamed".into();
         trunk.limits.calls_total = Some(3);
-        trunk.sources = vec!["192.0.2.0/24".parse().unwrap()];
+        trunk.sources = ["192.0.2.0/24".parse().unwrap()].into_iter().collect();
     });
     assert_eq!(registers(&desk).len(), before, "what does not concern the binding leaves it alone");
     change(&mut desk, |trunk| trunk.registration.as_mut().unwrap().credential.password = "other".to_owned());
@@ -428,7 +428,7 @@ fn a_node_that_stops_takes_all_back() {
     assert_eq!(desk.engine.unregistering(), 0);
     // Changes that come later begin nothing.
     let before = registers(&desk).len();
-    change(&mut desk, |trunk| trunk.name = "late".to_owned());
+    change(&mut desk, |trunk| trunk.name = "late".into());
     desk.advance(HOUR);
     assert_eq!(registers(&desk).len(), before);
 }
@@ -619,7 +619,7 @@ mod states {
                 desk.input(Input::TransmitFailed { transmit });
             }
         }),
-        ("changed elsewhere", |desk| change(desk, |trunk| trunk.name = "renamed".to_owned())),
+        ("changed elsewhere", |desk| change(desk, |trunk| trunk.name = "renamed".into())),
         ("other password", |desk| {
             change(desk, |trunk| {
                 trunk.registration.as_mut().unwrap().credential.password = "other".to_owned()

@@ -56,7 +56,7 @@ fn by_address(name: &str, range: &str) -> TrunkSettings {
 
 async fn agent(store: &Store, account: &str) -> String {
     let socket = json!({"url": "ws://127.0.0.1:9/", "dialect": "asterisk"});
-    let body: Map<String, serde_json::Value> = [("websocket".to_owned(), socket)].into_iter().collect();
+    let body: Map<String, Value> = [("websocket".to_owned(), socket)].into_iter().collect();
     store.create_agent(account, NewAgent { name: "a".to_owned(), body }).await.unwrap().id
 }
 
