@@ -1,8 +1,8 @@
 //! Gateways as they are watched: who answers, who does not, and what the trunk tells of it.
 
 use std::{
-    io::Read,
-    net::UdpSocket,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream, UdpSocket},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -13,6 +13,8 @@ use tandem_tests::{
     certificates::{Authority, Files},
     product::{Product, free_port, ip_trunk},
 };
+
+use crate::{DID, agent::Agent, product_with};
 
 /// Makes a trunk with these gateways and returns its id.
 fn trunk(product: &Product, gateways: &Value, transport: &str) -> String {
@@ -140,4 +142,70 @@ fn a_gateway_over_tls_proves_its_name_before_it_is_told_anything() {
     wrong_one.0.stdout.take().expect("piped").read_to_end(&mut heard).expect("read");
     assert!(heard.is_empty(), "{}", String::from_utf8_lossy(&heard));
     assert!(product.log().contains("not valid for name"), "{}", product.log());
+}
+
+/// The next connection to a gateway.
+fn accepted(gateway: &TcpListener) -> TcpStream {
+    gateway.set_nonblocking(true).expect("set");
+    let missing = || "nobody connects".to_owned();
+    let (stream, _) = awaited::until(Duration::from_secs(20), missing, || gateway.accept().ok());
+    stream.set_nonblocking(false).expect("set");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    stream
+}
+
+/// The next message on a connection; keep-alives are passed over.
+fn message(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut byte = [0];
+    while !text.ends_with("\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {text:?}"));
+        text.push(char::from(byte[0]));
+        text = text.trim_start().to_owned();
+    }
+    let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+    let mut body = vec![0; length.parse().expect("a number")];
+    stream.read_exact(&mut body).expect("the body");
+    text + &String::from_utf8_lossy(&body)
+}
+
+/// Carriers close idle connections after two minutes. One that does so between the answer and our BYE is called again for it.
+#[test]
+fn a_call_outlives_the_connection_that_its_carrier_closes() {
+    let (product, provisioned) = product_with(&Agent::echo(), "");
+    let gateway = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = gateway.local_addr().expect("bound").port();
+    let list = json!({"gateways": [{"gateway_address": "127.0.0.1", "port": port}], "transport": "transport-tcp",
+        "qualify_frequency": 0});
+    let path = format!("/sip-trunks/trunks/{}", provisioned.trunk_id);
+    let (status, answer) = product.request("PATCH", &path, Some(&list));
+    assert_eq!(status, 200, "{answer}");
+    let order = json!({"agent_id": provisioned.agent_id, "recipient_phone_number": "+918800001234",
+        "from_phone_number": DID});
+    let (status, answer) = product.post("/call", &order);
+    assert_eq!(status, 200, "{answer}");
+    let id = answer["execution_id"].as_str().expect("an id").to_owned();
+
+    let mut first = accepted(&gateway);
+    let invite = message(&mut first);
+    assert!(invite.starts_with("INVITE sip:"), "{invite}");
+    let sdp =
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n";
+    let more = format!(
+        "Contact: <sip:g@127.0.0.1:{port};transport=tcp>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    );
+    let ok = response(&invite, "200 OK").replace("Content-Length: 0\r\n\r\n", &more);
+    first.write_all(ok.as_bytes()).expect("sent");
+    assert!(message(&mut first).starts_with("ACK sip:g@127.0.0.1:"));
+    drop(first);
+
+    let (status, answer) = product.post(&format!("/call/{id}/stop"), &json!({}));
+    assert_eq!(status, 200, "{answer}");
+    let mut second = accepted(&gateway);
+    let bye = message(&mut second);
+    assert!(bye.starts_with("BYE sip:g@127.0.0.1:"), "{bye}");
+    second.write_all(response(&bye, "200 OK").as_bytes()).expect("sent");
+    let calls = product.ended_calls(&provisioned.agent_id, 1);
+    assert_eq!(calls[0]["status"], "stopped", "{calls:?}");
 }

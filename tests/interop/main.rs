@@ -6,6 +6,7 @@ mod api;
 mod baresip;
 mod doctor;
 mod echo_agent;
+mod gateways;
 mod kamailio;
 mod object_store;
 mod outbound;

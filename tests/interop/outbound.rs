@@ -1,7 +1,7 @@
 //! SIPp and baresip as the called side: what a carrier answers to our INVITEs, and what comes of it in the record.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use tandem_tests::product::{API_KEY, Product, Provisioned, binary, free_port};
 use crate::baresip::{assert_the_echo_is_what_was_played, recording_in};
 use crate::echo_agent::EchoAgent;
 
-const NUMBER: &str = "+918047111111";
-const CALLEE: &str = "+918800001234";
+pub(crate) const NUMBER: &str = "+918047111111";
+pub(crate) const CALLEE: &str = "+918800001234";
 
 /// Of 16 bits at 8,000 samples a second, as the telephone records.
 const BYTES_A_SECOND: f64 = 16_000.0;
@@ -28,6 +28,7 @@ pub(crate) struct Called {
     folder: tempfile::TempDir,
     /// Where it is called.
     pub(crate) port: u16,
+    address: IpAddr,
     scenario: &'static str,
 }
 
@@ -38,6 +39,16 @@ impl Called {
 
     /// The same with places of the scenario filled in: SIPp's own keys may not stand in a status line.
     pub(crate) fn waits_with(scenario: &'static str, filled_in: &[(&str, &str)], more: &[&str]) -> Self {
+        Self::waits_at(Ipv4Addr::LOCALHOST.into(), scenario, filled_in, more)
+    }
+
+    /// The same at another address.
+    pub(crate) fn waits_at(
+        address: IpAddr,
+        scenario: &'static str,
+        filled_in: &[(&str, &str)],
+        more: &[&str],
+    ) -> Self {
         // Built first, if need be: SIPp counts its minute from its start.
         binary();
         let source =
@@ -56,8 +67,8 @@ impl Called {
             .arg(&file)
             .args(["-nostdin", "-timeout", "60", "-timeout_error"])
             .args(if more.contains(&"-m") { &[][..] } else { &["-m", "1"][..] })
-            .args(["-i", "127.0.0.1", "-p", &port.to_string()])
-            .args(["-mi", "127.0.0.1", "-mp", &free_port().to_string()])
+            .args(["-i", &address.to_string(), "-p", &port.to_string()])
+            .args(["-mi", &address.to_string(), "-mp", &free_port().to_string()])
             .args(["-trace_msg", "-message_file"])
             .arg(folder.path().join("messages"))
             .args(["-trace_err", "-error_file"])
@@ -70,21 +81,21 @@ impl Called {
             .stderr(output)
             .spawn()
             .expect("sipp runs; tests/run installs it");
-        let called = Self { child, folder, port, scenario };
+        let called = Self { child, folder, port, address, scenario };
         called.until_it_listens(more.contains(&"t1"));
         called
     }
 
     fn until_it_listens(&self, over_tcp: bool) {
         let is_taken = || match over_tcp {
-            true => std::net::TcpListener::bind(("127.0.0.1", self.port)).is_err(),
-            false => UdpSocket::bind(("127.0.0.1", self.port)).is_err(),
+            true => std::net::TcpListener::bind((self.address, self.port)).is_err(),
+            false => UdpSocket::bind((self.address, self.port)).is_err(),
         };
         let missing = || format!("sipp does not listen: {}", self.told());
         awaited::until(Duration::from_secs(10), missing, || is_taken().then_some(()));
     }
 
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         told(self.folder.path())
     }
 
@@ -119,7 +130,7 @@ impl Drop for Called {
 pub(crate) struct Rig {
     pub(crate) product: Product,
     agent: EchoAgent,
-    ids: Provisioned,
+    pub(crate) ids: Provisioned,
 }
 
 /// What SIPp left in its folder.
@@ -134,20 +145,29 @@ impl Rig {
     }
 
     pub(crate) fn with(configuration: &str, ports: &[u16], more: &Value, agent: &[&str]) -> Self {
+        let product = Product::start_with(configuration);
         let gateways: Vec<Value> = ports
             .iter()
             .enumerate()
             .map(|(index, port)| json!({"gateway_address": "127.0.0.1", "port": port, "priority": index + 1}))
             .collect();
+        let mut trunk = json!({"gateways": gateways});
+        for (name, value) in more.as_object().expect("an object") {
+            trunk[name] = value.clone();
+        }
+        Self::on(product, &trunk, agent)
+    }
+
+    /// On a server that runs: a trunk with these fields.
+    pub(crate) fn on(product: Product, more: &Value, agent: &[&str]) -> Self {
         let mut trunk = json!({
-            "name": "carrier", "provider": "test", "auth_type": "ip-based", "gateways": gateways,
+            "name": "carrier", "provider": "test", "auth_type": "ip-based",
             "ip_identifiers": [{"ip_address": "127.0.0.1"}], "qualify_frequency": 0,
         });
         for (name, value) in more.as_object().expect("an object") {
             trunk[name] = value.clone();
         }
         let agent = EchoAgent::start("asterisk", agent);
-        let product = Product::start_with(configuration);
         let ids = product.provision(NUMBER, &trunk, &json!({"url": agent.url(), "dialect": "asterisk"}));
         Self { product, agent, ids }
     }
@@ -156,7 +176,7 @@ impl Rig {
         self.order_with(json!({}))
     }
 
-    fn order_with(&self, more: Value) -> String {
+    pub(crate) fn order_with(&self, more: Value) -> String {
         let mut body = json!({
             "agent_id": self.ids.agent_id, "recipient_phone_number": CALLEE, "from_phone_number": NUMBER,
         });
@@ -169,7 +189,7 @@ impl Rig {
     }
 
     /// The record of the one call, once it is over.
-    fn record(&self) -> Value {
+    pub(crate) fn record(&self) -> Value {
         self.product.ended_calls(&self.ids.agent_id, 1).pop().expect("one call")
     }
 

@@ -50,7 +50,7 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
         trunk.gateways = (0..plan.gateways_of(index))
             .map(|gateway| Gateway {
                 address: gateway_name(index, gateway),
-                port: GATEWAY_PORT,
+                port: Some(GATEWAY_PORT),
                 priority: 1 + gateway as u32,
                 weight: 1,
                 transport: None,

@@ -1,76 +1,72 @@
-//! The addresses of an outbound INVITE: Request-URI, To, From and P-Asserted-Identity, as the trunk wants them.
+//! The addresses of an outbound INVITE: Request-URI, To and From, as the trunk wants them.
 //!
 //! * The dialled number has a leading `+` or has none, by the trunk's `outbound_leading_plus_enabled`.
-//! * From shows the number that calls, as its owner wrote it, or the trunk's caller id where it has one; then
-//!   P-Asserted-Identity (RFC 3325) names the number itself, for carriers bill by what is asserted.
+//! * From shows the number that calls, as its owner wrote it, or the trunk's caller id where it has one; [`crate::identity`]
+//!   has what else the trunk's owner may decide.
 //! * From's host is the gateway's where the trunk proves itself by user name, for such carriers know accounts by their own
 //!   domain; elsewhere it is ours, as RFC 3261 section 8.1.1.3 has it.
-//!
-//! What it refuses to do: let a number or a caller id write anything but the user of a URI (RFC 3261 section 19.1.2).
+//! * A call that was redirected goes to the URI it was redirected to; To stays (RFC 3261 section 8.1.3.4).
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tandem_sip::Transport;
 
-use crate::gateways::{transport_word, uri_host};
+use crate::gateways::{transport_parameter, uri_host};
+use crate::identity::{Caller, Identity, escaped};
 use crate::table::{Gateway, Trunk, TrunkAuth};
 use crate::transfer::Destination;
 
-/// The addresses of one INVITE.
+/// The addresses of one INVITE, and the headers that go with them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Addresses {
     pub(crate) uri: Bytes,
     pub(crate) from: Bytes,
     pub(crate) to: Bytes,
-    /// The value of P-Asserted-Identity, where it says something that From does not.
-    pub(crate) asserted: Option<Bytes>,
+    pub(crate) headers: Vec<(Bytes, Bytes)>,
 }
 
-/// The addresses of an INVITE to `gateway`. `dialled` is the number's digits; `local` is ours as the peer sees it.
-pub(crate) fn addresses(
-    trunk: &Trunk,
-    gateway: &Gateway,
-    transport: Transport,
-    local: SocketAddr,
-    from: &str,
-    dialled: &str,
-) -> Addresses {
-    let digits = dialled.strip_prefix('+').unwrap_or(dialled);
-    let plus = if trunk.outbound_leading_plus { "+" } else { "" };
-    let user = format!("{plus}{}", escaped(digits));
-    let host = uri_host(&gateway.address);
-    let parameter = match transport {
-        Transport::Udp => String::new(),
-        Transport::Tcp | Transport::Tls => format!(";transport={}", transport_word(transport)),
-    };
-    let own_host = match trunk.auth {
-        TrunkAuth::UserPass(_) => host.clone(),
-        TrunkAuth::IpBased => uri_host(&local.ip().to_canonical().to_string()),
-    };
-    let shown = trunk.caller_id.as_deref().unwrap_or(from);
-    let asserted = (shown != from).then(|| format!("<sip:{}@{own_host}>", escaped(from)).into());
-    Addresses {
-        uri: format!("sip:{user}@{host}:{}{parameter}", gateway.port).into(),
-        from: format!("<sip:{}@{own_host}>", escaped(shown)).into(),
-        to: format!("<sip:{user}@{host}>").into(),
-        asserted,
-    }
+/// What one INVITE is about.
+pub(crate) struct Call<'a> {
+    pub(crate) trunk: &'a Trunk,
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) transport: Transport,
+    /// Our address as the peer sees it.
+    pub(crate) local: SocketAddr,
+    /// The number that calls, as its owner wrote it.
+    pub(crate) from: &'a str,
+    /// The dialled number, with or without `+`.
+    pub(crate) dialled: &'a str,
+    /// Where it was redirected to.
+    pub(crate) redirected_to: Option<&'a Bytes>,
+    /// Headers that its order asks for.
+    pub(crate) ordered: &'a [(Bytes, Bytes)],
 }
 
-/// RFC 3261 section 25.1: `user = 1*( unreserved / escaped / user-unreserved )`; what else there is, is escaped.
-pub(crate) fn escaped(user: &str) -> String {
-    let mut text = String::with_capacity(user.len());
-    for byte in user.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => text.push(char::from(byte)),
-            b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')' | b'&' | b'=' | b'+' | b'$' => {
-                text.push(char::from(byte));
-            }
-            _ => text.push_str(&format!("%{byte:02X}")),
+impl Call<'_> {
+    /// The addresses of the INVITE.
+    pub(crate) fn addresses(&self) -> Addresses {
+        let trunk = self.trunk;
+        let digits = self.dialled.strip_prefix('+').unwrap_or(self.dialled);
+        let plus = if trunk.outbound_leading_plus { "+" } else { "" };
+        let user = format!("{plus}{}", escaped(digits));
+        let host = uri_host(&self.gateway.address);
+        let port = self.gateway.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let parameter = transport_parameter(self.transport);
+        let own_host = match trunk.auth {
+            TrunkAuth::UserPass(_) => host.clone(),
+            TrunkAuth::IpBased => uri_host(&self.local.ip().to_canonical().to_string()),
+        };
+        let caller = Caller { trunk, number: self.from, host: &own_host, ordered: self.ordered };
+        let Identity { from, headers } = caller.identity();
+        let uri = || format!("sip:{user}@{host}{port}{parameter}").into();
+        Addresses {
+            uri: self.redirected_to.cloned().unwrap_or_else(uri),
+            from,
+            to: format!("<sip:{user}@{host}>").into(),
+            headers,
         }
     }
-    text
 }
 
 /// Whom a carrier is referred to: the URI that was given, or the number at the carrier's own host.
@@ -114,12 +110,16 @@ mod tests {
     fn of(trunk: &Trunk, transport: Transport, from: &str, dialled: &str) -> Addresses {
         let gateway = Gateway {
             address: "sip.carrier.example".to_owned(),
-            port: 5080,
+            port: Some(5080),
             priority: 1,
             weight: 1,
             transport: None,
         };
-        addresses(trunk, &gateway, transport, "203.0.113.1:5060".parse().unwrap(), from, dialled)
+        let local = "203.0.113.1:5060".parse().unwrap();
+        let gateway = &gateway;
+        let call =
+            Call { trunk, gateway, transport, local, from, dialled, redirected_to: None, ordered: &[] };
+        call.addresses()
     }
 
     #[test]
@@ -139,12 +139,12 @@ mod tests {
     fn a_caller_id_is_shown_and_the_number_asserted() {
         let mut trunk = trunk();
         let told = of(&trunk, Transport::Udp, "+918047102030", "1");
-        assert_eq!((told.from.as_ref(), told.asserted), (&b"<sip:+918047102030@203.0.113.1>"[..], None));
+        assert_eq!((told.from.as_ref(), told.headers), (&b"<sip:+918047102030@203.0.113.1>"[..], Vec::new()));
         trunk.caller_id = Some("+918000000000".to_owned());
         trunk.auth = TrunkAuth::user_pass("u", "p");
         let told = of(&trunk, Transport::Udp, "+918047102030", "1");
         assert_eq!(told.from, "<sip:+918000000000@sip.carrier.example>");
-        assert_eq!(told.asserted.unwrap(), "<sip:+918047102030@sip.carrier.example>");
+        assert_eq!(told.headers[0].1, "<sip:+918047102030@sip.carrier.example>");
     }
 
     #[test]

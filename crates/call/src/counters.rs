@@ -39,6 +39,10 @@ pub struct Counters {
     pub invites: u64,
     /// INVITEs given up for the next gateway.
     pub failovers: u64,
+    /// Places that redirects led calls to.
+    pub redirects_followed: u64,
+    /// Places that redirects named and policy did not allow.
+    pub redirects_refused: u64,
     /// Requests of strangers beyond their allowance: met with silence.
     pub silenced: u64,
     /// Requests that waited for the table, which was still being read.

@@ -67,6 +67,7 @@ impl Engine {
             config,
             media_keys: ChaCha20Rng::from_rng(&mut random),
             arrived_by: None,
+            gateway_news: Vec::new(),
             random,
         };
         let mut engine = Self {
@@ -330,9 +331,10 @@ impl Engine {
                 self.draw_transmit(&transmit, now);
                 self.node.emit(Output::Transmit(transmit));
             }
-            let Some(event) = self.node.endpoint.poll_event() else { return };
+            let Some(event) = self.node.endpoint.poll_event() else { break };
             self.endpoint_event(event, now);
         }
+        self.qualify.heed_calls(now, &mut self.node);
     }
 
     fn endpoint_event(&mut self, event: Event, now: Instant) {

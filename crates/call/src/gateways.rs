@@ -4,16 +4,26 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tandem_sip::Transport;
 
+use crate::location::Wanted;
 use crate::table::{Gateway, Trunk};
 
 /// Attempts of one call at most, all addresses of all gateways counted: a name with many addresses behind many gateways
 /// must not keep a call busy for an hour.
 pub(crate) const MAX_ATTEMPTS: usize = 16;
+
+/// A place where a call is tried: a gateway, or where one redirected it to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub(crate) gateway: Gateway,
+    /// The Request-URI that a redirect gave.
+    pub(crate) redirected_to: Option<Bytes>,
+}
 
 /// One way to a gateway: an address it has, and ours as it sees us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +57,11 @@ pub struct GatewayAttempt {
     pub cause: String,
 }
 
-/// The transport that a gateway is spoken to by.
-pub(crate) fn transport_of(trunk: &Trunk, gateway: &Gateway) -> Transport {
-    gateway.transport.unwrap_or(trunk.transport)
+/// What is to be looked up of a gateway.
+pub(crate) fn wanted(trunk: &Trunk, gateway: &Gateway) -> Wanted {
+    let is_by_dns = trunk.outbound.transport_by_dns && gateway.port.is_none();
+    let transport = gateway.transport.or((!is_by_dns).then_some(trunk.transport));
+    Wanted { transport, host: gateway.address.clone(), port: gateway.port }
 }
 
 /// The word for a transport in records.
@@ -129,7 +141,7 @@ mod tests {
     use super::*;
 
     fn gateway(address: &str, priority: u32, weight: u32) -> Gateway {
-        Gateway { address: address.to_owned(), port: 5060, priority, weight, transport: None }
+        Gateway { address: address.to_owned(), port: Some(5060), priority, weight, transport: None }
     }
 
     fn names(gateways: Vec<Gateway>, seed: u64) -> Vec<String> {

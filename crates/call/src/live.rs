@@ -20,6 +20,7 @@ mod end;
 mod ending;
 mod outbound;
 mod placed;
+mod refused;
 mod second;
 mod taping;
 mod transfer;

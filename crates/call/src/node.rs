@@ -18,6 +18,7 @@ use crate::config::EngineConfig;
 use crate::counters::Counters;
 use crate::ids::{AgentId, CallId};
 use crate::output::Output;
+use crate::qualify::GatewayNews;
 use crate::table::RoutingTable;
 use crate::verdict::Verdict;
 
@@ -39,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) media_keys: ChaCha20Rng,
     /// How the message came that is being dealt with.
     pub(crate) arrived_by: Option<Transport>,
+    /// What calls found of gateways since the watch last looked.
+    pub(crate) gateway_news: Vec<GatewayNews>,
     pub(crate) start: Instant,
     pub(crate) start_unix_ms: u64,
 }

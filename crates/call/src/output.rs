@@ -8,12 +8,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tandem_sip::{Transmit, Transport};
+use tandem_sip::Transmit;
 
 use crate::admission::NoRoom;
 use crate::bridge::{BridgeCommand, BridgePlan};
 use crate::ids::{AccountId, CallId, TrunkId};
 use crate::ladder::Rung;
+use crate::location::Wanted;
 use crate::qualify::{GatewayHealth, GatewayKey};
 use crate::record::CallRecord;
 use crate::register::RegistrationStatus;
@@ -68,12 +69,8 @@ pub enum Output {
     FindWay {
         /// The call.
         call: CallId,
-        /// The transport it is to be spoken to by.
-        transport: Transport,
-        /// A host name or an address.
-        host: String,
-        /// The port.
-        port: u16,
+        /// What is known of it.
+        wanted: Wanted,
     },
     /// Find the numbers of these keys ([`crate::dialled::key`]) with what it takes to route them; answer with `RouteFound`.
     /// Asked only while the table is still being read. An answer that never comes does no harm: the INVITE waits on.

@@ -8,21 +8,24 @@
 //! ```
 //!
 //! Any final response is a sign of life, 404 and 405 too: what is asked is whether somebody is there (RFC 3261 section 11).
+//! Of a name with several addresses, one that answers is enough: a call goes on to it too.
 //! One lost answer tells nothing, so a gateway is down after two failures in a row, and up again with the first answer:
 //! the cost of trying one that is down is a call's time, that of leaving one out that is up is a call's price.
 //!
 //! Bounded: questions under way at once. What it refuses to do: leave a gateway out (one that is down is tried last), or
 //! walk all trunks when one changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand_core::Rng;
 use tandem_sip::{ContactUse, OutgoingRequest, RequestId, Target, Transport};
 
-use crate::gateways::{Way, name_of, transport_of, transport_word, uri_host};
+use crate::gateways::{Way, name_of, transport_parameter, uri_host, wanted};
 use crate::ids::{CallId, TrunkId};
+use crate::location::Wanted;
 use crate::node::Node;
 use crate::output::Output;
 use crate::table::{Gateway, Trunk};
@@ -33,8 +36,12 @@ const ASKED_MAX: usize = 512;
 const NO_ROOM: Duration = Duration::from_secs(1);
 /// When a gateway is asked again that failed for the first time.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
+/// When a gateway is asked that said nothing to a call.
+const AFTER_A_CALL: Duration = Duration::from_millis(100);
 /// Failures in a row that make a gateway down.
 const DOWN_AFTER: u32 = 2;
+/// Addresses of one gateway that are asked in one turn.
+const ADDRESSES_MAX: usize = 4;
 /// How long an address may be looked for.
 const LOOK_UP: Duration = Duration::from_secs(30);
 /// Trunks that change together from which on their first questions are spread over the interval, as at a start.
@@ -69,17 +76,32 @@ pub struct GatewayKey {
     pub trunk: TrunkId,
     /// Host name or address, as the trunk has it.
     pub host: String,
-    /// Port.
-    pub port: u16,
-    /// The transport it is spoken to by.
-    pub transport: Transport,
+    /// Port; none where SRV records tell it.
+    pub port: Option<u16>,
+    /// The transport it is spoken to by; none where NAPTR records tell it.
+    pub transport: Option<Transport>,
 }
 
 impl GatewayKey {
-    fn of(trunk: &Trunk, gateway: &Gateway) -> Self {
-        let transport = transport_of(trunk, gateway);
-        Self { trunk: trunk.id.clone(), host: gateway.address.clone(), port: gateway.port, transport }
+    pub(crate) fn of(trunk: &Trunk, gateway: &Gateway) -> Self {
+        let Wanted { transport, host, port } = wanted(trunk, gateway);
+        Self { trunk: trunk.id.clone(), host, port, transport }
     }
+
+    /// The first of a trunk, in the order of keys.
+    pub fn first_of(trunk: TrunkId) -> Self {
+        Self { trunk, host: String::new(), port: None, transport: None }
+    }
+}
+
+/// What a call found of a gateway.
+#[derive(Debug)]
+pub(crate) struct GatewayNews {
+    pub(crate) key: GatewayKey,
+    /// The final status, or why there was none.
+    pub(crate) answer: Result<u16, String>,
+    /// Where it was called.
+    pub(crate) way: Option<Way>,
 }
 
 /// What is known of a gateway.
@@ -95,6 +117,8 @@ pub struct GatewayHealth {
     pub round_trip: Option<Duration>,
     /// The status of that answer.
     pub sip_status: Option<u16>,
+    /// Where it was asked last, and how; none where no address was found.
+    pub place: Option<(Transport, SocketAddr)>,
     /// Why there was none, in words meant for the tenant; empty when there was.
     pub cause: String,
 }
@@ -114,7 +138,24 @@ struct Watch {
     /// When something is next to be done: the turn, or the end of a look-up.
     at: Instant,
     failures: u32,
+    /// Addresses that are not asked yet in this turn, and the one that is.
+    ways: VecDeque<Way>,
+    asked: Option<Way>,
     health: Option<GatewayHealth>,
+}
+
+impl Watch {
+    fn new(interval: Duration, at: Instant) -> Self {
+        Self {
+            awaits: Awaiting::Turn,
+            interval,
+            at,
+            failures: 0,
+            ways: VecDeque::new(),
+            asked: None,
+            health: None,
+        }
+    }
 }
 
 /// All gateways that are watched.
@@ -136,8 +177,7 @@ impl Qualify {
                 let interval = Duration::from_secs(u64::from(trunk.qualify_frequency_s));
                 trunk.gateways.iter().map(|gateway| (GatewayKey::of(trunk, gateway), interval)).collect()
             });
-            let first =
-                GatewayKey { trunk: id.clone(), host: String::new(), port: 0, transport: Transport::Udp };
+            let first = GatewayKey::first_of(id.clone());
             let known: Vec<GatewayKey> = self
                 .watches
                 .range(first..)
@@ -157,8 +197,7 @@ impl Qualify {
                     let spread = if trunks.len() < MANY { NO_ROOM.min(interval) } else { interval };
                     let at = now + random_part(node, spread);
                     self.due.insert((at, key.clone()));
-                    let watch = Watch { awaits: Awaiting::Turn, interval, at, failures: 0, health: None };
-                    self.watches.insert(key, watch);
+                    self.watches.insert(key, Watch::new(interval, at));
                 }
             }
         }
@@ -183,8 +222,8 @@ impl Qualify {
                     let look_up = CallId(node.new_id(now));
                     self.looked_for.insert(look_up, key.clone());
                     self.plan(&key, now + LOOK_UP, Awaiting::Way(look_up));
-                    let (transport, host, port) = (key.transport, key.host, key.port);
-                    node.emit(Output::FindWay { call: look_up, transport, host, port });
+                    let GatewayKey { host, port, transport, .. } = key;
+                    node.emit(Output::FindWay { call: look_up, wanted: Wanted { transport, host, port } });
                 }
                 Awaiting::Way(_) => {
                     self.failed(&key, "its address was not found in time".to_owned(), now, node)
@@ -198,30 +237,38 @@ impl Qualify {
     /// An address was found for a look-up of ours; whether it was one.
     pub(crate) fn way_found(&mut self, look_up: CallId, ways: &[Way], now: Instant, node: &mut Node) -> bool {
         let Some(key) = self.looked_for.remove(&look_up) else { return false };
-        let Some(way) = ways.first() else {
-            self.failed(&key, "it has no address".to_owned(), now, node);
-            return true;
-        };
-        match node.endpoint.request(now, question(&key, way)) {
+        if let Some(watch) = self.watches.get_mut(&key) {
+            watch.ways = ways.iter().take(ADDRESSES_MAX).copied().collect();
+        }
+        self.ask(&key, "it has no address", now, node);
+        true
+    }
+
+    /// Asks the next address of a gateway; where there is none left, the gateway has failed, and this is why.
+    fn ask(&mut self, key: &GatewayKey, why: &str, now: Instant, node: &mut Node) {
+        let Some(watch) = self.watches.get_mut(key) else { return };
+        let Some(way) = watch.ways.pop_front() else { return self.failed(key, why.to_owned(), now, node) };
+        match node.endpoint.request(now, question(key, &way)) {
             Ok(request) => {
                 node.counters.qualify_asked += 1;
+                self.due.remove(&(watch.at, key.clone()));
+                watch.awaits = Awaiting::Answer(request, now);
+                watch.asked = Some(way);
                 self.asked.insert(request, key.clone());
-                self.due.remove(&(self.watches[&key].at, key.clone()));
-                if let Some(watch) = self.watches.get_mut(&key) {
-                    watch.awaits = Awaiting::Answer(request, now);
-                }
             }
             Err(_) => {
                 node.counters.qualify_delayed += 1;
-                self.plan(&key, now + NO_ROOM, Awaiting::Turn);
+                self.plan(key, now + NO_ROOM, Awaiting::Turn);
             }
         }
-        true
     }
 
     /// No address was found for a look-up of ours; whether it was one.
     pub(crate) fn way_failed(&mut self, look_up: CallId, why: &str, now: Instant, node: &mut Node) -> bool {
         let Some(key) = self.looked_for.remove(&look_up) else { return false };
+        if let Some(watch) = self.watches.get_mut(&key) {
+            watch.asked = None;
+        }
         self.failed(&key, why.to_owned(), now, node);
         true
     }
@@ -237,9 +284,34 @@ impl Qualify {
         let Some(key) = self.asked.remove(&request) else { return false };
         match answer {
             Ok(status) => self.answered(&key, status, now, node),
-            Err(why) => self.failed(&key, why.to_owned(), now, node),
+            Err(why) => self.ask(&key, why, now, node),
         }
         true
+    }
+
+    /// Takes what calls found: one that got not a word is as good as a question without an answer, and the gateway is asked
+    /// at once; any answer to a call is a sign of life.
+    pub(crate) fn heed_calls(&mut self, now: Instant, node: &mut Node) {
+        for GatewayNews { key, answer, way } in std::mem::take(&mut node.gateway_news) {
+            let Some(watch) = self.watches.get_mut(&key) else { continue };
+            let is_down = watch.health.as_ref().is_some_and(|health| health.state == GatewayState::Down);
+            let is_at_rest = watch.awaits == Awaiting::Turn;
+            match answer {
+                Ok(status) => {
+                    watch.failures = 0;
+                    if is_down {
+                        watch.asked = way.or(watch.asked);
+                        self.tell(&key, GatewayState::Up, (None, Some(status), String::new()), now, node);
+                    }
+                }
+                Err(why) if is_at_rest && !is_down => {
+                    watch.asked = way;
+                    self.failed(&key, format!("a call: {why}"), now, node);
+                    self.plan(&key, now + AFTER_A_CALL, Awaiting::Turn);
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// Whether a gateway is known not to answer.
@@ -291,8 +363,10 @@ impl Qualify {
         let now_ms = node.unix_ms(now);
         let since = watch.health.as_ref().filter(|before| before.state == state);
         let since_unix_ms = since.map_or(now_ms, |before| before.since_unix_ms);
+        let place = watch.asked.map(|way| (way.transport, way.remote));
+        let checked_unix_ms = now_ms;
         let health =
-            GatewayHealth { state, since_unix_ms, checked_unix_ms: now_ms, round_trip, sip_status, cause };
+            GatewayHealth { state, since_unix_ms, checked_unix_ms, round_trip, sip_status, place, cause };
         watch.health = Some(health.clone());
         node.emit(Output::Gateway { key: key.clone(), health: Some(Box::new(health)) });
     }
@@ -327,13 +401,11 @@ impl Qualify {
 fn question(key: &GatewayKey, way: &Way) -> OutgoingRequest {
     let host = uri_host(&key.host);
     let own = uri_host(&way.local.ip().to_canonical().to_string());
-    let parameter = match key.transport {
-        Transport::Udp => String::new(),
-        Transport::Tcp | Transport::Tls => format!(";transport={}", transport_word(key.transport)),
-    };
+    let port = key.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let parameter = transport_parameter(way.transport);
     OutgoingRequest {
         method: "OPTIONS".to_owned(),
-        uri: format!("sip:{host}:{}{parameter}", key.port).into(),
+        uri: format!("sip:{host}{port}{parameter}").into(),
         from: format!("<sip:{own}>").into(),
         to: format!("<sip:{host}>").into(),
         call_id: None,

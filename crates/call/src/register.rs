@@ -22,6 +22,7 @@ use tandem_sip::{Flow, NoResponseCause, RequestId, Response, Uri};
 
 use crate::gateways::Way;
 use crate::ids::{CallId, TrunkId};
+use crate::location::Wanted;
 use crate::node::Node;
 use crate::output::Output;
 use crate::table::Registration;
@@ -332,9 +333,10 @@ impl Register {
                     binding.looks(look_up, now + LOOK_UP);
                     self.due.insert((binding.at, number));
                     self.looked_for.insert(look_up, number);
-                    let (host, transport) = (binding.wish.registrar.clone(), binding.wish.transport);
-                    let port = binding.wish.port.unwrap_or_else(|| transport.default_port());
-                    node.emit(Output::FindWay { call: look_up, transport, host, port });
+                    let wish = &binding.wish;
+                    let (host, transport) = (wish.registrar.clone(), Some(wish.transport));
+                    let wanted = Wanted { transport, host, port: wish.port };
+                    node.emit(Output::FindWay { call: look_up, wanted });
                     return;
                 }
                 Errand::Ask(way) => {

@@ -28,6 +28,7 @@ use tandem_sip::Transport;
 use crate::agent_rules::AgentRules;
 use crate::bridge::OnClose;
 use crate::ids::{AccountId, AgentId, NumberId, TrunkId};
+use crate::outbound_policy::OutboundPolicy;
 use crate::short_text::ShortText;
 use crate::transfer::TransferPolicy;
 use hash_tree::hash_of;
@@ -84,8 +85,8 @@ impl fmt::Debug for Credential {
 pub struct Gateway {
     /// Host name or address.
     pub address: String,
-    /// Port.
-    pub port: u16,
+    /// Port; none where the server's SRV records tell it (RFC 3263 section 4.2).
+    pub port: Option<u16>,
     /// Lower goes first.
     pub priority: u32,
     /// Among equals, the larger gets more of the calls.
@@ -165,6 +166,8 @@ pub struct Trunk {
     pub caller_id: Option<String>,
     /// How its calls may be transferred.
     pub transfers: TransferPolicy,
+    /// How its calls leave.
+    pub outbound: OutboundPolicy,
     /// Where it is registered, so that the carrier sends its calls here.
     pub registration: Option<Registration>,
 }
@@ -220,6 +223,7 @@ impl Trunk {
             caller_id: None,
             transfers: TransferPolicy::default(),
             registration: None,
+            outbound: OutboundPolicy::default(),
         }
     }
 

@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use crate::clock;
+use crate::net::resolve::SipResolver;
 
 /// Examinations kept of each trunk.
 const KEPT_OF_TRUNK: usize = 10;
@@ -168,6 +169,7 @@ struct Kept {
 #[derive(Clone)]
 pub struct Doctor {
     tls: TlsConnector,
+    resolver: Arc<SipResolver>,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -180,8 +182,8 @@ impl std::fmt::Debug for Doctor {
 impl Doctor {
     /// A doctor that finds and trusts gateways as calls do.
     #[must_use]
-    pub fn new(tls: TlsConnector) -> Self {
-        Self { tls, kept: Arc::default() }
+    pub fn new(tls: TlsConnector, resolver: Arc<SipResolver>) -> Self {
+        Self { tls, resolver, kept: Arc::default() }
     }
 
     /// Begins an examination; it goes on by itself.

@@ -9,7 +9,6 @@ use std::{
 };
 
 use tandem_call::{GatewayHealth, GatewayKey, GatewayState, TrunkId};
-use tandem_sip::Transport;
 
 /// What is known of gateways.
 #[derive(Debug, Default)]
@@ -31,14 +30,15 @@ impl GatewayHealths {
         }
         let before = known.get(&key).map_or(GatewayState::Unknown, |before| before.state);
         if before != health.state {
-            let GatewayKey { trunk, host, port, .. } = &key;
+            let GatewayKey { trunk, host, .. } = &key;
+            let place = health.place.map_or_else(String::new, |(_, place)| place.to_string());
             let (state, cause) = (health.state.as_str(), health.cause.as_str());
             match health.state {
                 GatewayState::Down => {
-                    tracing::warn!(%trunk, host, port, state, cause, "a gateway changed its state")
+                    tracing::warn!(%trunk, host, place, state, cause, "a gateway changed its state")
                 }
                 GatewayState::Up | GatewayState::Unknown => {
-                    tracing::info!(%trunk, host, port, state, "a gateway changed its state");
+                    tracing::info!(%trunk, host, place, state, "a gateway changed its state");
                 }
             }
         }
@@ -50,8 +50,7 @@ impl GatewayHealths {
     pub fn of_trunk(&self, trunk: &str) -> Vec<(GatewayKey, GatewayHealth)> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let trunk = TrunkId::from(trunk);
-        let first =
-            GatewayKey { trunk: trunk.clone(), host: String::new(), port: 0, transport: Transport::Udp };
+        let first = GatewayKey::first_of(trunk.clone());
         let range = known.range(first..).take_while(|(key, _)| key.trunk == trunk);
         range.map(|(key, health)| (key.clone(), health.clone())).collect()
     }

@@ -119,7 +119,8 @@ pub const METRICS: &[Metric] = &[
     metric(
         "tandem_gateway_lookups_total",
         Kind::Counter,
-        "Look-ups of gateways' names, by outcome: found, stale (the last answer is used), failed",
+        "Look-ups of SIP servers' names, by outcome: found, stale (the last answer is used), absent, failed, refused (too many at \
+         once), dropped (forgotten for want of room)",
     ),
     metric(
         "tandem_registration_attempts_total",

@@ -162,7 +162,7 @@ fn trunk(stored: StoredTrunk) -> Trunk {
             .into_iter()
             .map(|gateway| Gateway {
                 address: gateway.address,
-                port: gateway.port,
+                port: (!gateway.by_service.unwrap_or_default()).then_some(gateway.port),
                 priority: gateway.priority,
                 weight: gateway.weight,
                 transport: gateway.transport.map(transport),
@@ -190,6 +190,7 @@ fn trunk(stored: StoredTrunk) -> Trunk {
         caller_id: settings.external_alias.map(|alias| alias.number),
         transfers: settings.transfers,
         registration,
+        outbound: settings.outbound,
     }
 }
 
@@ -206,7 +207,10 @@ fn registration(settings: &TrunkSettings) -> Option<Registration> {
     let kind = first.and_then(|gateway| gateway.transport).unwrap_or(settings.transport);
     let (registrar, port, kind) = match (&wanted.registrar, first) {
         (Some(registrar), _) => (registrar.clone(), wanted.port, settings.transport),
-        (None, Some(gateway)) => (gateway.address.clone(), Some(gateway.port), kind),
+        (None, Some(gateway)) => {
+            let port = (!gateway.by_service.unwrap_or_default()).then_some(gateway.port);
+            (gateway.address.clone(), port, kind)
+        }
         (None, None) => return None,
     };
     let user = wanted.from_user.clone().unwrap_or_else(|| credential.username.clone());

@@ -29,6 +29,7 @@ use crate::{
         fence::Fence,
         holder::{BindError, Protocol},
         post::Poster,
+        resolve::SipResolver,
         tcp::{Connections, TcpLimits, TcpListeners, TcpShared},
         tls::{SipTls, TlsFault},
         udp::UdpListeners,
@@ -221,6 +222,7 @@ impl Server {
         let sip_tcp = tcp.addresses();
         let sip_tls = over_tls.addresses();
         let mut receivers = udp.receive(&network_in);
+        let resolver = Arc::new(SipResolver::new(config.sip.resolver.clone()));
         let (signalling, signalling_task) = signalling::start(Parts {
             engine,
             media,
@@ -228,6 +230,7 @@ impl Server {
             udp,
             connections: Connections::new(Arc::clone(&shared)),
             network,
+            resolver: Arc::clone(&resolver),
             dialler,
             callers,
             journal: journal.clone(),
@@ -260,7 +263,7 @@ impl Server {
         if let Some(acceptor) = tls.acceptor() {
             receivers.extend(over_tls.accept(&shared, Some(acceptor)));
         }
-        let doctor = Doctor::new(tls.connector().clone());
+        let doctor = Doctor::new(tls.connector().clone(), Arc::clone(&resolver));
         receivers.push(tokio::spawn(tls.keep_fresh()));
         receivers.push(upkeep::start(store.clone(), &config.limits));
         let over_sip = OverSip::new(signalling.clone(), journal.clone());

@@ -18,7 +18,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -41,6 +41,7 @@ use crate::{
     net::{
         local_address::LocalAddresses,
         post::Poster,
+        resolve::SipResolver,
         tcp::{Connection, Connections},
         udp::UdpListeners,
         ws_connect::Dialler,
@@ -56,8 +57,7 @@ use self::{
     handle::Control,
     media_path::{Call, Dialled},
     routes::Routes,
-    sending::Resolved,
-    ways::{Gateways, LookedUp},
+    ways::{Asker, Locations, LookedUp},
 };
 
 /// Messages from the network that may wait.
@@ -122,6 +122,8 @@ pub struct Parts {
     pub connections: Connections,
     /// What sockets report.
     pub network: mpsc::Receiver<NetInput>,
+    /// Looks for SIP servers by name.
+    pub resolver: Arc<SipResolver>,
     /// Dials agents.
     pub dialler: Dialler,
     /// Asks agents' owners who a caller is.
@@ -154,15 +156,12 @@ struct Signalling {
     parts: Parts,
     control: mpsc::Receiver<Control>,
     dialled: (mpsc::Sender<Dialled>, mpsc::Receiver<Dialled>),
-    resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     looked_up: (mpsc::Sender<LookedUp>, mpsc::Receiver<LookedUp>),
-    gateways: Gateways,
+    locations: Locations,
     routes: Routes,
     /// Calls that another placed, who waits for their end.
     placing: BTreeMap<CallId, oneshot::Sender<Placed>>,
     calls: BTreeMap<CallId, Call>,
-    names: BTreeMap<(String, u16), (Instant, Vec<SocketAddr>)>,
-    lookups: usize,
     locals: LocalAddresses,
     gauges: Arc<Gauges>,
     seeds: u64,
@@ -182,17 +181,14 @@ pub fn start(parts: Parts) -> (SignallingHandle, JoinHandle<()>) {
     let routes = Routes::new(parts.store.clone());
     let signalling = Signalling {
         seeds: parts.seed,
+        locations: Locations::new(parts.seed),
         parts,
         control,
         dialled: mpsc::channel(RESULT_QUEUE),
-        resolved: mpsc::channel(RESULT_QUEUE),
         looked_up: mpsc::channel(RESULT_QUEUE),
-        gateways: Gateways::default(),
         routes,
         placing: BTreeMap::new(),
         calls: BTreeMap::new(),
-        names: BTreeMap::new(),
-        lookups: 0,
         locals: LocalAddresses::new(),
         gauges: Arc::clone(&gauges),
         pending: VecDeque::new(),
@@ -230,7 +226,6 @@ impl Signalling {
                 Some(command) = self.parts.commands.recv() => self.command(command),
                 Some(event) = self.parts.media_events.recv() => self.media(event),
                 Some(dialled) = self.dialled.1.recv() => self.dialled(dialled),
-                Some(resolved) = self.resolved.1.recv() => self.resolved(resolved),
                 Some(looked_up) = self.looked_up.1.recv() => self.name_looked_up(looked_up),
                 Some(found) = self.routes.next() => self.route_found(found),
                 taken = self.parts.network.recv_many(&mut batch, NETWORK_BATCH) => {
@@ -388,7 +383,7 @@ impl Signalling {
             Output::CloseBridge { call } => self.close(call),
             Output::Progress(record) => self.parts.journal.progress(*record),
             Output::DialAgent { call } => self.dial(call),
-            Output::FindWay { call, transport, host, port } => self.find_way(call, transport, &host, port),
+            Output::FindWay { call, wanted } => self.locate(wanted, Asker::Call(call)),
             Output::Gateway { key, health } => {
                 self.parts.gateways_known.set(key, health.map(|health| *health))
             }

@@ -189,6 +189,10 @@ fn collect_engine(gauges: &Gauges) {
         ("forks_ended", sip.forks_ended),
         ("streams_closed", sip.streams_closed),
         ("keep_alives", sip.keep_alives),
+        ("large_by_tcp", sip.large_by_tcp),
+        ("large_by_udp", sip.large_by_udp),
+        ("moved_requests", sip.moved_requests),
+        ("pongs_missed", sip.pongs_missed),
         ("unsent", sip.unsent),
     ];
     for (event, count) in events {
@@ -210,6 +214,8 @@ fn collect_engine(gauges: &Gauges) {
         ("registered_calls", calls.registered_calls),
         ("invites", calls.invites),
         ("failovers", calls.failovers),
+        ("redirects_followed", calls.redirects_followed),
+        ("redirects_refused", calls.redirects_refused),
         ("silenced", calls.silenced),
         ("waited_for_routing", calls.waited),
         ("found_alone", calls.found_alone),

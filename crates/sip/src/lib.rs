@@ -17,9 +17,9 @@ pub mod wire;
 
 pub use endpoint::{
     Census, ContactUse, Counters, EndedBy, Endpoint, EndpointConfig, EndpointLimits, Event, Incoming,
-    Malformed, Misuse, Network, NoResponseCause, NotAccepted, OfferKind, OutgoingInvite, OutgoingRequest,
-    Reach, Refresher, Refusal, ReliableProvisionals, SessionPolicy, SessionTimerConfig, Target, TimingConfig,
-    Transmit,
+    LargeRequests, Malformed, Misuse, Network, NoResponseCause, NotAccepted, OfferKind, OutgoingInvite,
+    OutgoingRequest, Reach, Refresher, Refusal, ReliableProvisionals, SessionPolicy, SessionTimerConfig,
+    Target, TimingConfig, Transmit,
 };
 pub use error::{Fault, ParseError};
 pub use flow::{Flow, Transport};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tandem_call::location::Wanted;
 use tandem_call::{CallId, Dial, Input, Way};
 use tandem_sip::{Target, Transmit, Transport};
 
@@ -87,14 +88,16 @@ impl World {
     }
 
     /// Looks a gateway's name up.
-    pub(super) fn look_up(&mut self, call: CallId, transport: Transport, host: &str, port: u16) {
+    pub(super) fn look_up(&mut self, call: CallId, wanted: &Wanted) {
+        let Wanted { transport, host, port } = wanted;
+        let transport = transport.unwrap_or(Transport::Udp);
         let Some(caller) = self.caller_ordered(call) else { return };
         let carrier = self.callers[caller].caller.plan.carrier;
-        let gateway = (0..8).find(|gateway| gateway_name(carrier, *gateway) == host);
+        let gateway = (0..8).find(|gateway| gateway_name(carrier, *gateway) == *host);
         let plan = gateway.and_then(|gateway| Some((gateway, self.gateway_plan(caller, gateway)?.look_up)));
         let Some((gateway, look_up)) = plan else { return };
         let way = |mut remote: SocketAddr| {
-            remote.set_port(port);
+            remote.set_port(port.unwrap_or_else(|| transport.default_port()));
             Way { transport, local: TANDEM_SIP, remote }
         };
         let there = way(Plan::gateway_address(carrier, gateway));

@@ -65,7 +65,7 @@ impl World {
             // The world's carriers are not watched.
             Output::Gateway { .. } | Output::Registration { .. } => {}
             Output::Ladder { .. } => {}
-            Output::FindWay { call, transport, host, port } => self.look_up(call, transport, &host, port),
+            Output::FindWay { call, wanted } => self.look_up(call, &wanted),
             Output::DialAgent { call } => self.dial_agent(call),
             Output::NotPlaced { call, .. } => {
                 self.marks.hit(Mark::NotPlaced);

@@ -13,7 +13,6 @@ use tandem_sip::{EndedBy, Refusal, SessionId};
 use super::ending::{self, Ending};
 use super::{Awaiting, BridgeLife, LAST_MESSAGES, LiveCall};
 use crate::bridge::{BridgeCommand, BridgeStatistics};
-use crate::gateways::transport_of;
 use crate::input::AgentFailure;
 use crate::ladder::Rung;
 use crate::media_summary::MediaSummary;
@@ -205,9 +204,9 @@ impl LiveCall {
         if let Some(mut verdict) = self.verdict.take() {
             verdict.conclude(code);
             verdict.status = status;
-            if let Some(gateway) = self.outgoing.as_ref().and_then(|outgoing| outgoing.gateway()) {
+            if let Some(outgoing) = &self.outgoing {
                 verdict.source = self.peer;
-                verdict.transport = transport_of(&self.trunk, gateway);
+                verdict.transport = outgoing.transport().unwrap_or(self.trunk.transport);
             }
             node.emit_verdict(verdict, now);
         }

@@ -2,8 +2,8 @@
 //! second leg of one that is transferred.
 //!
 //! It changes what its leg lends to it ([`Leg`]) and says what is awaited next ([`Step`]); whose leg it is, and what follows
-//! from the answer, it does not know. What it refuses to do: follow redirects (a 3xx makes no call that the trunk's owner did not order), or ring a callee twice
-//! (`failover` has the table). Each gateway is challenged by itself: the trunk's credentials are handed to the INVITE anew,
+//! from the answer, it does not know. What it refuses to do: follow a redirect to where the trunk's owner did not allow it
+//! (`redirect` judges), or ring a callee twice (`failover` has the table). Each gateway is challenged by itself: the trunk's credentials are handed to the INVITE anew,
 //! so no nonce and no realm of one gateway reaches another. RFC 3261 sections 8.1, 9.1, 13.2, 22; RFC 3263 section 4.3.
 
 use std::collections::VecDeque;
@@ -12,25 +12,21 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tandem_sip::auth::Answerer;
-use tandem_sip::{
-    EndedBy, HeaderName, Misuse, Network, OutgoingInvite, Response, SessionId, SessionPolicy, Target,
-    Transport,
-};
+use tandem_sip::{EndedBy, Misuse, Network, OutgoingInvite, SessionId, SessionPolicy, Target, Transport};
 
 use super::ending::{self, Ending};
-use crate::addressing;
+use crate::addressing::Call;
 use crate::bridge::BridgePlan;
-use crate::cause::outcome_of_refusal;
-use crate::failover::{self, Next};
-use crate::gateways::{GatewayAttempt, MAX_ATTEMPTS, Way, name_of, transport_of, transport_word};
+use crate::failover::{FailoverCase, Next};
+use crate::gateways::{GatewayAttempt, Hop, MAX_ATTEMPTS, Way, name_of, transport_word, wanted};
 use crate::ids::CallId;
 use crate::negotiation::Negotiation;
 use crate::node::Node;
 use crate::output::Output;
+use crate::qualify::{GatewayKey, GatewayNews};
 use crate::reach;
-use crate::record::{HangupBy, HangupReason};
 use crate::table::{Credential, Gateway, Registration, Trunk};
-use crate::verdict::{Check, StepOutcome, Verdict, VerdictCode, wire_text};
+use crate::verdict::{Check, StepOutcome, Verdict};
 
 /// What a leg lends to the walk through its gateways.
 pub(super) struct Leg<'a> {
@@ -66,7 +62,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     /// The number to call, its digits.
-    dialled: String,
+    pub(super) dialled: String,
     /// The number that calls, as its owner wrote it.
     from: String,
     /// Headers that its order asks for.
@@ -78,18 +74,22 @@ pub(crate) struct Outgoing {
     /// Whether the media port is still to be bound.
     needs_port: bool,
     /// Those not tried yet, in order.
-    gateways: VecDeque<Gateway>,
+    pub(super) hops: VecDeque<Hop>,
     /// The one being tried.
-    gateway: Option<Gateway>,
+    hop: Option<Hop>,
+    /// Where redirects led it, tried or about to be.
+    pub(super) redirected: Vec<Bytes>,
     /// Addresses of it not tried yet.
-    ways: VecDeque<Way>,
+    pub(super) ways: VecDeque<Way>,
+    /// The one that the INVITE under way went.
+    way: Option<Way>,
     /// The answer that came before the answer (RFC 3261 section 13.2.1: in a reliable provisional response).
     early: Option<Bytes>,
     /// Whether the INVITE under way has been heard ringing, and until when it may.
     is_ringing: bool,
     until: Option<Instant>,
     /// The last refusal: what the call ends as if nothing better comes.
-    refused: Option<Ending>,
+    pub(super) refused: Option<Ending>,
 }
 
 impl Outgoing {
@@ -107,9 +107,11 @@ impl Outgoing {
             ringing: Duration::ZERO,
             plan: plan.map(Box::new),
             needs_port: true,
-            gateways: gateways.into(),
-            gateway: None,
+            hops: gateways.into_iter().map(|gateway| Hop { gateway, redirected_to: None }).collect(),
+            hop: None,
+            redirected: Vec::new(),
             ways: VecDeque::new(),
+            way: None,
             early: None,
             is_ringing: false,
             until: None,
@@ -117,9 +119,9 @@ impl Outgoing {
         }
     }
 
-    /// The gateway being tried, or tried last.
-    pub(super) fn gateway(&self) -> Option<&Gateway> {
-        self.gateway.as_ref()
+    /// The transport of the INVITE under way, or of the last one.
+    pub(super) fn transport(&self) -> Option<Transport> {
+        self.way.map(|way| way.transport)
     }
 
     /// The same with headers of its order and a bound on ringing.
@@ -140,14 +142,13 @@ impl Outgoing {
 
     /// Goes to the next gateway, or tells that all have failed.
     pub(super) fn next_gateway(&mut self, leg: &mut Leg<'_>, now: Instant, node: &mut Node) -> Step {
-        let gateway = self.gateways.pop_front().filter(|_| leg.attempts.len() < MAX_ATTEMPTS);
-        let Some(gateway) = gateway else { return self.all_failed(leg) };
+        let hop = self.hops.pop_front().filter(|_| leg.attempts.len() < MAX_ATTEMPTS);
+        let Some(hop) = hop else { return self.all_failed(leg) };
         self.ways.clear();
-        self.gateway = Some(gateway.clone());
-        let transport = transport_of(leg.trunk, &gateway);
-        leg.begin_attempt(&gateway, transport, now, node);
-        let Gateway { address: host, port, .. } = gateway;
-        node.emit(Output::FindWay { call: leg.call, transport, host, port });
+        let wanted = wanted(leg.trunk, &hop.gateway);
+        leg.begin_attempt(&hop.gateway, wanted.transport.unwrap_or(Transport::Udp), now, node);
+        self.hop = Some(hop);
+        node.emit(Output::FindWay { call: leg.call, wanted });
         Step::Way
     }
 
@@ -165,8 +166,7 @@ impl Outgoing {
 
     /// The gateway has no address.
     pub(super) fn way_failed(&mut self, why: &str, leg: &mut Leg<'_>, now: Instant, node: &mut Node) -> Step {
-        leg.close_attempt(None, why, now, node);
-        self.next_gateway(leg, now, node)
+        self.failed(FailoverCase::Unreachable, why, leg, now, node)
     }
 
     /// Goes to the gateway's next address, or to the next gateway.
@@ -183,7 +183,7 @@ impl Outgoing {
             }
             self.ways.pop_front();
             if !leg.is_trying()
-                && let Some(gateway) = &self.gateway
+                && let Some(Hop { gateway, .. }) = &self.hop
             {
                 if leg.attempts.len() >= MAX_ATTEMPTS {
                     return self.all_failed(leg);
@@ -192,6 +192,8 @@ impl Outgoing {
             }
             if let Some(attempt) = leg.attempts.last_mut() {
                 attempt.address = Some(way.remote);
+                attempt.port = way.remote.port();
+                transport_word(way.transport).clone_into(&mut attempt.transport);
             }
             let is_of_family = leg
                 .negotiation
@@ -222,12 +224,20 @@ impl Outgoing {
         now: Instant,
         node: &mut Node,
     ) -> Result<Instant, Misuse> {
-        let Some(gateway) = &self.gateway else { return Err(Misuse::WrongState) };
-        let told = node.endpoint.advertised(way.local, way.remote.ip());
-        let addresses =
-            addressing::addresses(leg.trunk, gateway, way.transport, told, &self.from, &self.dialled);
+        let Some(Hop { gateway, redirected_to }) = &self.hop else { return Err(Misuse::WrongState) };
+        let call = Call {
+            trunk: leg.trunk,
+            gateway,
+            transport: way.transport,
+            local: node.endpoint.advertised(way.local, way.remote.ip()),
+            from: &self.from,
+            dialled: &self.dialled,
+            redirected_to: redirected_to.as_ref(),
+            ordered: &self.headers,
+        };
+        let addresses = call.addresses();
         let mut headers = self.headers.clone();
-        headers.extend(addresses.asserted.map(|value| (Bytes::from_static(b"P-Asserted-Identity"), value)));
+        headers.extend(addresses.headers);
         let mut trusted: Vec<Network> = leg
             .trunk
             .sources
@@ -253,13 +263,18 @@ impl Outgoing {
             sdp: Some(leg.negotiation.offer()),
             credentials: credential.map(|one| answerer(one, leg.trunk.registration.as_ref())),
             headers,
-            policy: SessionPolicy { trusted, ..SessionPolicy::default() },
+            policy: SessionPolicy {
+                trusted,
+                large: leg.trunk.outbound.large_requests.into(),
+                ..SessionPolicy::default()
+            },
         };
         let session = node.endpoint.invite(now, invite)?;
         node.sessions.insert(session, leg.call);
         node.counters.invites += 1;
         *leg.session = Some(session);
         *leg.peer = way.remote;
+        self.way = Some(way);
         self.early = None;
         self.is_ringing = false;
         let until = now + self.ringing;
@@ -286,8 +301,10 @@ impl Outgoing {
         match by {
             EndedBy::Refused { status, response } => self.refused(*status, response, leg, now, node),
             EndedBy::NoResponse if self.is_ringing => self.unanswered(leg, now, node),
-            EndedBy::NoResponse => self.try_next(None, "no response came", leg, now, node),
-            EndedBy::TransportLost => self.try_next(None, "it cannot be reached", leg, now, node),
+            EndedBy::NoResponse => self.failed(FailoverCase::Timeout, "no response came", leg, now, node),
+            EndedBy::TransportLost => {
+                self.failed(FailoverCase::Unreachable, "it cannot be reached", leg, now, node)
+            }
             EndedBy::ByeReceived
             | EndedBy::Cancelled
             | EndedBy::Rejected { .. }
@@ -295,27 +312,8 @@ impl Outgoing {
             | EndedBy::NoAck
             | EndedBy::NoPrack
             | EndedBy::SessionExpired
-            | EndedBy::DialogLost => self.try_next(None, "the signalling ended by itself", leg, now, node),
-        }
-    }
-
-    fn refused(
-        &mut self,
-        status: u16,
-        response: &Response,
-        leg: &mut Leg<'_>,
-        now: Instant,
-        node: &mut Node,
-    ) -> Step {
-        let q850 = response.header(HeaderName::Reason).and_then(ending::q850_of);
-        let cause = words_of_refusal(leg.trunk, status, response);
-        let ending = refusal_ending(status, q850, format!("{}: {cause}", leg.gateway_name()));
-        self.refused = Some(ending.clone());
-        match failover::after_status(status) {
-            Next::Gateway => self.try_next(Some(status), &cause, leg, now, node),
-            Next::End => {
-                leg.close_attempt(Some(status), &cause, now, node);
-                Step::Over { ending, told: q850 }
+            | EndedBy::DialogLost => {
+                self.failed(FailoverCase::Unreachable, "the signalling ended by itself", leg, now, node)
             }
         }
     }
@@ -327,9 +325,10 @@ impl Outgoing {
             Some(until) if now < until && is_heard => Step::Answer(until),
             Some(until) if now < until => {
                 let waited = node.config.gateway_timeout.as_secs();
-                self.try_next(None, &format!("not a word came within {waited} s"), leg, now, node)
+                let cause = format!("not a word came within {waited} s");
+                self.failed(FailoverCase::Timeout, &cause, leg, now, node)
             }
-            Some(_) if !is_heard => self.try_next(None, "no response came", leg, now, node),
+            Some(_) if !is_heard => self.failed(FailoverCase::Timeout, "no response came", leg, now, node),
             Some(_) | None => self.unanswered(leg, now, node),
         }
     }
@@ -339,8 +338,36 @@ impl Outgoing {
         Step::Over { ending: ending::unanswered(self.ringing.as_secs()), told: None }
     }
 
+    /// The attempt came to nothing without an answer: what follows is the trunk's to decide.
+    fn failed(
+        &mut self,
+        case: FailoverCase,
+        cause: &str,
+        leg: &mut Leg<'_>,
+        now: Instant,
+        node: &mut Node,
+    ) -> Step {
+        self.tell_watch(leg, Err(cause.to_owned()), node);
+        match leg.trunk.outbound.failover.after(case) {
+            Next::Gateway => self.try_next(None, cause, leg, now, node),
+            Next::End => {
+                leg.close_attempt(None, cause, now, node);
+                let ending = ending::unreachable(format!("{}: {cause}", leg.gateway_name()));
+                Step::Over { ending, told: None }
+            }
+        }
+    }
+
+    /// Lets the watch over gateways know what this call found.
+    pub(super) fn tell_watch(&self, leg: &Leg<'_>, answer: Result<u16, String>, node: &mut Node) {
+        let Some(Hop { gateway, redirected_to: None }) = &self.hop else { return };
+        // One that was not called for want of an address has no way.
+        let way = self.way.filter(|_| leg.session.is_some());
+        node.gateway_news.push(GatewayNews { key: GatewayKey::of(leg.trunk, gateway), answer, way });
+    }
+
     /// Leaves the INVITE under way to itself and goes on. Should it be answered after all, the endpoint ends it with a BYE.
-    fn try_next(
+    pub(super) fn try_next(
         &mut self,
         status: Option<u16>,
         cause: &str,
@@ -378,7 +405,7 @@ impl Outgoing {
 }
 
 impl Leg<'_> {
-    fn gateway_name(&self) -> String {
+    pub(super) fn gateway_name(&self) -> String {
         let last = self.attempts.last();
         last.map_or_else(String::new, |attempt| format!("{}:{}", attempt.gateway, attempt.port))
     }
@@ -390,7 +417,7 @@ impl Leg<'_> {
     fn begin_attempt(&mut self, gateway: &Gateway, transport: Transport, now: Instant, node: &Node) {
         self.attempts.push(GatewayAttempt {
             gateway: gateway.address.clone(),
-            port: gateway.port,
+            port: gateway.port.unwrap_or_else(|| transport.default_port()),
             transport: transport_word(transport).to_owned(),
             address: None,
             started_unix_ms: node.unix_ms(now),
@@ -422,23 +449,6 @@ impl Leg<'_> {
     }
 }
 
-/// What a refusal means, in words that say what to do.
-fn words_of_refusal(trunk: &Trunk, status: u16, response: &Response) -> String {
-    let phrase = wire_text(response.reason());
-    let refused = format!("refused with {status} {phrase}");
-    match status {
-        401 | 407 if trunk.auth.credentials().is_empty() => {
-            format!("{refused}: it asks for credentials, and the trunk has none")
-        }
-        401 | 407 => {
-            format!("{refused}: it does not take the trunk's user name and password")
-        }
-        403 => format!("{refused}: ask the carrier about the caller id, the destination and our address"),
-        300..=399 => format!("{refused}: redirects are not followed"),
-        _ => refused,
-    }
-}
-
 /// The trunk's credentials; for one realm alone where its registration names it.
 fn answerer(credential: &Credential, registration: Option<&Registration>) -> Answerer {
     let answerer = Answerer::new(credential.username.clone(), credential.password.clone());
@@ -446,18 +456,4 @@ fn answerer(credential: &Credential, registration: Option<&Registration>) -> Ans
         Some(realm) => answerer.only_for(realm),
         None => answerer,
     }
-}
-
-/// How a call ends that a gateway refused for good.
-fn refusal_ending(status: u16, q850: Option<u8>, error: String) -> Ending {
-    let (outcome, reason) = outcome_of_refusal(status, q850);
-    let (by, code) = match reason {
-        HangupReason::RecipientBusy | HangupReason::RecipientRejected | HangupReason::Unanswered => {
-            (HangupBy::Caller, VerdictCode::CalleeRefused)
-        }
-        _ => (HangupBy::Carrier, VerdictCode::GatewayRefused),
-    };
-    // These are the carrier's own words for "not by me", whatever the record's word for them is.
-    let code = if matches!(status, 401..=403 | 407) { VerdictCode::GatewayRefused } else { code };
-    ending::by_refusal(outcome, by, reason, code, error)
 }

@@ -162,6 +162,9 @@ impl LiveCall {
             node.counters.late_inputs += 1;
             return;
         }
+        if let Some((outgoing, leg)) = self.on_the_way() {
+            outgoing.tell_watch(&leg, Ok(status), node);
+        }
         let early = self.outgoing.as_mut().and_then(|outgoing| outgoing.take_early());
         node.counters.answered += 1;
         self.record.answered_unix_ms = Some(node.unix_ms(now));

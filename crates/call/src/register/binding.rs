@@ -25,8 +25,8 @@ use tandem_sip::{ContactUse, OutgoingRequest, RequestId, Response, Target};
 
 use super::answer::{self, Kind, Refusal};
 use super::status::{RegistrationState, RegistrationStatus};
-use crate::addressing::escaped;
 use crate::gateways::{Way, name_of, transport_parameter, uri_host};
+use crate::identity::escaped;
 use crate::ids::{AccountId, CallId, TrunkId};
 use crate::table::{Credential, Registration};
 

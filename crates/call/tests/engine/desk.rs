@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tandem_agent::{DialectConfig, DialectKind};
 use tandem_call::bridge::{AgentDial, BridgeCommand, BridgePlan, BridgeStatistics, OnClose};
+use tandem_call::location::Wanted;
 use tandem_call::{
     Agent, AgentFailure, AgentRules, AgentSocket, BridgeFailure, CallId, CallRecord, Engine, EngineConfig,
     GatewayHealth, GatewayKey, Input, NoRoom, Number, Output, RegistrationStatus, RoutingTable, Rung, Ticket,
@@ -135,9 +136,7 @@ impl Desk {
                         Ports::Silent => {}
                     }
                 }
-                Output::FindWay { call, transport, host, port } => {
-                    self.find_way(call, transport, &host, port)
-                }
+                Output::FindWay { call, wanted } => self.find_way(call, &wanted),
                 Output::Gateway { key, health } => {
                     drop(self.gateways.insert(key, health.map(|health| *health)))
                 }
@@ -212,10 +211,12 @@ impl Desk {
     }
 
     /// Addresses stand for themselves; of names the desk knows those it was told.
-    fn find_way(&mut self, call: CallId, transport: Transport, host: &str, port: u16) {
+    fn find_way(&mut self, call: CallId, wanted: &Wanted) {
         if !self.finds_ways {
             return;
         }
+        let (host, port) = (wanted.host.as_str(), wanted.port.unwrap_or(5060));
+        let transport = wanted.transport.unwrap_or(Transport::Udp);
         let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, port)],
             Err(_) => self.names.get(host).cloned().unwrap_or_default(),
@@ -317,7 +318,7 @@ fn short(output: &Output) -> Option<String> {
             format!("registration {trunk} {state}")
         }
         Output::DialAgent { .. } => "dials agent".to_owned(),
-        Output::FindWay { host, .. } => format!("finds {host}"),
+        Output::FindWay { wanted, .. } => format!("finds {}", wanted.host),
         Output::NotPlaced { no_room, .. } => format!("NOT PLACED {}", no_room.code),
         Output::FindRoute { keys, .. } => format!("find {}", keys.join(", ")),
         Output::Bridge { command: BridgeCommand::Media(_), .. } => "bridge: Media".to_owned(),

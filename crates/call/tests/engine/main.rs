@@ -9,6 +9,7 @@ mod desk;
 mod dry_run;
 mod outbound;
 mod qualify;
+mod redirects;
 mod register;
 mod rules;
 mod states;

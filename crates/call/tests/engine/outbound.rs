@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 use crate::desk::{AgentMood, Desk, LOCAL, Ports, RTP, house_with};
 
-const FIRST: &str = "192.0.2.101:5060";
-const SECOND: &str = "192.0.2.102:5060";
+pub(crate) const FIRST: &str = "192.0.2.101:5060";
+pub(crate) const SECOND: &str = "192.0.2.102:5060";
 
-const ANSWER: &str = "v=0\r\no=- 5 5 IN IP4 192.0.2.150\r\ns=-\r\nc=IN IP4 192.0.2.150\r\nt=0 0\r\n\
+pub(crate) const ANSWER: &str = "v=0\r\no=- 5 5 IN IP4 192.0.2.150\r\ns=-\r\nc=IN IP4 192.0.2.150\r\nt=0 0\r\n\
     m=audio 6000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n";
 
-fn gateway(address: &str, priority: u32) -> Gateway {
-    Gateway { address: address.to_owned(), port: 5060, priority, weight: 1, transport: None }
+pub(crate) fn gateway(address: &str, priority: u32) -> Gateway {
+    Gateway { address: address.to_owned(), port: Some(5060), priority, weight: 1, transport: None }
 }
 
 /// A desk whose trunk has two gateways, the second listed first.
@@ -29,7 +29,7 @@ fn desk() -> Desk {
     desk_with(|_| {})
 }
 
-fn desk_with(change: impl FnOnce(&mut Trunk)) -> Desk {
+pub(crate) fn desk_with(change: impl FnOnce(&mut Trunk)) -> Desk {
     let table = house_with(|trunks| {
         trunks[0].gateways = vec![gateway("192.0.2.102", 2), gateway("192.0.2.101", 1)];
         change(&mut trunks[0]);
@@ -58,6 +58,12 @@ pub(crate) fn place(desk: &mut Desk) -> CallId {
     dial(1).call
 }
 
+/// Places one more call.
+pub(crate) fn place_another(desk: &mut Desk, number: u128) -> CallId {
+    desk.input(Input::Place(Box::new(dial(1 + number))));
+    CallId(Uuid::from_u128(1 + number))
+}
+
 /// A header of a message.
 pub(crate) fn header<'a>(message: &'a str, name: &str) -> &'a str {
     let line = message
@@ -67,7 +73,7 @@ pub(crate) fn header<'a>(message: &'a str, name: &str) -> &'a str {
 }
 
 /// Answers the latest request of this method.
-fn respond(desk: &mut Desk, from: &str, method: &str, status: &str, more: &str, body: &str) {
+pub(crate) fn respond(desk: &mut Desk, from: &str, method: &str, status: &str, more: &str, body: &str) {
     let request = desk.last(&format!("{method} sip:"));
     respond_to(desk, from, &request, status, more, body);
 }
@@ -111,7 +117,7 @@ fn outcome(record: &CallRecord) -> (CallStatus, HangupBy, HangupReason) {
     (record.status, record.hangup_by.expect("it has ended"), record.hangup_reason.expect("it has ended"))
 }
 
-fn attempts(record: &CallRecord) -> Vec<(String, Option<u16>)> {
+pub(crate) fn attempts(record: &CallRecord) -> Vec<(String, Option<u16>)> {
     record.gateways.iter().map(|attempt| (attempt.gateway.clone(), attempt.sip_status)).collect()
 }
 

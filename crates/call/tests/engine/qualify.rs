@@ -11,7 +11,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const GIVEN_UP: Duration = Duration::from_secs(32);
 
 fn gateway(address: &str, priority: u32) -> Gateway {
-    Gateway { address: address.to_owned(), port: 5060, priority, weight: 1, transport: None }
+    Gateway { address: address.to_owned(), port: Some(5060), priority, weight: 1, transport: None }
 }
 
 /// A desk whose trunk `ta` has these gateways and is watched.
@@ -152,6 +152,21 @@ fn a_name_without_an_address_is_a_failure() {
     assert_eq!(state(&desk, "sip.carrier.example"), GatewayState::Up);
 }
 
+/// Of a name with several addresses each is asked before it is called silent, and the one that answered is told.
+#[test]
+fn one_address_of_a_name_that_answers_is_enough() {
+    let mut desk = desk(&["sip.carrier.example"]);
+    let places = ["192.0.2.101:5060", "192.0.2.102:5060"].map(|text| text.parse().unwrap());
+    desk.names.insert("sip.carrier.example".to_owned(), places.to_vec());
+    desk.advance(Duration::from_secs(1));
+    desk.advance(GIVEN_UP);
+    answer(&mut desk, "192.0.2.102", "200 OK");
+    let told = health(&desk, "sip.carrier.example").expect("known");
+    assert_eq!((told.state, told.place.map(|(_, place)| place)), (GatewayState::Up, Some(places[1])));
+    assert!(told.round_trip.is_some_and(|time| time < Duration::from_secs(2)), "{told:?}");
+    assert_eq!(desk.engine.census().questions, 0);
+}
+
 /// 0 turns it off; so do the trunk's switch and its deletion. What is under way then tells nothing.
 #[test]
 fn who_is_not_to_be_watched_is_not_asked() {
@@ -241,4 +256,24 @@ fn a_call_tries_a_gateway_that_is_down_last() {
     crate::outbound::place(&mut desk);
     let invites: Vec<String> = desk.lines().into_iter().filter(|line| line.starts_with("INVITE")).collect();
     assert!(invites[0].contains("@192.0.2.102:5060"), "{invites:?}");
+}
+
+/// A call that got not a word is as good as a question without an answer; one that was answered is a sign of life.
+#[test]
+fn calls_tell_the_watch_what_they_found() {
+    let mut desk = desk(&["192.0.2.101"]);
+    desk.advance(Duration::from_secs(1));
+    answer(&mut desk, "192.0.2.101", "200 OK");
+    desk.sent.clear();
+    crate::outbound::place(&mut desk);
+    desk.advance(Duration::from_secs(7));
+    let once = health(&desk, "192.0.2.101").expect("known");
+    assert_eq!((once.state, once.cause.as_str()), (GatewayState::Up, "a call: not a word came within 6 s"));
+    assert!(asked(&mut desk, "192.0.2.101") > 0, "it is asked at once");
+    desk.advance(GIVEN_UP);
+    assert_eq!(state(&desk, "192.0.2.101"), GatewayState::Down);
+    crate::outbound::place_another(&mut desk, 1);
+    crate::outbound::respond(&mut desk, "192.0.2.101:5060", "INVITE", "486 Busy Here", "", "");
+    let told = health(&desk, "192.0.2.101").expect("known");
+    assert_eq!((told.state, told.sip_status), (GatewayState::Up, Some(486)));
 }

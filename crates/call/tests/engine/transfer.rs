@@ -36,7 +36,7 @@ impl Up {
             trunks[0].gateways = ["192.0.2.101", "192.0.2.102"]
                 .map(|address| Gateway {
                     address: address.to_owned(),
-                    port: 5060,
+                    port: Some(5060),
                     priority: 1,
                     weight: 1,
                     transport: None,

@@ -65,6 +65,9 @@ pub struct Sip {
     /// SIP over TLS.
     #[serde(deserialize_with = "values::tls")]
     pub tls: Tls,
+    /// DNS servers that carriers' names are looked up by; none means the machine's own.
+    #[serde(deserialize_with = "values::addresses")]
+    pub resolver: Vec<SocketAddr>,
     /// Address peers reach this node's SIP at, when it differs from the local one (NAT).
     #[serde(deserialize_with = "values::optional_ip")]
     pub public_address: Option<IpAddr>,
@@ -355,7 +358,13 @@ impl Default for Sip {
     fn default() -> Self {
         let everywhere =
             vec![SocketAddr::from(([0, 0, 0, 0], 5060)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5060))];
-        Self { udp: everywhere.clone(), tcp: everywhere, tls: Tls::default(), public_address: None }
+        Self {
+            udp: everywhere.clone(),
+            tcp: everywhere,
+            tls: Tls::default(),
+            resolver: Vec::new(),
+            public_address: None,
+        }
     }
 }
 

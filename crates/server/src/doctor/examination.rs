@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rand_chacha::ChaCha12Rng;
+use rand_core::SeedableRng;
+use tandem_call::location;
 use tandem_call::{Gateway, MediaEncryption, RegistrationState, Trunk};
 use tandem_media::Law;
 use tandem_sip::auth::Answerer;
@@ -15,7 +18,7 @@ use tokio::time::timeout;
 use super::probe::{self, Question};
 use super::{Check, Doctor, Patient, Record, Step, Verdict};
 use crate::clock;
-use crate::net::resolve;
+use crate::secrets::random;
 use crate::tools::caller::wire::Wire;
 use crate::tools::caller::{self, CallPlan, Outcome};
 use crate::tools::measure;
@@ -93,7 +96,7 @@ pub(super) async fn run(doctor: &Doctor, patient: &Patient, record: &Record) {
         let wanted = Wanted {
             transport: gateway.transport.unwrap_or(trunk.transport),
             host: gateway.address.clone(),
-            port: Some(gateway.port),
+            port: gateway.port,
         };
         let Some(place) = way(doctor, &wanted, record).await else { continue };
         let is_there = options(doctor, trunk, &wanted, &place, record).await;
@@ -113,7 +116,7 @@ fn name(wanted: &Wanted) -> String {
 /// DNS, TCP and TLS: where it is and that it can be reached.
 async fn way(doctor: &Doctor, wanted: &Wanted, record: &Record) -> Option<Place> {
     let begun = Begun::new(Check::Dns, name(wanted));
-    let places = match places(wanted).await {
+    let places = match places(doctor, wanted).await {
         Ok(places) => places,
         Err(why) => {
             let remedy = "Check the name for a slip, and that this node's resolver knows it; `dig` helps.";
@@ -172,11 +175,12 @@ async fn way(doctor: &Doctor, wanted: &Wanted, record: &Record) -> Option<Place>
 }
 
 /// All addresses that it may be reached at, the first to be tried first.
-async fn places(wanted: &Wanted) -> Result<Vec<(Transport, SocketAddr)>, String> {
-    let host = wanted.host.trim_start_matches('[').trim_end_matches(']');
-    let port = wanted.port.unwrap_or_else(|| wanted.transport.default_port());
-    let found = resolve::lookup(host, port, PATIENCE).await.map_err(|error| error.to_string())?;
-    Ok(found.into_iter().map(|address| (wanted.transport, address)).collect())
+async fn places(doctor: &Doctor, wanted: &Wanted) -> Result<Vec<(Transport, SocketAddr)>, String> {
+    let Wanted { transport, host, port } = wanted;
+    let wanted = location::Wanted { transport: Some(*transport), host: host.clone(), port: *port };
+    let found =
+        doctor.resolver.find(wanted, PATIENCE).await.map_err(|not_found| not_found.why().to_owned())?;
+    Ok(found.draw(&mut ChaCha12Rng::from_seed(random())))
 }
 
 /// Whether it answers OPTIONS; any final response is a sign of life.
@@ -288,11 +292,11 @@ async fn call(doctor: &Doctor, patient: &Patient, reached: Option<(Gateway, Plac
     let host = uri_host(&gateway.address);
     let digits = number.trim_start_matches('+');
     let plus = if trunk.outbound_leading_plus { "+" } else { "" };
-    let port = gateway.port;
+    let port = gateway.port.map(|port| format!(":{port}")).unwrap_or_default();
     let played: Arc<[i16]> = measure::melody(MELODY_MS).into();
     let credential = trunk.auth.credentials().first();
     let plan = CallPlan {
-        uri: format!("sip:{plus}{digits}@{host}:{port}{}", transport_parameter(place.transport)),
+        uri: format!("sip:{plus}{digits}@{host}{port}{}", transport_parameter(place.transport)),
         from: Some(format!("sip:{}@{host}", trunk.caller_id.as_deref().unwrap_or(from))),
         transport: place.transport,
         srtp: trunk.media_encryption == MediaEncryption::Sdes

@@ -28,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::{
     bounds::Place,
-    connection::{Parts, Stream, WRITE_QUEUE, serve},
+    connection::{Parts, Stream, WRITE_QUEUE, bound_silence, serve},
 };
 pub use self::{
     bounds::{TcpCounters, TcpLimits, TcpShared},
@@ -123,6 +123,7 @@ async fn welcome(
     let Ok(local) = stream.local_addr() else { return };
     // Messages are small and someone waits for each.
     let _ = stream.set_nodelay(true);
+    bound_silence(&stream);
     let id = shared.next.fetch_add(1, Ordering::Relaxed);
     let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
     let flow = Flow { transport, local, remote, connection: id };

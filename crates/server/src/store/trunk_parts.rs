@@ -27,6 +27,9 @@ pub struct StoredGateway {
     pub weight: u32,
     /// Its own transport; without it the trunk's.
     pub transport: Option<TransportKind>,
+    /// Whether it is found by SRV records, and its port is what stands in there; `None`, where the client does not say,
+    /// leaves a gateway that stands as it is, and is no for a new one.
+    pub by_service: Option<bool>,
     /// When it was added, milliseconds since 1970.
     pub created_at: i64,
     /// When it was last changed.
@@ -43,6 +46,7 @@ impl StoredGateway {
             priority,
             weight: 1,
             transport: None,
+            by_service: None,
             created_at: 0,
             updated_at: 0,
         }
@@ -61,6 +65,7 @@ impl StoredGateway {
             priority: u32::try_from(row.try_get::<i64, _>("priority")?).unwrap_or(u32::MAX),
             weight: u32::try_from(row.try_get::<i64, _>("weight")?).unwrap_or(u32::MAX),
             transport: transport.transpose()?,
+            by_service: Some(row.try_get::<i64, _>("by_service")? != 0),
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
             id,
@@ -68,7 +73,10 @@ impl StoredGateway {
     }
 
     fn says_what(&self, other: &Self) -> bool {
-        let content = |one: &Self| (one.address.clone(), one.port, one.priority, one.weight, one.transport);
+        let content = |one: &Self| {
+            let by_service = one.by_service.unwrap_or_default();
+            (one.address.clone(), one.port, one.priority, one.weight, one.transport, by_service)
+        };
         content(self) == content(other)
     }
 }
@@ -365,14 +373,15 @@ async fn write_gateways(
                     gateway.updated_at = *now;
                 }
                 "UPDATE gateways SET position = $4, address = $5, port = $6, priority = $7, weight = $8, \
-                 transport = $9, created_at = $10, updated_at = $11 \
+                 transport = $9, by_service = $10, created_at = $11, updated_at = $12 \
                  WHERE id = $1 AND account_id = $2 AND trunk_id = $3"
             }
             None => {
                 gateway.id = ids::ulid(*now);
                 (gateway.created_at, gateway.updated_at) = (*now, *now);
                 "INSERT INTO gateways (id, account_id, trunk_id, position, address, port, priority, weight, \
-                 transport, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+                 transport, by_service, created_at, updated_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
             }
         };
         sqlx::query(statement)
@@ -385,6 +394,7 @@ async fn write_gateways(
             .bind(i64::from(gateway.priority))
             .bind(i64::from(gateway.weight))
             .bind(gateway.transport.map(TransportKind::as_str))
+            .bind(i64::from(gateway.by_service.unwrap_or_default()))
             .bind(gateway.created_at)
             .bind(gateway.updated_at)
             .execute(&mut **change)
@@ -394,7 +404,7 @@ async fn write_gateways(
 }
 
 /// A list that replaces another whole keeps the entries that are in both: Bolna's clients send lists without
-/// identifiers, and know neither weight nor an own transport.
+/// identifiers, and know neither weight, nor an own transport, nor service records.
 fn keep_gateways(gateways: &mut [StoredGateway], before: &[StoredGateway]) {
     let mut free: Vec<&StoredGateway> =
         before.iter().filter(|old| gateways.iter().all(|new| new.id != old.id)).collect();
@@ -405,7 +415,11 @@ fn keep_gateways(gateways: &mut [StoredGateway], before: &[StoredGateway]) {
             gateway.id.clone_from(&old.id);
             (gateway.created_at, gateway.updated_at) = (old.created_at, old.updated_at);
             (gateway.weight, gateway.transport) = (old.weight, old.transport);
+            gateway.by_service = gateway.by_service.or(old.by_service);
         }
+    }
+    for gateway in gateways {
+        gateway.by_service.get_or_insert_default();
     }
 }
 

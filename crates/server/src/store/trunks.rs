@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _};
-use tandem_call::TransferPolicy;
+use tandem_call::{OutboundPolicy, TransferPolicy};
 
 use super::change::Change;
 use super::numbers::{self, NewNumber, StoredNumber};
@@ -188,6 +188,8 @@ pub struct TrunkSettings {
     pub domain_name: Option<String>,
     /// The operators it was asked for, as Exotel's API has it.
     pub nso_code: Option<String>,
+    /// How its calls leave.
+    pub outbound: OutboundPolicy,
     /// What it registers at its carrier.
     pub registration: Option<StoredRegistration>,
 }
@@ -248,6 +250,7 @@ impl TrunkSettings {
             domain_name: None,
             nso_code: None,
             registration: None,
+            outbound: OutboundPolicy::default(),
         }
     }
 }
@@ -296,6 +299,7 @@ const SETTINGS: &[&str] = &[
     "transfer_policy",
     "family",
     "registration",
+    "outbound_policy",
 ];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
@@ -575,6 +579,7 @@ impl Store {
             .bind(written_policy(&settings.transfers))
             .bind(settings.family.as_str())
             .bind(registration)
+            .bind(written_policy(&settings.outbound))
     }
 
     pub(super) fn assemble(&self, trunks: &[AnyRow], parts: &PartRows) -> Result<Vec<StoredTrunk>> {
@@ -638,6 +643,7 @@ pub(super) fn trunk_of(row: &AnyRow) -> Result<StoredTrunk> {
         domain_name: row.try_get("domain_name")?,
         nso_code: row.try_get("nso_code")?,
         registration: registration(row, &id)?,
+        outbound: policy(row, &id, "outbound_policy")?,
     };
     Ok(StoredTrunk {
         account: row.try_get("account_id")?,

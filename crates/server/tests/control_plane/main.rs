@@ -39,6 +39,7 @@ mod store;
 mod transfer;
 mod transfers;
 mod trunk_fields;
+mod trunk_outbound;
 mod vendor_schemas;
 mod walls;
 mod webhooks;

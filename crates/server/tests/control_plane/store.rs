@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tandem_call::{CallDirection, CallId, CallRecord, CallStatus, HangupBy, MediaSummary};
+use tandem_call::{CallDirection, CallId, CallRecord, CallStatus, HangupBy, MediaSummary, OutboundPolicy};
 use tandem_server::secrets::{Sealer, Secret};
 use tandem_server::store::{
     AuthType, ExecutionFilter, Expected, MASK, NewAgent, NewNumber, NewVerdict, Store, StoreError,
@@ -48,6 +48,7 @@ pub(crate) fn settings(name: &str) -> TrunkSettings {
         gateways: vec![StoredGateway::new("b.example", 5060, 2), StoredGateway::new("a.example", 5060, 1)],
         ip_identifiers: vec![StoredIdentifier::new("203.0.113.0/24")],
         inbound_enabled: true,
+        outbound: OutboundPolicy { transport_by_dns: true, ..OutboundPolicy::default() },
         ..TrunkSettings::new(name, "custom")
     }
 }

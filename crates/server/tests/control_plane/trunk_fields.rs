@@ -18,6 +18,7 @@
 //! | `ice_support` | `call/encryption.rs`, `media/sdp/ice.rs`: an offer that carries ICE is answered as ICE-lite | `media/tests/secured_offers.rs`, `tests/interop/srtp.rs` |
 //! | `gateways`, `transport`, `outbound_enabled`, `outbound_leading_plus_enabled` | `call/placing.rs`, `gateways.rs`, `addressing.rs` | `call/tests/engine/outbound.rs`, `tests/interop/outbound.rs` |
 //! | `qualify_frequency` | `call/qualify.rs` | `call/tests/engine/qualify.rs`, `tests/e2e/gateways.rs` |
+//! | all of `/v1/trunks/{id}/outbound` | `call/failover.rs`, `redirect.rs`, `identity.rs`, `location.rs` | `trunk_outbound.rs`, `call/tests/engine/redirects.rs`, `tests/interop/gateways.rs` |
 
 use serde_json::{Value, json};
 

@@ -24,6 +24,8 @@ pub(crate) struct Session {
     pub(crate) policy: SessionPolicy,
     /// The way the peer's first message came, and its latest within the dialog from a trusted address.
     pub(crate) flow: Flow,
+    /// The name that the peer has to bear over TLS, where we called it.
+    pub(crate) name: Option<String>,
     /// The address the dialog belongs to: requests from it are never foreign.
     pub(crate) home: std::net::IpAddr,
     /// The value of our Contact.

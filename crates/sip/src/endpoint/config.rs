@@ -100,6 +100,10 @@ pub struct EndpointLimits {
     /// How long a connection may be silent. Default 15 min: longer than any keep-alive interval in
     /// use, short enough that dead peers do not pile up.
     pub stream_idle: Duration,
+    /// How long the answer to a ping may take of a peer that has answered one before. Default 10 s, RFC 5626 4.4.1.
+    pub stream_pong: Duration,
+    /// The largest request that goes in a datagram; a larger one goes by TCP. Default 1,300 bytes, RFC 3261 18.1.1.
+    pub datagram: usize,
     /// How often a ping goes over a connection that sessions live on; zero for never. Default 60 s: carriers
     /// close connections after two silent minutes, and calls over them can then not be ended.
     pub stream_keep_alive: Duration,
@@ -125,6 +129,8 @@ impl Default for EndpointLimits {
             stream_first_message: Duration::from_secs(20),
             stream_message: Duration::from_secs(20),
             stream_idle: Duration::from_secs(15 * 60),
+            stream_pong: Duration::from_secs(10),
+            datagram: 1_300,
             stream_keep_alive: Duration::from_secs(60),
             ringing: Duration::from_secs(180),
             forks: 8,
@@ -174,6 +180,8 @@ pub struct SessionPolicy {
     pub reach: Reach,
     /// When provisional responses are sent reliably (RFC 3262). Default: when the peer requires it.
     pub reliable: ReliableProvisionals,
+    /// What is done with requests of ours that are too large for a datagram. Default: they go by TCP.
+    pub large: LargeRequests,
     /// Session timers (RFC 4028). Default: the endpoint's.
     pub session_timer: Option<SessionTimerConfig>,
     /// Whether the peer may refer us elsewhere: REFER is then named in Allow and the engine decides
@@ -190,6 +198,7 @@ impl Default for SessionPolicy {
             routing: ResponseRouting::AsAsked,
             reach: Reach::Signalled,
             reliable: ReliableProvisionals::WhenRequired,
+            large: LargeRequests::ByTcp,
             session_timer: None,
             takes_refer: false,
             headers: Vec::new(),
@@ -205,6 +214,16 @@ pub enum Reach {
     /// To the address the peer's last request came from: for trunks behind address translation
     /// whose Contact cannot be reached.
     Source,
+}
+
+/// What is done with requests that are too large for a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LargeRequests {
+    /// They go by TCP, and by UDP after all where the peer takes none.
+    #[default]
+    ByTcp,
+    /// They go by UDP, for peers that take TCP and do not serve it.
+    ByUdp,
 }
 
 /// When provisional responses are sent reliably.

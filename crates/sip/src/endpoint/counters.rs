@@ -49,6 +49,14 @@ pub struct Counters {
     pub streams_closed: u64,
     /// Keep-alives answered.
     pub keep_alives: u64,
+    /// Requests of ours that went by TCP for being too large for a datagram.
+    pub large_by_tcp: u64,
+    /// Those of them that went by UDP after all, for the peer took no TCP.
+    pub large_by_udp: u64,
+    /// Requests of ours sent again over a new connection, for theirs was gone.
+    pub moved_requests: u64,
+    /// Connections closed because the peer answered pings no more.
+    pub pongs_missed: u64,
     /// Requests of ours not sent because a bound was reached.
     pub unsent: u64,
 }

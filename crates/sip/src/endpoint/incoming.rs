@@ -95,6 +95,7 @@ impl Endpoint {
             side: Side::Callee,
             policy,
             flow,
+            name: None,
             home: flow.remote.ip(),
             contact,
             dialog,

@@ -39,6 +39,7 @@ mod receive;
 mod refer;
 mod refresh;
 mod request;
+mod rerouting;
 mod stateless;
 mod streams;
 mod transactions;
@@ -50,8 +51,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 pub use config::{
-    EndpointConfig, EndpointLimits, Network, Reach, Refresher, ReliableProvisionals, SessionPolicy,
-    SessionTimerConfig, TimingConfig,
+    EndpointConfig, EndpointLimits, LargeRequests, Network, Reach, Refresher, ReliableProvisionals,
+    SessionPolicy, SessionTimerConfig, TimingConfig,
 };
 pub use counters::{Census, Counters};
 pub use event::{
@@ -98,6 +99,8 @@ enum Reason {
     StreamMessage,
     StreamIdle,
     StreamKeepAlive,
+    StreamPong,
+    ConnectWait,
 }
 
 impl Reason {
@@ -112,8 +115,13 @@ impl Reason {
         Self::Retry,
         Self::ChangeWait,
     ];
-    const OF_STREAMS: [Self; 4] =
-        [Self::StreamFirstMessage, Self::StreamMessage, Self::StreamIdle, Self::StreamKeepAlive];
+    const OF_STREAMS: [Self; 5] = [
+        Self::StreamFirstMessage,
+        Self::StreamMessage,
+        Self::StreamIdle,
+        Self::StreamKeepAlive,
+        Self::StreamPong,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -133,6 +141,8 @@ impl Reason {
             Self::StreamMessage => "close the connection with half a message",
             Self::StreamIdle => "close the silent connection",
             Self::StreamKeepAlive => "keep the connection of a session alive",
+            Self::StreamPong => "close the connection whose peer answers pings no more",
+            Self::ConnectWait => "send the large request by UDP, for no connection stands",
         }
     }
 }
@@ -152,6 +162,7 @@ pub struct Endpoint {
     dialogs: BTreeMap<DialogId, SessionId>,
     requests: BTreeMap<RequestId, request::Pending>,
     streams: streams::Streams,
+    tcp_refusals: rerouting::TcpRefusals,
     allowance: stateless::Allowance,
     timers: Timers<TimerKey, Reason>,
     transmits: VecDeque<Transmit>,
@@ -178,6 +189,7 @@ impl Endpoint {
             dialogs: BTreeMap::new(),
             requests: BTreeMap::new(),
             streams: streams::Streams::default(),
+            tcp_refusals: rerouting::TcpRefusals::default(),
             allowance: stateless::Allowance::default(),
             timers: Timers::new(),
             transmits: VecDeque::new(),
@@ -196,10 +208,10 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((key, reason)) = self.timers.expire(now) {
             match key {
-                TimerKey::Transaction(transaction) => {
-                    let Reason::Transaction(timer) = reason else { continue };
-                    self.transaction_timer(now, transaction, timer);
-                }
+                TimerKey::Transaction(transaction) => match reason {
+                    Reason::Transaction(timer) => self.transaction_timer(now, transaction, timer),
+                    _ => self.connect_overdue(now, transaction),
+                },
                 TimerKey::Success(session, cseq) => self.success_timer(now, session, cseq, reason),
                 TimerKey::Session(session) => self.session_timer(now, session, reason),
                 TimerKey::Stream(flow) => self.stream_timer(now, flow, reason),
@@ -210,7 +222,7 @@ impl Endpoint {
     /// Takes the news that a message could not be sent.
     pub fn handle_transmit_failed(&mut self, now: Instant, transmit: TransmitId) {
         self.counters.transport_failures += 1;
-        self.transport_failed(now, TransactionId(transmit.0));
+        self.transmission_failed(now, TransactionId(transmit.0));
     }
 
     /// The next message to send.
@@ -270,7 +282,9 @@ impl Endpoint {
             | Reason::StreamFirstMessage
             | Reason::StreamMessage
             | Reason::StreamIdle
-            | Reason::StreamKeepAlive => debug_assert!(false, "{} is no session's timer", reason.name()),
+            | Reason::StreamKeepAlive
+            | Reason::StreamPong
+            | Reason::ConnectWait => debug_assert!(false, "{} is no session's timer", reason.name()),
         }
     }
 }

@@ -73,13 +73,17 @@ impl Endpoint {
             return Err(Misuse::BadInput);
         };
         let OutgoingInvite { target, local, sdp, credentials, policy, .. } = outgoing;
+        let name = match &target {
+            Target::Address { name, .. } => name.clone(),
+            Target::Flow(_) | Target::Name { .. } | Target::Close(_) => None,
+        };
         let remote = remote.unwrap_or_else(|| SocketAddr::new(local.ip(), 0));
         let flow = match target {
             Target::Flow(flow) => flow,
             _ => Flow { transport, local, remote, connection: 0 },
         };
         let owner = Owner::Session(id, Errand::Invite);
-        let transaction = self.open_client(now, bytes, target, owner).ok_or(Misuse::Full)?;
+        let transaction = self.open_client_by(now, bytes, target, owner, policy.large).ok_or(Misuse::Full)?;
         let calling = Calling {
             transaction,
             offered: sdp.is_some(),
@@ -93,6 +97,7 @@ impl Endpoint {
             side: Side::Caller,
             policy,
             flow,
+            name,
             home: remote.ip(),
             contact,
             dialog: Dialog::unmade(&sent),
@@ -215,7 +220,10 @@ impl Endpoint {
             }
             return;
         }
-        session.flow = flow;
+        // An INVITE that went by TCP for its size does not move the dialog there.
+        if session.flow.transport.is_reliable() || !flow.transport.is_reliable() {
+            session.flow = flow;
+        }
         session.home = flow.remote.ip();
         match response.status() {
             100..200 => self.invite_progress_received(now, id, request, &response),

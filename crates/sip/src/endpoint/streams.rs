@@ -30,6 +30,10 @@ struct Stream {
     has_spoken: bool,
     /// Whether half a message is held and its time runs.
     is_waiting: bool,
+    /// Whether a ping of ours awaits its answer.
+    is_pinged: bool,
+    /// Whether the peer has answered a ping: from then on it is held to that. Many never do.
+    has_answered: bool,
 }
 
 impl Streams {
@@ -58,13 +62,14 @@ impl Streams {
         is_known
     }
 
-    fn leads_to(&self, target: &Target) -> bool {
+    /// An open connection that leads to a target.
+    pub(super) fn leading_to(&self, target: &Target) -> Option<Flow> {
         match target {
             Target::Address { transport, remote, .. } => {
-                self.open.keys().any(|flow| flow.transport == *transport && flow.remote == *remote)
+                self.open.keys().find(|flow| flow.transport == *transport && flow.remote == *remote).copied()
             }
-            Target::Flow(flow) => self.is_open(*flow),
-            Target::Name { .. } | Target::Close(_) => false,
+            Target::Flow(flow) => Some(*flow).filter(|flow| self.is_open(*flow)),
+            Target::Name { .. } | Target::Close(_) => None,
         }
     }
 }
@@ -101,6 +106,9 @@ impl Endpoint {
         stream.framer.push(bytes);
         let key = TimerKey::Stream(flow);
         self.timers.arm(key, Reason::StreamIdle, now + self.config.limits.stream_idle);
+        self.timers.disarm(key, Reason::StreamPong);
+        // Of a line end that comes alone: the first half of a ping is none of a pong.
+        let mut is_pong = false;
         loop {
             // A ping that could not be answered may have closed the connection it came over.
             let stream = self.streams.open.get_mut(&flow)?;
@@ -108,13 +116,18 @@ impl Endpoint {
                 Ok(Some(StreamItem::Message(message))) => {
                     stream.has_spoken = true;
                     stream.is_waiting = false;
+                    stream.is_pinged &= !is_pong;
+                    stream.has_answered |= is_pong;
                     self.timers.disarm(key, Reason::StreamFirstMessage);
                     self.timers.disarm(key, Reason::StreamMessage);
                     self.receive(now, flow, message.clone());
                     return Some(message);
                 }
-                Ok(Some(StreamItem::KeepAlivePing)) => self.answer_ping(flow),
-                Ok(Some(StreamItem::KeepAlivePong)) => {}
+                Ok(Some(StreamItem::KeepAlivePing)) => {
+                    is_pong = false;
+                    self.answer_ping(flow);
+                }
+                Ok(Some(StreamItem::KeepAlivePong)) => is_pong = stream.is_pinged,
                 Ok(None) => break,
                 Err(error) => {
                     self.counters.malformed += 1;
@@ -126,6 +139,9 @@ impl Endpoint {
             }
         }
         let patience = self.config.limits.stream_message;
+        if is_pong && let Some(stream) = self.streams.open.get_mut(&flow) {
+            (stream.is_pinged, stream.has_answered) = (false, true);
+        }
         if let Some(stream) = self.streams.open.get_mut(&flow)
             && stream.framer.is_mid_message()
             && !stream.is_waiting
@@ -137,8 +153,8 @@ impl Endpoint {
         None
     }
 
-    /// Takes the news that a connection is gone. RFC 3261 18.4: transactions that wait on it hear of it;
-    /// dialogs stay, and reach the peer over another connection.
+    /// Takes the news that a connection is gone. RFC 3261 18.4: transactions that wait on it go on over another one, or hear
+    /// of it; dialogs stay.
     pub fn handle_flow_closed(&mut self, now: Instant, flow: Flow) {
         if !self.forget_stream(flow) {
             return;
@@ -147,10 +163,10 @@ impl Endpoint {
             *target == Target::Flow(flow)
                 || matches!(target, Target::Address { transport, remote, .. }
                     if *transport == flow.transport && *remote == flow.remote
-                        && !self.streams.leads_to(target))
+                        && self.streams.leading_to(target).is_none())
         });
         for transaction in lost {
-            self.transport_failed(now, transaction);
+            self.connection_lost(now, transaction, flow);
         }
     }
 
@@ -166,7 +182,13 @@ impl Endpoint {
                     // RFC 5626 4.4.1: "A UA can "always" send a double CRLF (a "ping") over
                     // connection-oriented transports".
                     self.send(None, Target::Flow(flow), Bytes::from_static(b"\r\n\r\n"));
+                    self.await_pong(now, flow);
                 }
+            }
+            Reason::StreamPong => {
+                self.counters.pongs_missed += 1;
+                self.send_close(flow);
+                self.handle_flow_closed(now, flow);
             }
             Reason::StreamIdle if self.carries_session(flow) => {
                 self.timers.arm(key, reason, now + limits.stream_idle);
@@ -175,6 +197,16 @@ impl Endpoint {
                 self.timers.arm(key, reason, now + limits.stream_first_message);
             }
             _ => self.close_stream(flow),
+        }
+    }
+
+    /// RFC 5626 4.4.1: "If a pong is not received within 10 seconds [...], the client MUST consider the flow failed."
+    fn await_pong(&mut self, now: Instant, flow: Flow) {
+        let Some(stream) = self.streams.open.get_mut(&flow) else { return };
+        stream.is_pinged = true;
+        if stream.has_answered {
+            let until = now + self.config.limits.stream_pong;
+            self.timers.arm(TimerKey::Stream(flow), Reason::StreamPong, until);
         }
     }
 

@@ -7,7 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::config::LargeRequests;
 use super::event::{Target, Transmit};
+use super::rerouting::{Fitted, Meant};
 use super::{Endpoint, Reason, TimerKey};
 use crate::flow::Flow;
 use crate::ids::{RequestId, SessionId, TransactionId, TransmitId};
@@ -41,18 +43,47 @@ enum ServerMachine {
 /// A client transaction.
 #[derive(Debug)]
 pub(super) struct ClientEntry {
-    machine: ClientMachine,
+    pub(super) machine: ClientMachine,
     key: ClientKey,
     /// What ACK, CANCEL and further tries are made from.
     pub(super) sent: Request,
     pub(super) target: Target,
-    owner: Owner,
+    pub(super) owner: Owner,
+    /// How it was to go, had it not been too large for that.
+    pub(super) meant: Option<Meant>,
+    /// The connection that it went over before this one.
+    pub(super) left: Option<Flow>,
 }
 
 #[derive(Debug)]
-enum ClientMachine {
+pub(super) enum ClientMachine {
     Invite(ClientInvite),
     Other(Client),
+}
+
+impl ClientMachine {
+    /// Whether nothing has come yet.
+    pub(super) fn awaits_any_response(&self) -> bool {
+        match self {
+            Self::Invite(machine) => matches!(machine.state(), client_invite::State::Calling { .. }),
+            Self::Other(machine) => matches!(machine.state(), client::State::Trying { .. }),
+        }
+    }
+
+    /// Whether no final response has come yet.
+    pub(super) fn awaits_final_response(&self) -> bool {
+        match self {
+            Self::Invite(machine) => {
+                matches!(
+                    machine.state(),
+                    client_invite::State::Calling { .. } | client_invite::State::Proceeding
+                )
+            }
+            Self::Other(machine) => {
+                matches!(machine.state(), client::State::Trying { .. } | client::State::Proceeding { .. })
+            }
+        }
+    }
 }
 
 /// Who hears of a client transaction.
@@ -199,10 +230,27 @@ impl Endpoint {
         target: Target,
         owner: Owner,
     ) -> Option<TransactionId> {
+        let large = match owner {
+            Owner::Session(session, _) => self.sessions.get(&session).map(|session| session.policy.large),
+            Owner::Request(_) => None,
+        };
+        self.open_client_by(now, bytes, target, owner, large.unwrap_or_default())
+    }
+
+    /// The same, `large` telling what is done with a request that is too large for a datagram.
+    pub(super) fn open_client_by(
+        &mut self,
+        now: Instant,
+        bytes: Bytes,
+        target: Target,
+        owner: Owner,
+        large: LargeRequests,
+    ) -> Option<TransactionId> {
         if self.clients.len() >= self.config.limits.client_transactions {
             self.counters.unsent += 1;
             return None;
         }
+        let Fitted { bytes, target, meant } = self.fitted(now, bytes, target, large);
         let Ok(Message::Request(sent)) = Message::parse_datagram(bytes.clone()) else { return None };
         let key = ClientKey::of_request(&sent)?;
         let id = TransactionId(self.ids.number());
@@ -217,8 +265,12 @@ impl Endpoint {
             self.hold(Some(session));
         }
         self.client_keys.insert(key.clone(), id);
-        self.clients.insert(id, ClientEntry { machine, key, sent, target, owner });
+        let is_moved = meant.is_some();
+        self.clients.insert(id, ClientEntry { machine, key, sent, target, owner, meant, left: None });
         self.perform_client(now, id, actions, None);
+        if is_moved {
+            self.await_connection(now, id);
+        }
         Some(id)
     }
 
@@ -394,7 +446,7 @@ impl Endpoint {
         self.let_go(entry.session);
     }
 
-    fn perform_client(
+    pub(super) fn perform_client(
         &mut self,
         now: Instant,
         id: TransactionId,
@@ -444,6 +496,15 @@ impl Endpoint {
     }
 
     fn owner_response(&mut self, now: Instant, owner: Owner, flow: Flow, sent: &Sent, response: Response) {
+        if let Owner::Session(id, errand) = owner
+            && errand != Errand::Invite
+            && flow.transport.is_reliable()
+            && let Some(session) = self.sessions.get_mut(&id)
+            && session.flow.transport == flow.transport
+        {
+            // The connection that the dialog lives on may be another one by now.
+            session.flow = flow;
+        }
         match owner {
             Owner::Request(request) => self.request_response(now, request, sent, response),
             Owner::Session(session, errand) => match errand {
@@ -476,6 +537,7 @@ impl Endpoint {
 
     fn disarm_transaction(&mut self, id: TransactionId) {
         self.timers.disarm_all(TimerKey::Transaction(id), Timer::ALL.map(Reason::Transaction));
+        self.timers.disarm(TimerKey::Transaction(id), Reason::ConnectWait);
     }
 
     /// One more transaction names the session.

@@ -3,7 +3,7 @@
 //!
 //! RFC 3261 8.1.2, 8.1.3.5, 12.2.1, 13.2.2.4, 22.2.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,9 +15,9 @@ use super::{Endpoint, compose};
 use crate::auth::Answerer;
 use crate::dialog::Dialog;
 use crate::dialog::invite::{SentAck, Session};
-use crate::flow::Transport;
+use crate::flow::{Flow, Transport};
 use crate::ids::{SessionId, TransactionId};
-use crate::message::{HeaderName, Method, Request, RequestBuilder, Response, Scheme};
+use crate::message::{HeaderName, Method, Request, RequestBuilder, Response, Scheme, Uri};
 
 /// ACKs kept for repeated 2xx: those of some forks and of some re-INVITEs in a row.
 pub(super) const MAX_ACKS: usize = 16;
@@ -76,31 +76,13 @@ impl Endpoint {
     /// with where it is open and leads to the same place.
     fn way_to(&self, session: &Session, dialog: &Dialog) -> Target {
         let flow = session.flow;
-        let is_open = flow.transport.is_reliable() && self.streams.is_open(flow);
-        if session.policy.reach == Reach::Source && (is_open || !flow.transport.is_reliable()) {
-            return Target::Flow(flow);
-        }
-        let Some(hop) = dialog.next_hop() else { return Target::Flow(flow) };
-        let named = hop.param("transport").and_then(|param| Transport::from_token(param.value?));
-        let transport = match (hop.scheme(), named) {
-            (Scheme::Sips, _) => Transport::Tls,
-            (_, Some(transport)) => transport,
-            (_, None) => flow.transport,
-        };
-        if transport != flow.transport {
-            return elsewhere(transport, None, hop.ip(), hop.port(), hop.host());
-        }
-        let is_same_place = hop.ip().is_none_or(|ip| ip.to_canonical() == flow.remote.ip().to_canonical());
-        if is_open && is_same_place {
-            return Target::Flow(flow);
-        }
-        let local = (!transport.is_reliable()).then_some(flow.local);
-        match elsewhere(transport, local, hop.ip(), hop.port(), hop.host()) {
-            Target::Address { remote, .. } if remote == flow.remote && !transport.is_reliable() => {
-                Target::Flow(flow)
-            }
-            target => target,
-        }
+        way(session, dialog, flow.transport.is_reliable() && self.streams.is_open(flow))
+    }
+
+    /// The same for a request that cannot go over this connection.
+    pub(super) fn way_without(&self, session: &Session, dialog: &Dialog, gone: Flow) -> Target {
+        let flow = session.flow;
+        way(session, dialog, flow.transport.is_reliable() && flow != gone && self.streams.is_open(flow))
     }
 
     /// The same request once more: a new branch, the next number, our credentials or a longer interval.
@@ -153,7 +135,11 @@ impl Endpoint {
         let Some(known) = session.acks.iter().find(|ack| ack.cseq == cseq && ack.remote_tag == tag) else {
             return false;
         };
-        let (target, ack) = (known.target.clone(), known.ack.clone());
+        let (mut target, ack) = (known.target.clone(), known.ack.clone());
+        if matches!(target, Target::Flow(flow) if flow.transport.is_reliable() && !self.streams.is_open(flow))
+        {
+            target = self.way_to(session, &session.dialog);
+        }
         self.send(None, target, ack);
         true
     }
@@ -227,19 +213,47 @@ impl Again {
     }
 }
 
-/// A target off the flow.
-fn elsewhere(
-    transport: Transport,
-    local: Option<SocketAddr>,
-    ip: Option<IpAddr>,
-    port: Option<u16>,
-    host: &[u8],
-) -> Target {
-    match ip {
-        Some(ip) => {
-            let port = port.unwrap_or_else(|| transport.default_port());
-            Target::Address { transport, local, remote: SocketAddr::new(ip, port), name: None }
+/// Where a request within a dialog goes: `is_open` tells whether the session's connection can be used.
+fn way(session: &Session, dialog: &Dialog, is_open: bool) -> Target {
+    let flow = session.flow;
+    if session.policy.reach == Reach::Source && (is_open || !flow.transport.is_reliable()) {
+        return Target::Flow(flow);
+    }
+    let Some(hop) = dialog.next_hop() else { return Target::Flow(flow) };
+    let named = hop.param("transport").and_then(|param| Transport::from_token(param.value?));
+    let transport = match (hop.scheme(), named) {
+        (Scheme::Sips, _) => Transport::Tls,
+        (_, Some(transport)) => transport,
+        (_, None) => flow.transport,
+    };
+    if transport != flow.transport {
+        return elsewhere(transport, None, &hop, session);
+    }
+    let is_same_place = hop.ip().is_none_or(|ip| ip.to_canonical() == flow.remote.ip().to_canonical());
+    if is_open && is_same_place {
+        return Target::Flow(flow);
+    }
+    let local = (!transport.is_reliable()).then_some(flow.local);
+    match elsewhere(transport, local, &hop, session) {
+        Target::Address { remote, .. } if remote == flow.remote && !transport.is_reliable() => {
+            Target::Flow(flow)
         }
-        None => Target::Name { transport, host: String::from_utf8_lossy(host).into_owned(), port },
+        target => target,
+    }
+}
+
+/// A target off the flow.
+fn elsewhere(transport: Transport, local: Option<SocketAddr>, hop: &Uri<'_>, session: &Session) -> Target {
+    match hop.ip() {
+        Some(ip) => {
+            let port = hop.port().unwrap_or_else(|| transport.default_port());
+            // The carrier's own word for where its dialog goes on is no other carrier's certificate.
+            let name = session.name.clone().filter(|_| transport == Transport::Tls);
+            Target::Address { transport, local, remote: SocketAddr::new(ip, port), name }
+        }
+        None => {
+            let host = String::from_utf8_lossy(hop.host()).into_owned();
+            Target::Name { transport, host, port: hop.port() }
+        }
     }
 }

@@ -83,6 +83,11 @@ impl Client {
         Self { state: State::Trying { request, interval: timing.retransmit }, timing }
     }
 
+    /// What is awaited.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
     pub(crate) fn handle(&mut self, input: Input, out: &mut Actions) -> Result<(), Illegal> {
         let illegal = Illegal { machine: "client", state: self.state.name(), input: input.name() };
         match (&mut self.state, input) {

@@ -19,6 +19,7 @@ mod races;
 mod refer;
 mod refresh;
 mod request;
+mod rerouting;
 mod solo;
 mod streams;
 mod table;

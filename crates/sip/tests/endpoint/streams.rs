@@ -173,8 +173,9 @@ fn a_response_after_the_connection_is_gone_goes_to_the_via() {
     }
 }
 
+/// RFC 3261 18.4: the INVITE goes once more, over a new connection; when there is none to be had, the call has failed.
 #[test]
-fn a_connection_lost_under_our_invite_ends_the_call() {
+fn a_connection_lost_under_our_invite_and_no_other_to_be_had_ends_the_call() {
     let mut solo = Solo::new();
     let flow = open(&mut solo, 1);
     let invite = OutgoingInvite { target: Target::Flow(flow), ..call() };
@@ -183,6 +184,10 @@ fn a_connection_lost_under_our_invite_ends_the_call() {
     let sent = solo.take_one();
     assert!(sent.header("Via").unwrap().starts_with("SIP/2.0/TCP "));
     solo.endpoint.handle_flow_closed(solo.now, flow);
+    let again = solo.endpoint.poll_transmit().unwrap();
+    assert_eq!(again.payload, sent.text);
+    assert!(matches!(again.target, Target::Address { remote, .. } if remote == peer()));
+    solo.endpoint.handle_transmit_failed(solo.now, again.id);
     solo.drain();
     assert!(matches!(solo.ended_by(), EndedBy::TransportLost));
     solo.assert_no_leak();

@@ -122,6 +122,9 @@ pub(super) struct CarrierGateway {
     /// Port.
     #[schema(minimum = 1, maximum = 65_535)]
     port: u16,
+    /// Whether it is found by the SRV records of its name, and by its address and `port` only where there are none
+    /// (RFC 3263): so unless a port was given.
+    service_records: bool,
     /// Lower goes first.
     #[schema(minimum = 0)]
     priority: u32,
@@ -238,6 +241,7 @@ pub(super) fn gateway(stored: &StoredGateway) -> CarrierGateway {
         id: stored.id.clone(),
         host: stored.address.clone(),
         port: stored.port,
+        service_records: stored.by_service.unwrap_or_default(),
         priority: stored.priority,
         created_at: zulu(stored.created_at),
     }

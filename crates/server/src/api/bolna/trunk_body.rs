@@ -286,6 +286,7 @@ fn rules(
 pub(super) fn gateway(fields: &Fields<'_>, host: &str, faults: &mut Faults) -> Option<StoredGateway> {
     let given = fields.text(host, Text::Line(512), faults);
     let port = fields.integer("port", 1..=65_535, faults);
+    let by_service = fields.switch("service_records", faults);
     let priority = fields.integer("priority", 0..=65_535, faults).unwrap_or(1);
     let location = fields.location(host);
     let Some(given) = given.map(str::trim).filter(|text| !text.is_empty()) else {
@@ -301,6 +302,7 @@ pub(super) fn gateway(fields: &Fields<'_>, host: &str, faults: &mut Faults) -> O
         );
         return None;
     };
+    let is_portless = port.is_none() && written_port.is_none();
     let port = match (port, written_port) {
         (Some(port), Some(written)) if port != i64::from(written) => {
             faults.push(
@@ -313,7 +315,17 @@ pub(super) fn gateway(fields: &Fields<'_>, host: &str, faults: &mut Faults) -> O
         (None, written) => written.unwrap_or(5060),
     };
     let priority = u32::try_from(priority).unwrap_or(1);
-    Some(StoredGateway::new(address, port, priority))
+    let is_name = address.parse::<std::net::IpAddr>().is_err();
+    if by_service == Some(true) && !is_name {
+        faults.push(
+            fields.location("service_records"),
+            format!("true was given, and {address} is an address; only names have service records"),
+        );
+        return None;
+    }
+    // RFC 3263 section 4.2: a port that somebody wrote stands, one that nobody wrote is for SRV records to tell.
+    let by_service = by_service.or((is_portless && is_name).then_some(true));
+    Some(StoredGateway { by_service, ..StoredGateway::new(address, port, priority) })
 }
 
 /// Host and port of a gateway as people write it: `sip.example.com`, `192.0.2.1:5080`, `[2001:db8::1]:5060`, or

@@ -62,11 +62,14 @@ pub(super) struct TrunkStatus {
 struct GatewayStatus {
     /// As the trunk has it.
     gateway_address: String,
-    /// Port.
+    /// Port: the trunk's, or where that is for SRV records to tell, the one they told last.
     #[schema(minimum = 0, maximum = 65_535)]
     port: u16,
     /// `udp`, `tcp` or `tls`.
     transport: &'static str,
+    /// The address it was asked at last; null where its name did not resolve.
+    #[schema(required, example = "203.0.113.5:5060")]
+    address: Option<String>,
     /// `up`: it answered last. `down`: it did not, twice at least; calls try it last. `unknown`: it missed once.
     #[schema(example = "up")]
     state: &'static str,
@@ -92,12 +95,13 @@ impl TrunkStatus {
         let known = gateways.of_trunk(&trunk.id).into_iter();
         let status = known.map(|(key, health)| GatewayStatus {
             gateway_address: key.host,
-            port: key.port,
-            transport: match key.transport {
-                Transport::Udp => "udp",
-                Transport::Tcp => "tcp",
-                Transport::Tls => "tls",
+            port: key.port.or(health.place.map(|(_, place)| place.port())).unwrap_or(5060),
+            transport: match health.place.map(|(transport, _)| transport).or(key.transport) {
+                None | Some(Transport::Udp) => "udp",
+                Some(Transport::Tcp) => "tcp",
+                Some(Transport::Tls) => "tls",
             },
+            address: health.place.map(|(_, place)| place.to_string()),
             state: health.state.as_str(),
             since: zulu(i64::try_from(health.since_unix_ms).unwrap_or(i64::MAX)),
             checked_at: zulu(i64::try_from(health.checked_unix_ms).unwrap_or(i64::MAX)),

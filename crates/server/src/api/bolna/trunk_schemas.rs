@@ -185,9 +185,16 @@ fn gateway() -> Schema {
     ObjectBuilder::new()
         .property("gateway_address", host())
         .property("port", whole(1, 65_535, Some(5060)))
+        .property("service_records", service_records())
         .property("priority", whole(0, 65_535, Some(1)).description(Some("Lower goes first.")))
         .required("gateway_address")
         .into()
+}
+
+fn service_records() -> ObjectBuilder {
+    let what = "Whether the gateway is found by the SRV records of its name (RFC 3263); left out: unless a port is given. \
+        Not for an IP address.";
+    of([Type::Boolean, Type::Null]).description(Some(what))
 }
 
 fn identifier() -> Schema {
@@ -387,6 +394,7 @@ fn carrier_gateway() -> Schema {
     ObjectBuilder::new()
         .property("host", host())
         .property("port", whole(1, 65_535, Some(5060)))
+        .property("service_records", service_records())
         .property("priority", whole(0, 65_535, Some(1)).description(Some("Lower goes first.")))
         .required("host")
         .into()

@@ -110,6 +110,9 @@ pub(super) struct SipTrunkGateway {
     /// Port.
     #[schema(minimum = 1, maximum = 65_535)]
     port: u16,
+    /// Whether it is found by the SRV records of its name, and by its address and `port` only where there are none
+    /// (RFC 3263): so unless a port was given.
+    service_records: bool,
     /// Lower goes first.
     #[schema(minimum = 0)]
     priority: u32,
@@ -181,6 +184,7 @@ pub(super) fn trunk(trunk: &StoredTrunk, facts: Facts) -> SipTrunk {
                 id: gateway.id.clone(),
                 gateway_address: gateway.address.clone(),
                 port: gateway.port,
+                service_records: gateway.by_service.unwrap_or_default(),
                 priority: gateway.priority,
                 created_at: zulu(gateway.created_at),
             })

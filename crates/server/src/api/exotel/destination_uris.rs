@@ -80,7 +80,11 @@ fn written(gateway: &StoredGateway, trunk_transport: TransportKind) -> String {
         (Some(TransportKind::Tcp), _) | (None, TransportKind::Tcp) => ";transport=tcp",
         (Some(TransportKind::Tls), _) | (None, TransportKind::Tls) => ";transport=tls",
     };
-    format!("sip:{host}:{}{transport}", gateway.port)
+    let port = match gateway.by_service {
+        Some(true) => String::new(),
+        Some(false) | None => format!(":{}", gateway.port),
+    };
+    format!("sip:{host}{port}{transport}")
 }
 
 /// Destinations to be added.
@@ -165,6 +169,7 @@ fn gateway(text: &str) -> Result<StoredGateway, String> {
     };
     let usual = if transport == Some(TransportKind::Tls) { 5061 } else { 5060 };
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_portless = port.is_none();
     let port = match port {
         None => usual,
         Some(port) => match port.parse::<u16>().ok().filter(|number| *number > 0 && is_digits(port)) {
@@ -182,6 +187,8 @@ fn gateway(text: &str) -> Result<StoredGateway, String> {
     }
     let mut gateway = StoredGateway::new(host.to_ascii_lowercase(), port, 0);
     gateway.transport = transport;
+    // RFC 3263 section 4.2: a name without a port is looked for by its SRV records.
+    gateway.by_service = Some(is_portless && host.parse::<IpAddr>().is_err());
     Ok(gateway)
 }
 
@@ -341,8 +348,8 @@ mod tests {
         let cases = [
             ("44.248.146.11:5061;transport=tls", "sip:44.248.146.11:5061;transport=tls"),
             ("sip:sip.mycompany.com:5060;transport=TCP", "sip:sip.mycompany.com:5060;transport=tcp"),
-            ("SIP:Sip.Example.com", "sip:sip.example.com:5060"),
-            ("sip.example.com;transport=tls", "sip:sip.example.com:5061;transport=tls"),
+            ("SIP:Sip.Example.com", "sip:sip.example.com"),
+            ("sip.example.com;transport=tls", "sip:sip.example.com;transport=tls"),
             ("203.0.113.50:5060;transport=udp", "sip:203.0.113.50:5060;transport=udp"),
             ("[2001:db8::1]:5070", "sip:[2001:db8::1]:5070"),
             ("[2001:db8::1]", "sip:[2001:db8::1]:5060"),

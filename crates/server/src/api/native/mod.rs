@@ -11,6 +11,8 @@ mod keys;
 mod recording;
 mod routing;
 mod trunk_limits;
+mod trunk_outbound;
+mod trunk_outbound_schemas;
 mod trunk_transfers;
 mod verdicts;
 mod webhooks;
@@ -43,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(routing::routes())
         .merge(trunk_limits::routes())
         .merge(trunk_transfers::routes())
+        .merge(trunk_outbound::routes())
         .merge(verdicts::routes())
         .merge(webhooks::routes())
 }

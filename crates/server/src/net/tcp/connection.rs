@@ -11,10 +11,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use tandem_sip::{Flow, TransmitId, Transport};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
@@ -28,6 +30,8 @@ use tokio_rustls::{TlsConnector, client, server};
 use super::bounds::{Place, TcpCounters, TcpShared};
 use crate::signalling::NetInput;
 
+/// How long a peer's system may leave bytes unacknowledged: one keep-alive interval and its answer.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// Messages waiting to be written on one connection.
@@ -115,8 +119,14 @@ impl Connections {
     /// # Errors
     /// The message, unsent, when a bound is reached.
     pub fn send_to(&mut self, peer: Peer, outgoing: Outgoing) -> Result<(), Outgoing> {
-        if let Some((_, connection)) = self.leading_to(&peer).and_then(|id| self.open.get(&id)) {
-            return connection.send(outgoing, &self.shared.counters);
+        if let Some(id) = self.leading_to(&peer)
+            && let Some((_, connection)) = self.open.get(&id)
+        {
+            if !connection.queue.is_closed() {
+                return connection.send(outgoing, &self.shared.counters);
+            }
+            // The peer has closed it, and the news of that is still on its way here.
+            self.forget(id);
         }
         let Some(place) = self.shared.admit(None) else {
             return Err(outgoing);
@@ -238,6 +248,7 @@ async fn dial(place: Place, id: u64, peer: Peer, mut inbox: mpsc::Receiver<Outgo
 
 async fn connect(tls: &TlsConnector, peer: &Peer) -> io::Result<(Stream, SocketAddr)> {
     let stream = TcpStream::connect(peer.remote).await?;
+    bound_silence(&stream);
     let local = stream.local_addr()?;
     // Messages are small and someone waits for each.
     let _ = stream.set_nodelay(true);
@@ -252,6 +263,13 @@ async fn connect(tls: &TlsConnector, peer: &Peer) -> io::Result<(Stream, SocketA
     };
     let stream = tls.connect(name, stream).await?;
     Ok((Stream::Opened(Box::new(stream)), local))
+}
+
+/// Has the system close a connection whose peer acknowledges nothing of what it was sent: one that went away without a word
+/// is then seen by the next keep-alive, whether or not it used to answer these.
+pub(super) fn bound_silence(stream: &TcpStream) {
+    // Where the system cannot do that, its own patience of a quarter of an hour holds.
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
 }
 
 /// A connection that stands.
