@@ -103,7 +103,7 @@ impl Server {
             .spawn()
             .expect("openssl runs; tests/run installs it");
         let server = Self(child);
-        let is_taken = || std::net::TcpListener::bind(("127.0.0.1", port)).is_err().then_some(());
+        let is_taken = || TcpListener::bind(("127.0.0.1", port)).is_err().then_some(());
         awaited::until(Duration::from_secs(10), || "openssl does not listen".to_owned(), is_taken);
         server
     }
