@@ -14,6 +14,7 @@ use tandem_server::config::{Config, Tls};
 use tandem_server::doctor::Doctor;
 use tandem_server::journal::Journal;
 use tandem_server::ladders::Ladders;
+use tandem_server::net::resolve::SipResolver;
 use tandem_server::net::tls::SipTls;
 use tandem_server::net::{fence::Fence, post::Poster, ws_connect::verifying_tls};
 use tandem_server::recording::{Recordings, Surroundings};
@@ -120,7 +121,10 @@ impl Server {
             gateways: Arc::default(),
             recordings,
             registrations: Arc::default(),
-            doctor: Doctor::new(SipTls::load(&Tls::default()).unwrap().connector().clone()),
+            doctor: Doctor::new(
+                SipTls::load(&Tls::default()).unwrap().connector().clone(),
+                Arc::new(SipResolver::new(Vec::new())),
+            ),
             commands: commander,
             readiness: readiness.clone(),
             metrics: Arc::new(|| "tandem_calls 0\n".to_owned()),
