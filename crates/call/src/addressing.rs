@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tandem_sip::Transport;
 
-use crate::gateways::{transport_parameter, uri_host};
+use crate::gateways::{RedirectedTo, transport_parameter, uri_host};
 use crate::identity::{Caller, Identity, escaped};
 use crate::table::{Gateway, Trunk, TrunkAuth};
 use crate::transfer::Destination;
@@ -38,7 +38,7 @@ pub(crate) struct Call<'a> {
     /// The dialled number, with or without `+`.
     pub(crate) dialled: &'a str,
     /// Where it was redirected to.
-    pub(crate) redirected_to: Option<&'a Bytes>,
+    pub(crate) redirected_to: Option<&'a RedirectedTo>,
     /// Headers that its order asks for.
     pub(crate) ordered: &'a [(Bytes, Bytes)],
 }
@@ -59,11 +59,13 @@ impl Call<'_> {
         };
         let caller = Caller { trunk, number: self.from, host: &own_host, ordered: self.ordered };
         let Identity { from, headers } = caller.identity();
+        let to_host =
+            self.redirected_to.map_or_else(|| host.clone(), |redirected| uri_host(&redirected.first_host));
         let uri = || format!("sip:{user}@{host}{port}{parameter}").into();
         Addresses {
-            uri: self.redirected_to.cloned().unwrap_or_else(uri),
+            uri: self.redirected_to.map_or_else(uri, |redirected| redirected.uri.clone()),
             from,
-            to: format!("<sip:{user}@{host}>").into(),
+            to: format!("<sip:{user}@{to_host}>").into(),
             headers,
         }
     }

@@ -21,8 +21,24 @@ pub(crate) const MAX_ATTEMPTS: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hop {
     pub(crate) gateway: Gateway,
-    /// The Request-URI that a redirect gave.
-    pub(crate) redirected_to: Option<Bytes>,
+    /// What a redirect gave.
+    pub(crate) redirected_to: Option<RedirectedTo>,
+}
+
+impl Hop {
+    /// The host that the call was for before any redirect.
+    pub(crate) fn first_host(&self) -> &str {
+        self.redirected_to.as_ref().map_or(&self.gateway.address, |redirected| &redirected.first_host)
+    }
+}
+
+/// Where a redirect leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RedirectedTo {
+    /// The Request-URI that it gave.
+    pub(crate) uri: Bytes,
+    /// The host that the call was for before any redirect: To stays what it was (RFC 3261 section 8.1.3.4).
+    pub(crate) first_host: String,
 }
 
 /// One way to a gateway: an address it has, and ours as it sees us.

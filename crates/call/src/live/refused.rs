@@ -11,7 +11,7 @@ use super::ending::{self, Ending};
 use super::outbound::{Leg, Outgoing, Step};
 use crate::cause::outcome_of_refusal;
 use crate::failover::{FailoverCase, Next};
-use crate::gateways::Hop;
+use crate::gateways::{Hop, RedirectedTo};
 use crate::node::Node;
 use crate::record::{HangupBy, HangupReason};
 use crate::redirect::{self, Redirected};
@@ -68,9 +68,11 @@ impl Outgoing {
         if judgement.places.is_empty() {
             return self.refused_for(status, response, &cause, leg, now, node);
         }
+        let first_host = self.hop.as_ref().map_or_else(String::new, |hop| hop.first_host().to_owned());
         for place in judgement.places.into_iter().rev() {
             self.redirected.push(place.uri.clone());
-            self.hops.push_front(Hop { gateway: place.gateway, redirected_to: Some(place.uri) });
+            let redirected = RedirectedTo { uri: place.uri, first_host: first_host.clone() };
+            self.hops.push_front(Hop { gateway: place.gateway, redirected_to: Some(redirected) });
         }
         leg.close_attempt(Some(status), &cause, now, node);
         *leg.session = None;
