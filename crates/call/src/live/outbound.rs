@@ -76,7 +76,7 @@ pub(crate) struct Outgoing {
     /// Those not tried yet, in order.
     pub(super) hops: VecDeque<Hop>,
     /// The one being tried.
-    hop: Option<Hop>,
+    pub(super) hop: Option<Hop>,
     /// Where redirects led it, tried or about to be.
     pub(super) redirected: Vec<Bytes>,
     /// Addresses of it not tried yet.
