@@ -72,7 +72,7 @@ async fn fill(store: &Store) {
             let numbers = [
                 NewNumber {
                     destination_key: Some(format!("4930{place}{trunk}")),
-                    ..number(&format!("+49301{place}{trunk}"))
+                    ..number(&format!("+49309{place}{trunk}"))
                 },
                 number(&format!("493{place}{trunk}02")),
             ];
@@ -169,8 +169,8 @@ fn first_answer(sip: &str, number: &str) -> String {
     );
     let mut buffer = [0; 4_096];
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    // As long as a caller repeats its INVITE.
-    for _ in 0..64 {
+    // Longer than a caller repeats its INVITE: a slow machine reads the whole table slowly.
+    for _ in 0..400 {
         socket.send_to(invite.as_bytes(), sip).unwrap();
         if let Ok(length) = socket.recv(&mut buffer) {
             let answer = String::from_utf8_lossy(&buffer[..length]).into_owned();
