@@ -64,7 +64,9 @@ async fn one_client(
 ) {
     let mut dice = Dice(seed);
     let mut round = 0;
-    while Instant::now() < until {
+    // On a machine that is busy with other things it goes on until somebody counted, within a bound.
+    let latest = until + Duration::from_secs(60);
+    while Instant::now() < until || (counted.load(Ordering::Relaxed) == 0 && Instant::now() < latest) {
         round += 1;
         let listed = server.get("/sip-trunks/trunks").await;
         assert_eq!(listed.status, 200, "{}", listed.body);

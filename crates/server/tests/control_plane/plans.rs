@@ -74,12 +74,15 @@ fn literals(text: &str) -> Vec<String> {
     found
 }
 
-/// The statement as it is asked: with a list where one is to follow.
+/// The statement as it is asked: with the list, and what comes behind it, where one is to follow.
 fn completed(statement: &str) -> String {
     let statement = statement.trim();
     match statement.ends_with(" IN") {
         true if statement.contains("FROM numbers WHERE") => {
             format!("{statement} ($1, $2) AND deleted_at IS NULL")
+        }
+        true if statement.contains("batch_id, status, COUNT(*)") => {
+            format!("{statement} ($1, $2) GROUP BY batch_id, status")
         }
         true => format!("{statement} ($1, $2)"),
         false => statement.to_owned(),
