@@ -12,8 +12,8 @@ use super::trunk_outbound::{MOST_LINES, MOST_RULES, MOST_TEXT};
 const CASE: &str = "^([3-6][0-9]{2}|[3-6]xx|timeout|unreachable)$";
 /// A host name.
 const HOST: &str = r"^[A-Za-z0-9_-]{1,30}(\.[A-Za-z0-9_-]{1,30}){0,3}$";
-/// A host name, or all below one.
-const HOST_RULE: &str = r"^(\*\.[A-Za-z0-9_-]{1,30}\.)?[A-Za-z0-9_-]{1,30}(\.[A-Za-z0-9_-]{1,30}){0,1}$";
+/// A host name, all names below one, an address, or a range of addresses.
+const HOST_RULE: &str = r"^((\*\.[A-Za-z0-9_-]{1,30}\.)?[A-Za-z0-9_-]{1,30}(\.[A-Za-z0-9_-]{1,30}){0,3}|[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9A-Fa-f:]{2,39}(/[0-9]{1,3})?)$";
 /// The first digits of numbers.
 const PREFIX: &str = r"^\+?[0-9]{1,15}$";
 /// A number, or the word for the one that calls.
