@@ -180,7 +180,7 @@ async fn a_change_reads_the_rows_it_touched_and_a_list_too_short_reads_everythin
 async fn a_snapshot_in_use_is_not_changed_under_its_reader(base: Base) {
     let store = base.open().await;
     let routing = publisher(&store);
-    routing.refresh().await.unwrap();
+    routing.until_whole().await;
     let before: Arc<RoutingTable> = routing.current();
     let (trunk, _) = store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
     routing.refresh().await.unwrap();
