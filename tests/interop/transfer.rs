@@ -176,8 +176,8 @@ fn a_human_and_the_caller_hear_each_other() {
         // The human speaks µ-law alone, so that one of the two calls is converted.
         let human = Telephone::waits(folder.path(), port, &humans);
         let rig = Rig::new(port, &json!({"method": "dial"}));
+        let account = format!("audio_codecs={codec}/8000/1");
         let caller = thread::scope(|scope| {
-            let account = format!("audio_codecs={codec}/8000/1");
             let calling = scope.spawn(|| baresip::call(&rig.product, 14, &melody, &account, ""));
             let id = rig.transfer(&json!({"mode": "dial"}));
             rig.until_transfer(&id, |data| data["status"] == "in-progress");
