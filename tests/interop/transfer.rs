@@ -15,7 +15,7 @@ use crate::echo_agent::EchoAgent;
 use crate::outbound::{Called, Telephone};
 use crate::sipp::run_against;
 
-const HUMAN: &str = "+4930999";
+const HUMAN: &str = "+918800001234";
 
 /// A server, an agent that echoes, and a trunk that is called from this machine and whose gateway is at `port`.
 struct Rig {
