@@ -50,7 +50,7 @@ impl Called {
         more: &[&str],
     ) -> Self {
         // Built first, if need be: SIPp counts its minute from its start.
-        binary();
+        let _built = binary();
         let source =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/sipp").join(format!("{scenario}.xml"));
         let folder = tempfile::tempdir().expect("a folder");
