@@ -74,7 +74,7 @@ async fn fill(store: &Store) {
                     destination_key: Some(format!("4930{place}{trunk}")),
                     ..number(&format!("+49309{place}{trunk}"))
                 },
-                number(&format!("493{place}{trunk}02")),
+                number(&format!("498{place}{trunk}02")),
             ];
             let (made, numbers) = store.create_trunk(account, settings, &numbers).await.unwrap();
             store.map_number(account, &numbers[0].id, Some(&own)).await.unwrap();
@@ -86,7 +86,7 @@ async fn fill(store: &Store) {
                 store.change_trunk(account, &made.id, &Expected::Any, switch_off).await.unwrap();
                 // A number of a trunk that is switched off may stand on another.
                 let first = store.trunks(account, Some(true)).await.unwrap().pop().unwrap();
-                let again = number(&format!("493{place}{trunk}02"));
+                let again = number(&format!("498{place}{trunk}02"));
                 store.add_number_for(account, &first.id, &again, Some(&own)).await.unwrap();
             }
         }
@@ -144,13 +144,14 @@ async fn a_number_is_found_alone_as_it_stands_now(base: Base) {
     assert_eq!(asked().await, None, "it is gone");
 }
 
-/// Puts so many numbers into the store, of an account and a trunk of their own, by one statement.
-async fn crowd(url: &str, from: u32, to: u32) {
+/// Puts so many numbers into the store, of accounts and trunks of their own, by one statement.
+pub(crate) async fn crowd(url: &str, from: u32, to: u32) {
     let pool = sqlx::AnyPool::connect(url).await.unwrap();
     let statement = format!(
         "INSERT INTO numbers (id, account_id, trunk_id, phone_number, digits, e164_check_enabled, is_active, \
          created_at, updated_at) WITH RECURSIVE seq(n) AS (SELECT {from} UNION ALL SELECT n + 1 FROM seq WHERE \
-         n < {to}) SELECT 'crowd' || CAST(n AS TEXT), 'crowd', 'crowd', '+77' || CAST(n AS TEXT), \
+         n < {to}) SELECT 'crowd' || CAST(n AS TEXT), 'crowd' || CAST(n / 100 AS TEXT), \
+         'crowd' || CAST(n / 10 AS TEXT), '+77' || CAST(n AS TEXT), \
          '77' || CAST(n AS TEXT), 0, 1, n, n FROM seq"
     );
     sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.unwrap();

@@ -109,7 +109,7 @@ pub(crate) async fn assert_routed(routing: &RoutingPublisher, store: &Store) {
 async fn after_any_changes_the_snapshot_is_what_reading_everything_anew_would_give(base: Base) {
     let store = base.open().await;
     let routing = publisher(&store);
-    routing.refresh().await.unwrap();
+    routing.whole().await.unwrap();
     let clients: Vec<_> = (0..6_u64)
         .map(|client| {
             let account = format!("account{}", client % 3);
@@ -141,8 +141,8 @@ async fn until_routed(routing: &RoutingPublisher, store: &Store) -> Duration {
 async fn what_another_process_changes_is_routed_by_without_being_asked(base: Base) {
     let (here, there) = (base.open().await, base.open().await);
     let (routing_here, routing_there) = (publisher(&here), publisher(&there));
-    routing_here.refresh().await.unwrap();
-    routing_there.refresh().await.unwrap();
+    routing_here.whole().await.unwrap();
+    routing_there.whole().await.unwrap();
     let both = [(here.clone(), routing_here.clone(), 1), (there.clone(), routing_there.clone(), 2)];
     let clients = both.map(|(store, routing, seed)| {
         tokio::spawn(change_at_random(store, routing, "acme".to_owned(), seed, 40))
@@ -180,7 +180,7 @@ async fn a_change_reads_the_rows_it_touched_and_a_list_too_short_reads_everythin
 async fn a_snapshot_in_use_is_not_changed_under_its_reader(base: Base) {
     let store = base.open().await;
     let routing = publisher(&store);
-    routing.until_whole().await;
+    routing.whole().await.unwrap();
     let before: Arc<RoutingTable> = routing.current();
     let (trunk, _) = store.create_trunk("acme", settings("one"), &[number("100")]).await.unwrap();
     routing.refresh().await.unwrap();
