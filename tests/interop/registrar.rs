@@ -187,7 +187,7 @@ fn kamailio_grants_little_time_and_is_refreshed_in_it() {
 }
 
 #[test]
-#[ignore = "this Kamailio raises the interval by itself and does not answer 423"]
+#[ignore = "the last REGISTER asks for 60 s, not for 900: not found out yet whether this Kamailio answers 423 at all"]
 fn kamailio_that_wants_longer_is_asked_for_longer() {
     let carrier = Carrier::start(&Manner { least: 900, ..MANNER });
     let registration =
