@@ -120,7 +120,6 @@ fn baresip_with_ice_is_answered_by_our_lite_side() {
 }
 
 #[test]
-#[ignore = "the level is right and one frame of 201 is silent, but sample by sample it differs: alignment or audio, not found out yet"]
 fn baresip_is_called_with_srtp_required_and_at_will() {
     for (settings, account) in [(sdes(false), ";mediaenc=srtp-mand"), (sdes(true), ";mediaenc=srtp")] {
         let folder = tempfile::tempdir().expect("a folder");

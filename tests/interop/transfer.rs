@@ -167,7 +167,6 @@ fn numbers_that_the_policy_does_not_name_are_not_called() {
 
 /// Two telephones that nobody here wrote: what each heard is what the other played, bit for bit but for G.711.
 #[test]
-#[ignore = "the telephone answered 404 to the number first used; with its own number the test did not end within a minute, and why is not found out yet"]
 fn a_human_and_the_caller_hear_each_other() {
     for (law, codec) in [(Law::Mulaw, "PCMU"), (Law::Alaw, "PCMA")] {
         let folder = tempfile::tempdir().expect("a folder");
