@@ -147,6 +147,7 @@ fn baresip_is_called_with_srtp_required_and_at_will() {
         let recording = recording_in(folder.path()).unwrap_or_else(|| panic!("nothing was heard:\n{log}"));
         let samples = wav::read(&recording).expect("the recording");
         let common = played.len().min(samples.len()).saturating_sub(16_000);
-        assert_the_echo_is_what_was_played(Law::Mulaw, &played[..common], &samples, &log);
+        // The telephone talks as soon as it answers; what it says before the agent is there is in no echo.
+        assert_the_echo_is_what_was_played(Law::Mulaw, &played[8_000..common], &samples, &log);
     }
 }
