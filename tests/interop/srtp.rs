@@ -73,9 +73,9 @@ fn assert_echoed(played: &[i16], heard: &Heard) {
 fn assert_encrypted(media: &Value) {
     let suite = media["encryption"].as_str().unwrap_or_default();
     assert!(suite.starts_with("AES_CM_128_HMAC_SHA1"), "{media}");
-    // Its RTCP is among what must prove itself.
+    // It opens a NAT's way by RTCP before it has keys, and says goodbye when it has let them go; all else proves itself.
+    assert!(media["rtcp_refused_in_the_clear"].as_u64().is_some_and(|count| count <= 2), "{media}");
     assert_eq!(media["packets_refused_unauthentic"], 0, "{media}");
-    assert!(media["jitter_us"].is_number(), "{media}");
     assert_eq!(media["packets_refused_in_the_clear"], 0, "{media}");
     assert!(media["packets_received"].as_u64().is_some_and(|count| count > 200), "{media}");
 }
