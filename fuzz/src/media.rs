@@ -8,12 +8,14 @@ use tandem_media::rtp::packet::Packet;
 use tandem_media::rtp::rtcp::Compound;
 use tandem_media::sdp::lines::number;
 use tandem_media::sdp::{AnswerPolicy, Description, Offer, OfferPolicy, accept_answer, answer, offer};
-use tandem_media::{Direction, LatchPolicy, Law, MediaParameters, Session, SessionConfig, TelephoneEvent};
+use tandem_media::{
+    Codec, Direction, LatchPolicy, Law, MediaParameters, Session, SessionConfig, TelephoneEvent,
+};
 
 /// One body: as an offer to answer, as an answer to our offer.
 pub fn sdp(data: &[u8]) {
     let address = SocketAddr::from(([203, 0, 113, 5], 20_000));
-    let ours = offer(&OfferPolicy::new(vec![Law::Mulaw, Law::Alaw], address, 5, 1));
+    let ours = offer(&OfferPolicy::new(Codec::ALL.to_vec(), address, 5, 1));
     if let Ok(parameters) = accept_answer(&ours, data) {
         check_parameters(&parameters);
     }
@@ -21,7 +23,7 @@ pub fn sdp(data: &[u8]) {
         Ok(offered) => offered,
         Err(error) => return assert!(matches!(error.sip_status(), 400 | 413 | 488)),
     };
-    let mut policy = AnswerPolicy::new(vec![Law::Alaw, Law::Mulaw], address, 77, 3);
+    let mut policy = AnswerPolicy::new(vec![Codec::PCMA, Codec::G722, Codec::PCMU], address, 77, 3);
     policy.rtcp_mux = true;
     let (text, parameters) = match answer(&offered, &policy) {
         Ok(answered) => answered,
@@ -46,7 +48,7 @@ pub fn sdp(data: &[u8]) {
 fn check_parameters(parameters: &MediaParameters) {
     assert!(matches!(parameters.ptime_ms, 10 | 20 | 30 | 40 | 50 | 60));
     assert!(parameters.payload_type < 128 && parameters.remote.port() != 0);
-    assert_eq!(parameters.law_of(parameters.payload_type), Some(parameters.law));
+    assert_eq!(parameters.codec_of(parameters.payload_type), Some(parameters.codec));
     assert!(parameters.telephone_event.is_none_or(|event| event.payload_type < 128));
 }
 
@@ -57,13 +59,14 @@ pub fn rtp(data: &[u8]) {
     let peer = SocketAddr::from(([192, 0, 2, 1], 4_000));
     let event = TelephoneEvent { payload_type: 101, clock_hz: 8_000 };
     let parameters = MediaParameters {
-        alternative: Some((Law::Alaw, 8)),
+        alternatives: [Some((Codec::PCMA, 8)), Some((Codec::G722, 9))],
         telephone_event: Some(event),
         ..MediaParameters::plain(peer, Law::Mulaw)
     };
     let config = SessionConfig {
         parameters,
         latch: LatchPolicy { symmetric: true, allowed: vec![(peer.ip(), 24)] },
+        tones: tandem_media::session::Tones::Sought,
         ssrc: 1,
         first_sequence: u16::MAX,
         first_timestamp: u32::MAX,

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use tandem_media::Law;
+use tandem_media::Codec;
 
 use crate::bridge::{BridgeStatistics, DelayHistogram};
 use crate::recording::RecordingSummary;
@@ -19,7 +19,7 @@ pub struct MediaSummary {
     pub remote: Option<SocketAddr>,
     /// Our own RTP address.
     pub local: Option<SocketAddr>,
-    /// `"PCMU"` or `"PCMA"`.
+    /// `"PCMU"`, `"PCMA"` or `"G722"`.
     pub codec: Option<String>,
     /// RTP packets taken from the caller.
     pub packets_received: u64,
@@ -91,9 +91,9 @@ impl MediaSummary {
         }
     }
 
-    /// The law that was spoken.
-    pub(crate) fn spoken_in(self, law: Option<Law>) -> Self {
-        Self { codec: law.map(|law| law.encoding_name().to_owned()), ..self }
+    /// The codec that was spoken.
+    pub(crate) fn spoken_in(self, codec: Option<Codec>) -> Self {
+        Self { codec: codec.map(|codec| codec.encoding_name().to_owned()), ..self }
     }
 }
 

@@ -10,14 +10,14 @@ use smallvec::SmallVec;
 use tandem_media::sdp::{
     self, AnswerPolicy, Description, MediaParameters, Offer, OfferPolicy, RefusedMedia, SdpError,
 };
-use tandem_media::{Direction, Law};
+use tandem_media::{Codec, Direction};
 
 use crate::route::OfferSummary;
 
 /// The state of a call's descriptions.
 #[derive(Debug)]
 pub(crate) struct Negotiation {
-    codecs: Vec<Law>,
+    codecs: Vec<Codec>,
     session_id: u64,
     version: u64,
     local: Option<SocketAddr>,
@@ -31,7 +31,7 @@ pub(crate) struct Negotiation {
 }
 
 impl Negotiation {
-    pub(crate) fn new(codecs: Vec<Law>, session_id: u64, invite_offer: Option<Offer>) -> Self {
+    pub(crate) fn new(codecs: Vec<Codec>, session_id: u64, invite_offer: Option<Offer>) -> Self {
         Self {
             codecs,
             session_id,
@@ -165,7 +165,7 @@ impl Negotiation {
 /// Stands where our address is not known yet and does not matter.
 const UNBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
 
-fn trial(offer: &Offer, codecs: &[Law]) -> Result<(Bytes, MediaParameters), SdpError> {
+fn trial(offer: &Offer, codecs: &[Codec]) -> Result<(Bytes, MediaParameters), SdpError> {
     sdp::answer(offer, &AnswerPolicy::new(codecs.to_vec(), UNBOUND, 1, 1))
 }
 
@@ -180,18 +180,18 @@ pub(crate) fn read_offer(body: &[u8]) -> (OfferSummary, Option<Offer>) {
         Ok(offer) => offer,
         Err(error) => return (unacceptable(error), None),
     };
-    let mut laws = SmallVec::new();
-    for law in [Law::Mulaw, Law::Alaw] {
-        match trial(&offer, &[law]) {
-            Ok(_) => laws.push(law),
+    let mut codecs = SmallVec::new();
+    for codec in Codec::ALL {
+        match trial(&offer, &[codec]) {
+            Ok(_) => codecs.push(codec),
             Err(SdpError::NoCommonCodec) => {}
             Err(SdpError::EncryptionRequired) => {
-                return (OfferSummary::Audio { laws: SmallVec::new(), is_plain: false }, None);
+                return (OfferSummary::Audio { codecs: SmallVec::new(), is_plain: false }, None);
             }
             Err(error) => return (unacceptable(error), None),
         }
     }
-    (OfferSummary::Audio { laws, is_plain: true }, Some(offer))
+    (OfferSummary::Audio { codecs, is_plain: true }, Some(offer))
 }
 
 #[cfg(test)]
@@ -235,8 +235,8 @@ mod tests {
     #[test]
     fn offers_are_summed_up_for_routing() {
         let summary = |body: &str| read_offer(body.as_bytes()).0;
-        let OfferSummary::Audio { laws, is_plain } = summary(OFFER) else { panic!("audio is offered") };
-        assert_eq!((laws.len(), is_plain), (2, true));
+        let OfferSummary::Audio { codecs, is_plain } = summary(OFFER) else { panic!("audio is offered") };
+        assert_eq!((codecs.len(), is_plain), (2, true));
         assert_eq!(summary(""), OfferSummary::Absent);
         let refused = |body: &str| match summary(body) {
             OfferSummary::Unacceptable { status, .. } => status,
@@ -244,14 +244,14 @@ mod tests {
         };
         assert_eq!(refused("hello"), 400);
         assert_eq!(refused(&OFFER.replace("m=audio 4000 RTP/AVP", "m=image 4000 udptl")), 488);
-        let foreign = OFFER.replace("8 0 101", "9 101");
-        assert_eq!(summary(&foreign), OfferSummary::Audio { laws: SmallVec::new(), is_plain: true });
+        let foreign = OFFER.replace("8 0 101", "18 101");
+        assert_eq!(summary(&foreign), OfferSummary::Audio { codecs: SmallVec::new(), is_plain: true });
         let encrypted = summary(&OFFER.replace("RTP/AVP", "RTP/SAVP"));
-        assert_eq!(encrypted, OfferSummary::Audio { laws: SmallVec::new(), is_plain: false });
+        assert_eq!(encrypted, OfferSummary::Audio { codecs: SmallVec::new(), is_plain: false });
     }
 
     fn bound(offer: Option<Offer>) -> Negotiation {
-        let mut negotiation = Negotiation::new(vec![Law::Mulaw, Law::Alaw], 77, offer);
+        let mut negotiation = Negotiation::new(vec![Codec::PCMU, Codec::PCMA], 77, offer);
         negotiation.bind("203.0.113.1:20000".parse().unwrap());
         negotiation
     }

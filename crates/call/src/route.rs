@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::auth::Staleness;
 use tandem_sip::{NameAddr, Transport};
 use uuid::Uuid;
@@ -89,7 +89,7 @@ pub enum OfferSummary {
     /// Audio.
     Audio {
         /// Codecs of ours that are offered.
-        laws: SmallVec<[Law; 2]>,
+        codecs: SmallVec<[Codec; 3]>,
         /// Whether a plain RTP stream is among what is offered.
         is_plain: bool,
     },
@@ -592,7 +592,7 @@ impl<'a> Search<'a> {
             verdict.step(Check::Media, StepOutcome::Noted, trunk.name.as_str(), detail);
         }
         let allowed = names(&trunk.codecs);
-        let laws = match &self.query.offer {
+        let codecs = match &self.query.offer {
             OfferSummary::Absent => {
                 verdict.step(Check::Codec, StepOutcome::Passed, allowed, "no offer came; ours will be sent");
                 return Ok(());
@@ -609,18 +609,18 @@ impl<'a> Search<'a> {
                 verdict.step(Check::Encryption, StepOutcome::Failed, trunk.name.as_str(), detail);
                 return Err(Refused::with(VerdictCode::EncryptionOffered));
             }
-            OfferSummary::Audio { laws, is_plain: true } => laws,
+            OfferSummary::Audio { codecs, is_plain: true } => codecs,
         };
-        match trunk.codecs.iter().find(|law| laws.contains(law)) {
-            Some(law) => {
-                let offered = [name(*law), " chosen; offered ", &*names(laws)].concat();
+        match trunk.codecs.iter().find(|codec| codecs.contains(codec)) {
+            Some(codec) => {
+                let offered = [codec.encoding_name(), " chosen; offered ", &*names(codecs)].concat();
                 verdict.step(Check::Codec, StepOutcome::Passed, allowed, offered);
                 Ok(())
             }
             None => {
-                let offered = match laws.is_empty() {
+                let offered = match codecs.is_empty() {
                     true => "the offer holds neither PCMU nor PCMA".to_owned(),
-                    false => format!("the offer holds {}, which the trunk does not allow", names(laws)),
+                    false => format!("the offer holds {}, which the trunk does not allow", names(codecs)),
                 };
                 verdict.step(Check::Codec, StepOutcome::Failed, allowed, offered);
                 Err(Refused::with(VerdictCode::NoCommonCodec))
@@ -681,20 +681,12 @@ impl<'a> Search<'a> {
     }
 }
 
-fn name(law: Law) -> &'static str {
-    match law {
-        Law::Mulaw => "PCMU",
-        Law::Alaw => "PCMA",
-    }
-}
-
-fn names(laws: &[Law]) -> Cow<'static, str> {
-    match laws {
+fn names(codecs: &[Codec]) -> Cow<'static, str> {
+    match codecs {
         [] => Cow::default(),
-        [only] => name(*only).into(),
-        [Law::Mulaw, Law::Alaw] => "PCMU, PCMA".into(),
-        [Law::Alaw, Law::Mulaw] => "PCMA, PCMU".into(),
-        more => more.iter().map(|law| name(*law)).collect::<Vec<_>>().join(", ").into(),
+        [only] => only.encoding_name().into(),
+        [Codec::PCMU, Codec::PCMA] => "PCMU, PCMA".into(),
+        more => more.iter().map(|codec| codec.encoding_name()).collect::<Vec<_>>().join(", ").into(),
     }
 }
 

@@ -11,7 +11,7 @@ use tandem_call::{
     Agent, AgentRules, AgentSocket, Credential, MediaEncryption, Number, RoutingTable, StepOutcome, Trunk,
     TrunkAuth, VerdictCode,
 };
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::Transport;
 use tandem_sip::auth::Staleness;
 
@@ -179,7 +179,7 @@ fn each_refusal_has_its_status_its_code_and_its_words() {
             "disallow_unknown_numbers is true and the caller is none of the 0 whitelist_phone_numbers",
         ),
         (
-            |house| house.trunks[0].codecs = vec![Law::Alaw],
+            |house| house.trunks[0].codecs = vec![Codec::PCMA],
             488,
             VerdictCode::NoCommonCodec,
             "the offer holds PCMU, which the trunk does not allow",
@@ -207,7 +207,7 @@ fn encryption_that_is_only_wished_for_lets_plain_media_in() {
     let table = house.table();
     assert_eq!(connected(&Ask::from("192.0.2.1").request("918047102030").decide(&table)), "na");
     let mut ask = Ask::from("192.0.2.1").request("918047102030");
-    ask.offer = OfferSummary::Audio { laws: smallvec![Law::Mulaw], is_plain: false };
+    ask.offer = OfferSummary::Audio { codecs: smallvec![Codec::PCMU], is_plain: false };
     assert_eq!(ask.decide(&table).verdict.code, VerdictCode::EncryptionOffered);
 }
 
@@ -221,9 +221,9 @@ fn offers_are_judged_by_what_they_hold() {
         (verdict.code, verdict.status)
     };
     assert_eq!(verdict(OfferSummary::Absent), (VerdictCode::Accepted, 200));
-    let alaw = OfferSummary::Audio { laws: smallvec![Law::Alaw], is_plain: true };
+    let alaw = OfferSummary::Audio { codecs: smallvec![Codec::PCMA], is_plain: true };
     assert_eq!(verdict(alaw), (VerdictCode::Accepted, 200));
-    let foreign = OfferSummary::Audio { laws: smallvec![], is_plain: true };
+    let foreign = OfferSummary::Audio { codecs: smallvec![], is_plain: true };
     assert_eq!(verdict(foreign), (VerdictCode::NoCommonCodec, 488));
     let rubbish = OfferSummary::Unacceptable { status: 400, why: "no session description".into() };
     assert_eq!(verdict(rubbish), (VerdictCode::OfferUnacceptable, 400));
@@ -452,7 +452,7 @@ impl Ask {
             request: String::new(),
             to: String::new(),
             from_header: "<sip:+4930123@carrier.example>;tag=1".to_owned(),
-            offer: OfferSummary::Audio { laws: smallvec![Law::Mulaw], is_plain: true },
+            offer: OfferSummary::Audio { codecs: smallvec![Codec::PCMU], is_plain: true },
             authentication: Authentication::Absent,
         }
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use tandem_call::route::{Action, Authentication, Decision, OfferSummary, Query, evaluate};
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::Transport;
 
 use super::client::{Server, agent, ip_trunk};
@@ -43,7 +43,7 @@ fn call(server: &Server, source: &str, user: &str) -> Decision {
         from: b"<sip:caller@carrier.example>",
         sip_call_id: b"1",
         user_agent: b"",
-        offer: OfferSummary::Audio { laws: [Law::Mulaw].into_iter().collect(), is_plain: true },
+        offer: OfferSummary::Audio { codecs: [Codec::PCMU].into_iter().collect(), is_plain: true },
     };
     evaluate(&query, &server.table(), &Authentication::Absent)
 }

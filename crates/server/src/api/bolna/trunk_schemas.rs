@@ -335,7 +335,7 @@ fn sip_trunk_number() -> Schema {
 }
 
 fn carrier_settings() -> ObjectBuilder {
-    let codec = of([Type::String]).enum_values(Some(["PCMU", "PCMA"]));
+    let codec = of([Type::String]).enum_values(Some(["PCMU", "PCMA", "G722"]));
     limits(ObjectBuilder::new(), Some(10))
         .property("description", of([Type::String, Type::Null]).max_length(Some(500)).pattern(Some(LINES)))
         .property("preset", word(PRESETS, Some("custom")).description(Some("The carrier; a label.")))
