@@ -8,5 +8,6 @@ pub mod generator;
 pub mod histogram;
 pub mod process;
 pub mod signalling;
+pub mod sound;
 pub mod stamp;
 pub mod websocket;

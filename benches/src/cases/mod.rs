@@ -4,6 +4,7 @@
 
 mod bridge;
 pub mod call;
+mod convert;
 mod dialect;
 mod transaction;
 mod wire;
@@ -12,7 +13,7 @@ mod wire;
 pub type Step = Box<dyn FnMut()>;
 
 /// Every case, by name.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 32] = [
     "parse an INVITE",
     "parse an INVITE and read what routing needs",
     "print the 200 to an INVITE",
@@ -32,6 +33,18 @@ pub const NAMES: [&str; 20] = [
     "decode 20 ms: asterisk-json",
     "decode 20 ms: twilio",
     "decode 20 ms: bolna",
+    "convert 20 ms: ulaw to ulaw",
+    "convert 20 ms: ulaw to alaw",
+    "convert 20 ms: ulaw to slin",
+    "convert 20 ms: ulaw to slin16",
+    "convert 20 ms: ulaw to slin24",
+    "convert 20 ms: ulaw to slin48",
+    "convert 20 ms: slin24 to ulaw",
+    "convert 20 ms: slin16 to slin24",
+    "code 20 ms: G722",
+    "decode 20 ms of payload: G722",
+    "seek keys in 20 ms",
+    "judge 20 ms of voice",
     "nothing",
 ];
 
@@ -50,7 +63,14 @@ pub fn prepare(name: &str) -> Step {
     if let Some(dialect) = name.strip_prefix("decode 20 ms: ") {
         return dialect::decode(dialect);
     }
+    if let Some(pair) = name.strip_prefix("convert 20 ms: ") {
+        return convert::convert(pair);
+    }
     match name {
+        "code 20 ms: G722" => convert::encode_g722(),
+        "decode 20 ms of payload: G722" => convert::decode_g722(),
+        "seek keys in 20 ms" => convert::seek_keys(),
+        "judge 20 ms of voice" => convert::judge_voice(),
         "parse an INVITE" => wire::parse(),
         "parse an INVITE and read what routing needs" => wire::parse_and_read(),
         "print the 200 to an INVITE" => wire::print(),
