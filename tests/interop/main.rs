@@ -13,3 +13,4 @@ mod registrar;
 mod scanner;
 mod sipp;
 mod transfer;
+mod wideband;
