@@ -352,7 +352,7 @@ fn carrier_settings() -> ObjectBuilder {
         .property("auth_password", line(255).write_only(true))
         .property("transport", word(&["udp", "tcp"], Some("udp")))
         .property("outbound_leading_plus_enabled", switch(Some(true)))
-        .property("codecs", list(codec, 1, 2).unique_items(true).description(Some("The preferred first.")))
+        .property("codecs", list(codec, 1, 3).unique_items(true).description(Some("The preferred first.")))
 }
 
 fn new_carrier_trunk() -> Schema {
