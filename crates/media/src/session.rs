@@ -150,6 +150,8 @@ pub struct RtpStatistics {
     pub rtcp_sent: u64,
     /// DTMF digits received.
     pub digits_received: u64,
+    /// Those of them that were found as tones in the audio.
+    pub inband_digits: u64,
     /// Whether the peer said goodbye in RTCP.
     pub goodbye_received: bool,
 }
@@ -472,7 +474,10 @@ impl Session {
         let Some(timeline) = self.timeline.as_ref().filter(|_| is_sought) else { return };
         let coding = self.coding;
         let detector = self.tone_detector.get_or_insert_with(|| Box::new(ToneDetector::new(coding)));
-        detector.push(timeline.frame_audio(), |digit| self.dtmf.heard_in_audio(digit));
+        detector.push(timeline.frame_audio(), |digit| {
+            self.statistics.inband_digits += 1;
+            self.dtmf.heard_in_audio(digit);
+        });
     }
 
     fn content(&self, packet: &Packet<'_>) -> Option<Content> {

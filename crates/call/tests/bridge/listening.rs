@@ -193,6 +193,7 @@ fn keys_in_the_audio_are_found_where_no_events_are_agreed_on_or_the_agent_asks()
         let events =
             world.events.iter().filter(|(_, event)| matches!(event, BridgeEvent::Digit { .. })).count();
         assert_eq!(events, expected.len());
+        assert_eq!(world.bridge.statistics().rtp.inband_digits, expected.len() as u64);
     }
 }
 
