@@ -551,8 +551,9 @@ impl Bridge {
         };
         let to = self.caller.send(now, coding, frame, buffer);
         let has_left = to.is_some() && !is_digit;
-        let left = has_left.then_some(&*frame);
-        self.tape.agent(coding, left, usize::from(tick.ptime_ms), self.caller.ticks_skipped);
+        let (sent_coding, sent) = self.caller.as_sent(coding, frame);
+        let left = has_left.then_some(sent);
+        self.tape.agent(sent_coding, left, usize::from(tick.ptime_ms), self.caller.ticks_skipped);
         if audio_bytes > 0 {
             if to.is_some() {
                 self.statistics.heard_ms += self.speech.ms_of(audio_bytes as u64);

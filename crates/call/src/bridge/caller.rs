@@ -191,6 +191,14 @@ impl Caller {
         session.send_frame(now, &self.converted, buffer)
     }
 
+    /// The audio of `coding` that was last sent, in the form in which it was: converted where the session has another.
+    pub(super) fn as_sent<'a>(&'a self, coding: Coding, audio: &'a [u8]) -> (Coding, &'a [u8]) {
+        match self.session.as_ref().map(Session::coding) {
+            Some(other) if other != coding => (other, &self.converted),
+            Some(_) | None => (coding, audio),
+        }
+    }
+
     /// Whether the packet of the next tick carries a digit instead of audio.
     pub(super) fn sends_digit_next(&self) -> bool {
         self.session.as_ref().is_some_and(Session::sends_digit_next)

@@ -41,7 +41,8 @@ impl Narrow {
         let converter = match &mut self.converter {
             Some(converter) if converter.from() == coding => converter,
             other => other.insert(
-                Converter::new(coding, Coding::G711(Law::Mulaw)).expect("codings held have rates that have filters"),
+                Converter::new(coding, Coding::G711(Law::Mulaw))
+                    .expect("codings held have rates that have filters"),
             ),
         };
         self.bytes.clear();
