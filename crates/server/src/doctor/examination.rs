@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tandem_call::{Gateway, RegistrationState, Trunk};
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::auth::Answerer;
 use tandem_sip::{HeaderName, Response, Transport};
 use tokio::net::TcpStream;
@@ -297,7 +297,7 @@ async fn call(doctor: &Doctor, patient: &Patient, reached: Option<(Gateway, Plac
         transport: place.transport,
         authority: None,
         credentials: credential.map(|one| (one.username.clone(), one.password.clone())),
-        laws: if trunk.codecs.is_empty() { vec![Law::Mulaw, Law::Alaw] } else { trunk.codecs.clone() },
+        codecs: if trunk.codecs.is_empty() { vec![Codec::PCMU, Codec::PCMA] } else { trunk.codecs.clone() },
         play: Arc::clone(&played),
         digits: String::new(),
         duration: CALL,
