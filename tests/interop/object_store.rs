@@ -15,6 +15,10 @@ use crate::echo_agent::EchoAgent;
 
 const DID: &str = "+918047333333";
 
+/// moto gives an object only to who signs, and does not look at who that is.
+const WHOEVER: &str =
+    "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+
 /// moto's server with one bucket; dropping it ends it.
 struct ObjectStore {
     child: Child,
@@ -41,12 +45,13 @@ impl ObjectStore {
         store
     }
 
-    /// Status and body of a request that nobody signed: moto asks no one who they are.
+    /// Status and body of a request.
     fn ask(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("http://127.0.0.1:{}{path}", self.port))
+            .header("authorization", WHOEVER)
             .body(())
             .expect("a request");
         match agent.run(request) {
@@ -69,7 +74,6 @@ impl Drop for ObjectStore {
 
 /// A call of baresip, recorded, goes to the bucket and comes back from it, and what is in it is what was said and heard.
 #[test]
-#[ignore = "nothing reaches the bucket of this store: not found out yet whether the store or the upload is at fault"]
 fn a_telephones_call_is_recorded_into_the_object_store_and_read_back() {
     let (objects, agent) = (ObjectStore::start(), EchoAgent::start("asterisk", &[]));
     let product = Product::start_with(&format!(

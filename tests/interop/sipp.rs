@@ -109,12 +109,16 @@ fn a_wrong_password_is_never_answered() {
 
 #[test]
 fn a_call_is_cancelled_right_behind_the_100() {
-    run(&Rig::new().product, "cancelled_at_once", DID, &[]);
+    assert_cancelled("cancelled_at_once");
 }
 
 #[test]
 fn a_call_is_cancelled_while_it_rings() {
-    // An agent that accepts the connection and never answers keeps the call ringing.
+    assert_cancelled("cancelled_while_ringing");
+}
+
+/// An agent that accepts the connection and never answers keeps the call ringing: no 200 overtakes the CANCEL.
+fn assert_cancelled(scenario: &str) {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let product = Product::start();
     let url = format!("ws://{}/", silent.local_addr().expect("an address"));
@@ -123,7 +127,7 @@ fn a_call_is_cancelled_while_it_rings() {
         &ip_trunk("carrier", "127.0.0.1/32"),
         &json!({"url": url, "dialect": "asterisk"}),
     );
-    run(&product, "cancelled_while_ringing", DID, &[]);
+    run(&product, scenario, DID, &[]);
     let record = product.ended_calls(&ids.agent_id, 1).pop().expect("one call");
     assert_eq!(record["status"], "canceled", "{record}");
 }

@@ -120,7 +120,6 @@ fn baresip_with_ice_is_answered_by_our_lite_side() {
 }
 
 #[test]
-#[ignore = "the level is right and one frame of 201 is silent, but sample by sample it differs: alignment or audio, not found out yet"]
 fn baresip_is_called_with_srtp_required_and_at_will() {
     for (settings, account) in [(sdes(false), ";mediaenc=srtp-mand"), (sdes(true), ";mediaenc=srtp")] {
         let folder = tempfile::tempdir().expect("a folder");
@@ -148,6 +147,7 @@ fn baresip_is_called_with_srtp_required_and_at_will() {
         let recording = recording_in(folder.path()).unwrap_or_else(|| panic!("nothing was heard:\n{log}"));
         let samples = wav::read(&recording).expect("the recording");
         let common = played.len().min(samples.len()).saturating_sub(16_000);
-        assert_the_echo_is_what_was_played(Law::Mulaw, &played[..common], &samples, &log);
+        // The telephone talks as soon as it answers; what it says before the agent is there is in no echo.
+        assert_the_echo_is_what_was_played(Law::Mulaw, &played[8_000..common], &samples, &log);
     }
 }

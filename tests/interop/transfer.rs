@@ -165,13 +165,12 @@ fn numbers_that_the_policy_does_not_name_are_not_called() {
     assert!(incidents.contains("permits no transfer to this number"), "{incidents}");
 }
 
-/// Two telephones that nobody here wrote: what each heard is what the other played, bit for bit but for G.711.
+/// Two telephones that nobody here wrote: what each heard is what the other played, but for the steps of G.711.
 #[test]
-#[ignore = "the telephone answered 404 to the number first used; with its own number the test did not end within a minute, and why is not found out yet"]
 fn a_human_and_the_caller_hear_each_other() {
     for (law, codec) in [(Law::Mulaw, "PCMU"), (Law::Alaw, "PCMA")] {
         let folder = tempfile::tempdir().expect("a folder");
-        let melody = measure::melody(240_000);
+        let melody = measure::melody(20_000);
         let humans: Vec<i16> = melody.iter().rev().copied().collect();
         let port = free_port();
         // The human speaks µ-law alone, so that one of the two calls is converted.
@@ -188,8 +187,8 @@ fn a_human_and_the_caller_hear_each_other() {
         let log = human.end();
         let recording = recording_in(folder.path()).unwrap_or_else(|| panic!("nothing was heard:\n{log}"));
         let heard = wav::read(&recording).expect("the recording");
-        assert_it_heard(&through(law, &melody), &heard, 2, &log);
-        assert_it_heard(&through(Law::Mulaw, &humans), &caller.samples, 8, &caller.log);
+        assert_it_heard(&through(&[law, Law::Mulaw], &melody), &heard, 2, &log);
+        assert_it_heard(&through(&[Law::Mulaw, law], &humans), &caller.samples, 8, &caller.log);
         let record = rig.product.ended_calls(&rig.agent_id, 1).pop().expect("one call");
         let transfer = &record["telephony_data"]["transfers"][0];
         assert_eq!(transfer["outcome"], "connected", "{record}");
@@ -197,21 +196,35 @@ fn a_human_and_the_caller_hear_each_other() {
     }
 }
 
-/// What G.711 alone costs.
-fn through(law: Law, samples: &[i16]) -> Vec<i16> {
-    samples.iter().map(|sample| g711::decode(law, g711::encode(law, *sample))).collect()
+/// What G.711 alone costs, on a path that speaks these laws one after the other.
+fn through(laws: &[Law], samples: &[i16]) -> Vec<i16> {
+    let once = |sample: i16, law: &Law| g711::decode(*law, g711::encode(*law, sample));
+    samples.iter().map(|sample| laws.iter().fold(*sample, once)).collect()
 }
 
-/// Two seconds of what was heard, from `second` on, stand in what the other side played.
+/// Two seconds of what was heard, from `second` on, stand in what the other side played, frame by frame and in its order.
+/// A busy machine may let a telephone's own clock slip by a frame or two.
 fn assert_it_heard(played: &[i16], heard: &[i16], second: usize, log: &str) {
     let piece = heard.get(second * 8_000..(second + 2) * 8_000).unwrap_or_else(|| {
         panic!("only {} samples were heard\n{log}", heard.len());
     });
-    let places = (0..played.len().saturating_sub(16_000)).step_by(8_000);
-    let likeness = places.filter_map(|start| {
-        let end = played.len().min(start + 40_000);
-        Some(measure::compare(piece, &played[start..end])?.signal_to_noise_db)
-    });
-    let best = likeness.fold(f64::MIN, f64::max);
-    assert!(best > 25.0, "what was heard is not what was played: {best} dB\n{log}");
+    let is_there =
+        |window: &[i16], frame: &[i16]| window.iter().zip(frame).all(|(p, h)| is_one_step_off(*p, *h));
+    let (mut from, mut found) = (0, 0);
+    for frame in piece.chunks_exact(160) {
+        // Where the frame before it ends, within the seconds that set-up and jitter buffers may take.
+        let ahead = &played[from..played.len().min(from + 10 * 8_000)];
+        if let Some(at) = ahead.windows(frame.len()).position(|window| is_there(window, frame)) {
+            from += at + frame.len();
+            found += 1;
+        }
+    }
+    assert!(found >= 95, "{found} of 100 frames that were heard are what was played\n{log}");
+}
+
+/// The telephone rounds between two codes of G.711 where we do otherwise: each law may be one step off, a step being at
+/// most a sixteenth of the sample.
+fn is_one_step_off(played: i16, heard: i16) -> bool {
+    let (played, heard) = (i32::from(played), i32::from(heard));
+    (played - heard).abs() <= 2 * (16 + played.abs().max(heard.abs()) / 16)
 }

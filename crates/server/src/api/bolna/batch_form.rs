@@ -67,7 +67,7 @@ fn from_numbers(object: &Map<String, Value>, faults: &mut Faults) -> Vec<String>
     let Some((name, value)) = name.and_then(|name| Some((name, object.get(name)?))) else {
         return Vec::new();
     };
-    let given = match value {
+    let given: Vec<String> = match value {
         Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         Value::String(text) => match serde_json::from_str::<Vec<String>>(text) {
             Ok(items) => items,
@@ -75,11 +75,12 @@ fn from_numbers(object: &Map<String, Value>, faults: &mut Faults) -> Vec<String>
         },
         _ => Vec::new(),
     };
-    let given: Vec<String> =
-        given.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect();
+    // Empty fields of a form count too: they were given.
     if given.len() > MOST_FROM {
         faults.push(name, format!("{} numbers were given; {MOST_FROM} are the most", given.len()));
     }
+    let given: Vec<String> =
+        given.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect();
     for (at, number) in given.iter().enumerate().filter(|(_, number)| e164(number).is_none()) {
         faults.push(
             format!("{name}[{at}]"),
@@ -250,6 +251,7 @@ mod tests {
         let agent = ("agent_id", "a");
         let good = b"contact_number\n+14155550100\n";
         let many = format!("contact_number\n{}", "+14155550100\n".repeat(MOST_LINES + 1));
+        let crowd = [&[agent][..], &[("from_phone_numbers", ""); MOST_FROM + 1]].concat();
         let wide = format!("contact_number{}\n+14155550100\n", ",x".repeat(MOST_COLUMNS));
         for (fields, file, headline, location) in [
             (&[][..], &good[..], "agent_id is required", "agent_id"),
@@ -267,6 +269,7 @@ mod tests {
                 "retry_config.max_retries",
                 "retry_config.max_retries",
             ),
+            (&crowd, good, "from_phone_numbers: 101 numbers were given", "from_phone_numbers"),
             (
                 &[agent, ("from_phone_numbers", "12")],
                 good,

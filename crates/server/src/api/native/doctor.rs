@@ -154,7 +154,7 @@ async fn examinations(
 
 /// A number of these characters, with or without a plus before it.
 fn digits(fields: &Fields<'_>, name: &str, known: &str, faults: &mut Faults) -> Option<String> {
-    let text = fields.text(name, Text::Line(21), faults).map(str::trim).filter(|text| !text.is_empty())?;
+    let text = fields.text(name, Text::Line(21), faults).map(str::trim)?;
     let bare = text.strip_prefix('+').unwrap_or(text);
     if !(2..=20).contains(&bare.len()) || !bare.chars().all(|digit| known.contains(digit)) {
         faults.push(
