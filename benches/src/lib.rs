@@ -9,5 +9,6 @@ pub mod histogram;
 pub mod line;
 pub mod process;
 pub mod signalling;
+pub mod sound;
 pub mod stamp;
 pub mod websocket;

@@ -13,7 +13,9 @@ use tandem_media::sdp::{
     AnswerPolicy, Description, Encryption, Offer, OfferPolicy, OfferedKeys, accept_answer, answer, offer,
 };
 use tandem_media::srtp::{Inbound, KeyMaterial, MASTER_OCTETS_MAX, MasterKey, Mki, Outbound, Suite};
-use tandem_media::{Direction, LatchPolicy, Law, MediaParameters, Session, SessionConfig, TelephoneEvent};
+use tandem_media::{
+    Codec, Direction, LatchPolicy, Law, MediaParameters, Session, SessionConfig, TelephoneEvent,
+};
 
 /// One body: as an offer to answer, as an answer to our offer.
 pub fn sdp(data: &[u8]) {
@@ -22,8 +24,7 @@ pub fn sdp(data: &[u8]) {
         let keys =
             Suite::ALL.map(|suite| MasterKey::ours(suite, &KeyMaterial([7; MASTER_OCTETS_MAX]))).to_vec();
         let keys = OfferedKeys { keys, may_be_left_out };
-        let ours =
-            offer(&OfferPolicy { keys, ..OfferPolicy::new(vec![Law::Mulaw, Law::Alaw], address, 5, 1) });
+        let ours = offer(&OfferPolicy { keys, ..OfferPolicy::new(Codec::ALL.to_vec(), address, 5, 1) });
         if let Ok(parameters) = accept_answer(&ours, data) {
             check_parameters(&parameters);
             assert!(may_be_left_out || parameters.srtp.is_some());
@@ -34,7 +35,7 @@ pub fn sdp(data: &[u8]) {
         Err(error) => return assert!(matches!(error.sip_status(), 400 | 413 | 488)),
     };
     for encryption in [Encryption::Off, Encryption::Preferred, Encryption::Required] {
-        let mut policy = AnswerPolicy::new(vec![Law::Alaw, Law::Mulaw], address, 77, 3);
+        let mut policy = AnswerPolicy::new(vec![Codec::PCMA, Codec::G722, Codec::PCMU], address, 77, 3);
         policy.rtcp_mux = true;
         policy.encryption = encryption;
         policy.ice = Some(IceCredentials::from_random(&[1; CREDENTIAL_OCTETS]));
@@ -71,7 +72,7 @@ fn check_answer(offered: &Offer, text: &[u8], data: &[u8]) {
 fn check_parameters(parameters: &MediaParameters) {
     assert!(matches!(parameters.ptime_ms, 10 | 20 | 30 | 40 | 50 | 60));
     assert!(parameters.payload_type < 128 && parameters.remote.port() != 0);
-    assert_eq!(parameters.law_of(parameters.payload_type), Some(parameters.law));
+    assert_eq!(parameters.codec_of(parameters.payload_type), Some(parameters.codec));
     assert!(parameters.telephone_event.is_none_or(|event| event.payload_type < 128));
 }
 
@@ -82,13 +83,14 @@ pub fn rtp(data: &[u8]) {
     let peer = SocketAddr::from(([192, 0, 2, 1], 4_000));
     let event = TelephoneEvent { payload_type: 101, clock_hz: 8_000 };
     let parameters = MediaParameters {
-        alternative: Some((Law::Alaw, 8)),
+        alternatives: [Some((Codec::PCMA, 8)), Some((Codec::G722, 9))],
         telephone_event: Some(event),
         ..MediaParameters::plain(peer, Law::Mulaw)
     };
     let config = SessionConfig {
         parameters,
         latch: LatchPolicy { symmetric: true, allowed: vec![(peer.ip(), 24)] },
+        tones: tandem_media::session::Tones::Sought,
         ssrc: 1,
         first_sequence: u16::MAX,
         first_timestamp: u32::MAX,

@@ -15,3 +15,4 @@ mod scanner;
 mod sipp;
 mod srtp;
 mod transfer;
+mod wideband;

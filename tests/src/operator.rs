@@ -43,7 +43,7 @@ pub fn routing(plan: &Plan, version: u64, with_numbers: bool) -> Arc<RoutingTabl
         let (network, length) = Plan::carrier_network(index);
         trunk.is_active = carrier.is_active;
         trunk.inbound_enabled = carrier.inbound_enabled;
-        trunk.codecs.clone_from(&carrier.codecs);
+        trunk.codecs = carrier.codecs.iter().copied().map(Into::into).collect();
         trunk.limits.calls_total = carrier.calls_max;
         trunk.sources = ipnet::IpNet::new(network, length).into_iter().collect();
         trunk.qualify_frequency_s = 0;

@@ -196,7 +196,7 @@ fn decide(table: &RoutingTable, questions: &[Question]) -> f64 {
             sip_call_id: b"0123456789@carrier.example",
             user_agent: b"carrier 1.0",
             offer: OfferSummary::Audio {
-                laws: [tandem_media::Law::Mulaw].into_iter().collect(),
+                codecs: [tandem_media::Codec::PCMU].into_iter().collect(),
                 is_plain: true,
                 keyed: KeyedAudio::Absent,
             },

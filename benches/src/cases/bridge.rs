@@ -9,7 +9,7 @@ use tandem_call::bridge::{
     AgentDial, AgentPlan, Bridge, BridgeCommand, BridgeLimits, BridgePlan, BridgeTransmit, OnClose,
 };
 use tandem_call::{AccountId, CallId};
-use tandem_media::{LatchPolicy, Law, MediaParameters};
+use tandem_media::{LatchPolicy, Law, MediaParameters, TelephoneEvent};
 
 use super::{Step, dialect};
 
@@ -33,7 +33,10 @@ impl Talk {
         let plan = BridgePlan {
             call: CallId(dialect::CALL),
             account: AccountId::from("default"),
-            media: Some(MediaParameters::plain("192.0.2.1:4000".parse().expect("an address"), Law::Mulaw)),
+            media: Some(MediaParameters {
+                telephone_event: Some(TelephoneEvent { payload_type: 101, clock_hz: 8_000 }),
+                ..MediaParameters::plain("192.0.2.1:4000".parse().expect("an address"), Law::Mulaw)
+            }),
             peer: [192, 0, 2, 1].into(),
             latch: LatchPolicy { symmetric: true, allowed: Vec::new() },
             media_timeout: None,

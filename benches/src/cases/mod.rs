@@ -4,6 +4,7 @@
 
 mod bridge;
 pub mod call;
+mod convert;
 mod dialect;
 mod srtp;
 mod transaction;
@@ -13,7 +14,7 @@ mod wire;
 pub type Step = Box<dyn FnMut()>;
 
 /// Every case, by name.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 38] = [
     "parse an INVITE",
     "parse an INVITE and read what routing needs",
     "print the 200 to an INVITE",
@@ -39,6 +40,18 @@ pub const NAMES: [&str; 26] = [
     "protect and open 20 ms: AES_CM_128_HMAC_SHA1_80",
     "protect and open 20 ms: AEAD_AES_128_GCM",
     "protect and open 20 ms: AEAD_AES_256_GCM",
+    "convert 20 ms: ulaw to ulaw",
+    "convert 20 ms: ulaw to alaw",
+    "convert 20 ms: ulaw to slin",
+    "convert 20 ms: ulaw to slin16",
+    "convert 20 ms: ulaw to slin24",
+    "convert 20 ms: ulaw to slin48",
+    "convert 20 ms: slin24 to ulaw",
+    "convert 20 ms: slin16 to slin24",
+    "code 20 ms: G722",
+    "decode 20 ms of payload: G722",
+    "seek keys in 20 ms",
+    "judge 20 ms of voice",
     "nothing",
 ];
 
@@ -63,7 +76,14 @@ pub fn prepare(name: &str) -> Step {
     if let Some(suite) = name.strip_prefix("protect and open 20 ms: ") {
         return srtp::protect_and_open(suite);
     }
+    if let Some(pair) = name.strip_prefix("convert 20 ms: ") {
+        return convert::convert(pair);
+    }
     match name {
+        "code 20 ms: G722" => convert::encode_g722(),
+        "decode 20 ms of payload: G722" => convert::decode_g722(),
+        "seek keys in 20 ms" => convert::seek_keys(),
+        "judge 20 ms of voice" => convert::judge_voice(),
         "parse an INVITE" => wire::parse(),
         "parse an INVITE and read what routing needs" => wire::parse_and_read(),
         "print the 200 to an INVITE" => wire::print(),

@@ -139,8 +139,61 @@ pub enum AgentEvent<'a> {
         /// Why, in words.
         text: &'a str,
     },
+    /// The caller began to speak; told to agents that ask for voice activity.
+    SpeechStarted {
+        /// When, in milliseconds of the caller's stream.
+        at_ms: u64,
+    },
+    /// The caller stopped.
+    SpeechStopped {
+        /// When, in milliseconds of the caller's stream.
+        at_ms: u64,
+    },
+    /// The caller began to speak while the agent did.
+    BargeIn {
+        /// The utterance that was heard at that moment, counted from 1.
+        utterance: u64,
+        /// How much of it was heard.
+        heard_ms: u64,
+        /// Whether the rest was dropped, as [`crate::VoiceActivity::Clear`] asks.
+        is_cleared: bool,
+    },
+    /// How much of an utterance was heard; told before the event that is its cause, to agents that ask for it.
+    Heard {
+        /// What it is told for.
+        cause: HeardCause,
+        /// The mark's name.
+        name: Option<&'a str>,
+        /// The utterance, counted from 1; 0 when there was none.
+        utterance: u64,
+        /// How much of it was heard.
+        heard_ms: u64,
+    },
     /// The stream ends; the close follows.
     Stop,
+}
+
+/// Why an agent is told how much was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HeardCause {
+    /// A mark was reached, or dropped.
+    Mark,
+    /// The queue was dropped.
+    Clear,
+    /// The call is over.
+    End,
+}
+
+impl HeardCause {
+    /// The word for it on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mark => "mark",
+            Self::Clear => "clear",
+            Self::End => "end",
+        }
+    }
 }
 
 /// The state of the egress queue, in chan_websocket's terms.

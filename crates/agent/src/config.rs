@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::dialect::OwnWords;
 use crate::{AudioFormat, FlushRule};
 
 /// A dialect's name as configuration has it.
@@ -111,6 +112,7 @@ impl DialectKind {
             numbers: Numbers::Text,
             marks_on_clear: FlushRule::Echo,
             handshake: PLAIN,
+            own_words: OwnWords::Json("event"),
         };
         match self {
             Self::Asterisk => Traits { name: "asterisk", marks_on_clear: FlushRule::Drop, ..BASE },
@@ -118,6 +120,7 @@ impl DialectKind {
                 name: "bolna",
                 encodings: &[Slin16, Slin],
                 marks_on_clear: FlushRule::ReportCleared,
+                own_words: OwnWords::Json("type"),
                 ..BASE
             },
             Self::Twilio => Traits { name: "twilio", encodings: TELEPHONE, ..BASE },
@@ -151,6 +154,7 @@ impl DialectKind {
                 encodings: &[Ulaw],
                 frame_ms: 200,
                 marks_on_clear: FlushRule::Drop,
+                own_words: OwnWords::None,
                 handshake: Handshake {
                     subprotocol: None,
                     headers: &[
@@ -165,6 +169,7 @@ impl DialectKind {
                 name: "jambonz",
                 encodings: LINEAR,
                 marks_on_clear: FlushRule::ReportCleared,
+                own_words: OwnWords::Json("type"),
                 handshake: Handshake { subprotocol: Some("audio.jambonz.org"), headers: &[] },
                 ..BASE
             },
@@ -172,21 +177,29 @@ impl DialectKind {
                 name: "audiosocket",
                 encodings: &[Slin, Slin16, Slin24, Slin48],
                 marks_on_clear: FlushRule::Drop,
+                own_words: OwnWords::None,
                 ..BASE
             },
             Self::OpenaiRealtime => Traits {
                 name: "openai-realtime",
                 encodings: &[Ulaw, Alaw, Slin24],
                 marks_on_clear: FlushRule::Drop,
+                own_words: OwnWords::None,
                 ..BASE
             },
             Self::Elevenlabs => Traits {
                 name: "elevenlabs",
                 encodings: &[Ulaw, Slin, Slin16, Slin24, Slin48],
                 marks_on_clear: FlushRule::Drop,
+                own_words: OwnWords::None,
                 ..BASE
             },
-            Self::Deepgram => Traits { name: "deepgram", marks_on_clear: FlushRule::Drop, ..BASE },
+            Self::Deepgram => Traits {
+                name: "deepgram",
+                marks_on_clear: FlushRule::Drop,
+                own_words: OwnWords::None,
+                ..BASE
+            },
         }
     }
 }
@@ -202,6 +215,7 @@ pub(crate) struct Traits {
     pub(crate) numbers: Numbers,
     pub(crate) marks_on_clear: FlushRule,
     pub(crate) handshake: Handshake,
+    pub(crate) own_words: OwnWords,
 }
 
 /// What a dialect asks of the upgrade request.
@@ -310,6 +324,32 @@ pub enum ControlFormat {
     Auto,
 }
 
+/// What is made of the caller's voice for an agent that does not listen for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VoiceActivity {
+    /// Nothing: the agent hears for itself.
+    #[default]
+    Off,
+    /// The agent is told when the caller begins and stops to speak, and when he barges in.
+    Events,
+    /// The same, where the dialect has words; and what is queued is dropped when he barges in.
+    Clear,
+}
+
+/// Whether keys are looked for in the caller's audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InbandDtmf {
+    /// In calls that negotiated no telephone events.
+    #[default]
+    Auto,
+    /// In every call until an event comes, for carriers that agree on events and send tones.
+    Always,
+    /// In none.
+    Never,
+}
+
 /// The dialect's part of an agent's `websocket` object: whatever is not set is the dialect's own. Keys that are not
 /// its own are left to others.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -337,6 +377,15 @@ pub struct DialectConfig {
     /// What a clear does with marks whose audio it drops.
     #[serde(default)]
     pub marks_on_clear: Option<FlushRule>,
+    /// What is made of the caller's voice.
+    #[serde(default)]
+    pub voice_activity: VoiceActivity,
+    /// Whether the agent is told with each mark, clear and end how much of which utterance was heard.
+    #[serde(default)]
+    pub heard_position: bool,
+    /// Whether keys are looked for in the caller's audio.
+    #[serde(default)]
+    pub inband_dtmf: InbandDtmf,
     /// Settings of the session with a direct agent, laid over our own: `session` of OpenAI's `session.update`,
     /// Deepgram's `Settings`, ElevenLabs' initiation data.
     #[serde(default)]
@@ -361,6 +410,14 @@ impl DialectConfig {
         }
         if self.session.is_some() && !self.dialect.is_direct() {
             return Err(ConfigError::Session { dialect: self.dialect });
+        }
+        if self.own_words() == OwnWords::None {
+            if self.voice_activity == VoiceActivity::Events {
+                return Err(ConfigError::NoWords { setting: "voice_activity", dialect: self.dialect });
+            }
+            if self.heard_position {
+                return Err(ConfigError::NoWords { setting: "heard_position", dialect: self.dialect });
+            }
         }
         let spoken = self.dialect.traits().encodings;
         for (setting, given) in [("encoding", self.encoding), ("reply_encoding", self.reply_encoding)] {
@@ -401,6 +458,11 @@ impl DialectConfig {
         self.numbers.unwrap_or(self.dialect.traits().numbers)
     }
 
+    /// How events are told that are no vendor's.
+    pub(crate) const fn own_words(&self) -> OwnWords {
+        self.dialect.traits().own_words
+    }
+
     /// What a clear does with pending marks.
     #[must_use]
     pub fn marks_on_clear(&self) -> FlushRule {
@@ -423,6 +485,17 @@ pub enum ConfigError {
         .dialect.name()
     )]
     Session {
+        /// The dialect.
+        dialect: DialectKind,
+    },
+    /// The dialect has no words for what is to be told.
+    #[error(
+        "{setting} cannot be told in dialect {}; of voice_activity, \"clear\" works without being told",
+        .dialect.name()
+    )]
+    NoWords {
+        /// Which setting.
+        setting: &'static str,
         /// The dialect.
         dialect: DialectKind,
     },
@@ -468,6 +541,21 @@ mod tests {
         for frame_ms in [0, 5, 25, 210] {
             config.frame_ms = Some(frame_ms);
             assert_eq!(config.validate(), Err(ConfigError::FrameMs { given: frame_ms }));
+        }
+    }
+
+    #[test]
+    fn what_no_dialect_could_say_is_refused() {
+        for kind in DialectKind::ALL {
+            let has_words = kind.traits().own_words != OwnWords::None;
+            let mut config = DialectConfig::new(kind);
+            config.voice_activity = VoiceActivity::Clear;
+            assert_eq!(config.validate(), Ok(()), "{kind:?}");
+            config.voice_activity = VoiceActivity::Events;
+            assert_eq!(config.validate().is_ok(), has_words, "{kind:?}");
+            config.voice_activity = VoiceActivity::Off;
+            config.heard_position = true;
+            assert_eq!(config.validate().is_ok(), has_words, "{kind:?}");
         }
     }
 

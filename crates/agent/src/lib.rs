@@ -17,9 +17,10 @@ mod json;
 mod payload;
 mod wav;
 
-pub use command::{AgentCommand, AgentEvent, MediaDirection, QueueStatus, TransferMode};
+pub use command::{AgentCommand, AgentEvent, HeardCause, MediaDirection, QueueStatus, TransferMode};
 pub use config::{
-    ByteOrder, ConfigError, ControlFormat, DialectConfig, DialectKind, Encoding, Fact, Handshake, Numbers,
+    ByteOrder, ConfigError, ControlFormat, DialectConfig, DialectKind, Encoding, Fact, Handshake, InbandDtmf,
+    Numbers, VoiceActivity,
 };
 pub use dialect::{Dialect, FlushRule, Watermarks, audiosocket_frame_bytes};
 pub use error::DialectError;

@@ -10,7 +10,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use tandem_agent::{AgentCommand, AgentEvent, Dialect, DialectConfig, FrameKind, QueueStatus, StreamFacts};
+use tandem_agent::{
+    AgentCommand, AgentEvent, Dialect, DialectConfig, FrameKind, HeardCause, QueueStatus, StreamFacts,
+};
 use uuid::Uuid;
 
 fn facts() -> StreamFacts {
@@ -41,6 +43,12 @@ fn asterisk_json_matches_its_transcript() {
 #[test]
 fn asterisk_auto_matches_its_transcript() {
     replay("asterisk-auto.txt");
+}
+
+/// What Tandem itself heard, in the words that dialects share.
+#[test]
+fn listening_matches_its_transcript() {
+    replay("listening.txt");
 }
 
 #[test]
@@ -224,12 +232,22 @@ fn event(text: &str) -> AgentEvent<'_> {
             is_buffering: true,
             is_paused: false,
         }),
+        "speech-started" => AgentEvent::SpeechStarted { at_ms: rest.parse().unwrap() },
+        "speech-stopped" => AgentEvent::SpeechStopped { at_ms: rest.parse().unwrap() },
+        "barge-in" => AgentEvent::BargeIn { utterance: 3, heard_ms: 1240, is_cleared: rest == "cleared" },
+        "heard-mark" => heard(HeardCause::Mark, Some(rest)),
+        "heard-clear" => heard(HeardCause::Clear, None),
+        "heard-end" => heard(HeardCause::End, None),
         "error" => AgentEvent::Error { text: rest },
         "held" => AgentEvent::Held { is_held: rest == "true" },
         "transfer-failed" => AgentEvent::TransferFailed { text: rest },
         "stop" => AgentEvent::Stop,
         _ => panic!("unknown event {name}"),
     }
+}
+
+fn heard(cause: HeardCause, name: Option<&str>) -> AgentEvent<'_> {
+    AgentEvent::Heard { cause, name, utterance: 3, heard_ms: 1240 }
 }
 
 /// `7f*160` or `0102`.

@@ -16,6 +16,7 @@ mod clock;
 mod convert;
 mod histogram;
 mod joined;
+mod listener;
 mod plan;
 mod quiet;
 mod second;
@@ -25,9 +26,11 @@ mod tape;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tandem_agent::{AudioFormat, ConfigError, Dialect, DialectError, FrameKind, MediaDirection, StreamFacts};
-use tandem_media::session::{Component, Received};
-use tandem_media::{FRAME_BYTES_MAX, Law, MediaParameters};
+use tandem_agent::{
+    AudioFormat, ConfigError, Dialect, DialectError, FrameKind, InbandDtmf, MediaDirection, StreamFacts,
+};
+use tandem_media::session::{Component, Received, Tones};
+use tandem_media::{Coding, FRAME_BYTES_MAX, Law, MediaParameters};
 
 pub use histogram::DelayHistogram;
 pub use plan::{
@@ -38,6 +41,7 @@ pub use plan::{
 use caller::{Caller, Tick};
 use clock::Pace;
 use convert::ToAgent;
+use listener::Listener;
 use quiet::Quiet;
 use second::Second;
 use speech::{Notice, Speech, Wish};
@@ -71,6 +75,7 @@ pub struct Bridge {
     speech: Speech,
     tape: Tape,
     quiet: Quiet,
+    listener: Listener,
     text: String,
     statistics: BridgeStatistics,
 }
@@ -115,12 +120,8 @@ impl Bridge {
     pub fn new(plan: BridgePlan, seed: u64, now: Instant) -> Result<Self, ConfigError> {
         let BridgePlan { media, latch, media_timeout, silence, agent, limits, .. } = plan;
         let dialect = Dialect::new(&agent.dialect, &agent.facts)?;
-        let law = match dialect.format() {
-            AudioFormat::Mulaw => Law::Mulaw,
-            AudioFormat::Alaw => Law::Alaw,
-            AudioFormat::Linear16 { .. } => media.map_or(Law::Mulaw, |media| media.law),
-        };
-        let mut caller = Caller::new(latch, media_timeout, seed, now);
+        let coding = queue_coding(dialect.format(), media.map(|media| media.codec.coding()));
+        let mut caller = Caller::new(latch, media_timeout, tones(agent.dialect.inband_dtmf), seed, now);
         if let Some(media) = media {
             caller.set_media(now, media);
         }
@@ -131,7 +132,8 @@ impl Bridge {
             seed,
             media_timeout,
             to_agent: ToAgent::new(dialect.format(), agent.dialect.frame_ms()),
-            speech: Speech::new(law, &dialect, limits),
+            speech: Speech::new(coding, &dialect, agent.dialect.heard_position, limits),
+            listener: Listener::new(agent.dialect.voice_activity),
             quiet: Quiet::new(silence, now),
             dialect,
             facts: agent.facts,
@@ -363,9 +365,10 @@ impl Bridge {
             agent_frames_ignored: self.dialect.ignored(),
             underruns: counters.underruns,
             flushes: self.speech.flushes,
+            barge_ins: self.speech.barge_ins,
             marks_played: self.speech.marks_played,
-            overflow_ms: self.speech.overflow_bytes / 8,
-            queue_peak_ms: u32::try_from(counters.high_water_bytes / 8).unwrap_or(u32::MAX),
+            overflow_ms: self.speech.ms_of(self.speech.overflow_bytes),
+            queue_peak_ms: u32::try_from(self.speech.ms_of(counters.high_water_bytes)).unwrap_or(u32::MAX),
             notices_lost: self.speech.lost_notices,
             recording_lost_ms: self.tape.lost_ms(),
             ..self.statistics.clone()
@@ -379,11 +382,16 @@ impl Bridge {
         }
     }
 
-    /// The caller's media. An agent that talks to it is told when it is put on hold: it hears nothing meanwhile, and silence
+    /// The caller's media. The first of a call also says in which form what the agent says is best queued, unless it has
+    /// spoken already. An agent that talks to it is told when it is put on hold: it hears nothing meanwhile, and silence
     /// keeps flowing to the agent.
     fn caller_media(&mut self, now: Instant, media: MediaParameters) {
         let was_heard = self.caller.is_hearing();
+        let is_first = !self.caller.has_media();
         self.caller.set_media(now, media);
+        if is_first {
+            self.speech.set_coding(queue_coding(self.dialect.format(), self.caller.coding()));
+        }
         if was_heard.is_some_and(|was_heard| was_heard != media.direction.sends()) && self.talk == Talk::Agent
         {
             self.speech.notify(Notice::Held(!media.direction.sends()));
@@ -414,7 +422,7 @@ impl Bridge {
         self.state = State::Nothing;
         self.tape.end();
         if self.socket == Socket::Open {
-            self.speech.notify(Notice::Stop);
+            self.speech.stop();
             self.socket = Socket::Closing(CLOSE_NORMAL);
         }
     }
@@ -541,15 +549,17 @@ impl Bridge {
                 }
                 return Some(BridgeTransmit::Agent { kind, droppable: true });
             }
-            if let Some((frame, law)) = self.caller.poll_ingress(now) {
-                if frame.arrived.is_some() {
-                    self.quiet.hear_caller(now, law, &frame.audio);
+            if let Some(frame) = self.caller.poll_ingress(now) {
+                if let Some((coding, audio)) = self.caller.ingress_audio() {
+                    if frame.arrived.is_some() {
+                        self.quiet.hear_caller(now, coding, audio);
+                    }
+                    match self.talk {
+                        Talk::Agent => self.tape.caller(coding, audio),
+                        Talk::Second => self.tape.pass(self.caller.ticks_skipped),
+                    }
                 }
-                match self.talk {
-                    Talk::Agent => self.tape.caller(law, &frame.audio),
-                    Talk::Second => self.tape.pass(law, self.caller.ticks_skipped),
-                }
-                self.take_caller_frame(&frame, law);
+                self.take_caller_frame(&frame);
                 continue;
             }
             let digit = self.caller.poll_digit()?;
@@ -563,7 +573,8 @@ impl Bridge {
     /// Fills the packet of a tick and sends it; nothing while the caller holds us.
     fn run_tick(&mut self, now: Instant, tick: Tick, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
         let mut frame = [0; FRAME_BYTES_MAX];
-        let frame = &mut frame[..tick.frame_bytes];
+        let coding = self.speech.queue.coding();
+        let frame = &mut frame[..usize::from(tick.ptime_ms) * coding.bytes_per_ms()];
         let is_digit = self.caller.sends_digit_next();
         let audio_bytes = if is_digit {
             self.speech.wait_tick(frame);
@@ -573,21 +584,20 @@ impl Bridge {
             self.speech.tick(tick.due, frame)
         };
         if audio_bytes > 0 {
-            self.quiet.hear_agent(now, self.speech.queue.law(), frame);
+            self.quiet.hear_agent(now, coding, frame);
         }
-        let to = self.caller.send(now, self.speech.queue.law(), frame, buffer);
-        if let Some(law) = self.caller.law() {
-            let has_left = to.is_some() && !is_digit;
-            let left = has_left.then_some(&*frame);
-            self.tape.agent(law, left, tick.frame_bytes, self.caller.ticks_skipped);
-        }
+        let to = self.caller.send(now, coding, frame, buffer);
+        let has_left = to.is_some() && !is_digit;
+        let (sent_coding, sent) = self.caller.as_sent(coding, frame);
+        let left = has_left.then_some(sent);
+        self.tape.agent(sent_coding, left, usize::from(tick.ptime_ms), self.caller.ticks_skipped);
         if audio_bytes > 0 {
             if to.is_some() {
-                self.statistics.heard_ms += audio_bytes as u64 / 8;
+                self.statistics.heard_ms += self.speech.ms_of(audio_bytes as u64);
             }
             let Pace { slack, trim } = self.speech.pace(tick.due, audio_bytes);
             // Up to a packet time any audio waits for the clock; what it lay ready for longer is added delay.
-            let packet_us = tick.frame_bytes as u64 * 125;
+            let packet_us = u64::from(tick.ptime_ms) * 1_000;
             let ticks_waited = slack.map_or(0, |slack| slack.as_micros() as u64 / packet_us);
             let late = now.saturating_duration_since(tick.due);
             self.statistics.outbound_delay.record(late + Duration::from_micros(ticks_waited * packet_us));
@@ -608,5 +618,23 @@ impl Bridge {
             State::End | State::Drained { .. } | State::HangUp => true,
             State::Start | State::Nothing => false,
         }
+    }
+}
+
+/// The form in which the agent's audio is queued: its own law where it speaks one, for bytes are few; else that of the
+/// caller's codec, G.711 in µ-law while it is not known.
+fn queue_coding(format: AudioFormat, caller: Option<Coding>) -> Coding {
+    match format {
+        AudioFormat::Mulaw => Coding::G711(Law::Mulaw),
+        AudioFormat::Alaw => Coding::G711(Law::Alaw),
+        AudioFormat::Linear16 { .. } => caller.unwrap_or(Coding::G711(Law::Mulaw)),
+    }
+}
+
+const fn tones(setting: InbandDtmf) -> Tones {
+    match setting {
+        InbandDtmf::Auto => Tones::WithoutEvents,
+        InbandDtmf::Always => Tones::Sought,
+        InbandDtmf::Never => Tones::Ignored,
     }
 }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_media::srtp::Suite;
 
 use crate::bridge::{BridgeStatistics, DelayHistogram};
@@ -20,7 +20,7 @@ pub struct MediaSummary {
     pub remote: Option<SocketAddr>,
     /// Our own RTP address.
     pub local: Option<SocketAddr>,
-    /// `"PCMU"` or `"PCMA"`.
+    /// `"PCMU"`, `"PCMA"` or `"G722"`.
     pub codec: Option<String>,
     /// The crypto suite of SRTP, such as `"AES_CM_128_HMAC_SHA1_80"`; none for RTP in the clear.
     pub encryption: Option<String>,
@@ -106,9 +106,9 @@ impl MediaSummary {
         }
     }
 
-    /// The law that was spoken.
-    pub(crate) fn spoken_in(self, law: Option<Law>) -> Self {
-        Self { codec: law.map(|law| law.encoding_name().to_owned()), ..self }
+    /// The codec that was spoken.
+    pub(crate) fn spoken_in(self, codec: Option<Codec>) -> Self {
+        Self { codec: codec.map(|codec| codec.encoding_name().to_owned()), ..self }
     }
 
     /// The suite it was encrypted by.

@@ -13,7 +13,7 @@ use tandem_media::sdp::{
     RefusedMedia, SdpError,
 };
 use tandem_media::srtp::{KeyMaterial, MasterKey, Suite};
-use tandem_media::{Direction, Law};
+use tandem_media::{Codec, Direction};
 use tandem_sip::Transport;
 
 use crate::encryption::{Exposed, MediaSecurity};
@@ -22,7 +22,7 @@ use crate::route::{KeyedAudio, OfferSummary};
 /// The state of a call's descriptions.
 #[derive(Debug)]
 pub(crate) struct Negotiation {
-    codecs: Vec<Law>,
+    codecs: Vec<Codec>,
     session_id: u64,
     version: u64,
     local: Option<SocketAddr>,
@@ -42,7 +42,7 @@ pub(crate) struct Negotiation {
 
 impl Negotiation {
     pub(crate) fn new(
-        codecs: Vec<Law>,
+        codecs: Vec<Codec>,
         session_id: u64,
         invite_offer: Option<Offer>,
         mut security: MediaSecurity,
@@ -226,8 +226,8 @@ impl Negotiation {
 /// Stands where our address is not known yet and does not matter.
 const UNBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
 
-fn trial(offer: &Offer, law: Law, encryption: Encryption) -> Result<(Bytes, MediaParameters), SdpError> {
-    sdp::answer(offer, &AnswerPolicy { encryption, ..AnswerPolicy::new(vec![law], UNBOUND, 1, 1) })
+fn trial(offer: &Offer, codec: Codec, encryption: Encryption) -> Result<(Bytes, MediaParameters), SdpError> {
+    sdp::answer(offer, &AnswerPolicy { encryption, ..AnswerPolicy::new(vec![codec], UNBOUND, 1, 1) })
 }
 
 /// Reads the body of an INVITE: what routing wants to know of it, and the offer itself when it can be taken.
@@ -241,30 +241,30 @@ pub(crate) fn read_offer(body: &[u8]) -> (OfferSummary, Option<Offer>) {
         Ok(offer) => offer,
         Err(error) => return (unacceptable(error), None),
     };
-    let (mut laws, mut is_plain) = (SmallVec::new(), true);
-    for law in [Law::Mulaw, Law::Alaw] {
-        match trial(&offer, law, Encryption::Off) {
-            Ok(_) => laws.push(law),
+    let (mut codecs, mut is_plain) = (SmallVec::new(), true);
+    for codec in Codec::ALL {
+        match trial(&offer, codec, Encryption::Off) {
+            Ok(_) => codecs.push(codec),
             Err(SdpError::NoCommonCodec) => {}
             Err(SdpError::EncryptionRequired) => is_plain = false,
             Err(error) => return (unacceptable(error), None),
         }
     }
     let keyed = keyed_audio(&offer);
-    (OfferSummary::Audio { laws, is_plain, keyed }, Some(offer))
+    (OfferSummary::Audio { codecs, is_plain, keyed }, Some(offer))
 }
 
 fn keyed_audio(offer: &Offer) -> KeyedAudio {
-    let mut laws = SmallVec::new();
-    for law in [Law::Mulaw, Law::Alaw] {
-        match trial(offer, law, Encryption::Required) {
-            Ok(_) => laws.push(law),
+    let mut codecs = SmallVec::new();
+    for codec in Codec::ALL {
+        match trial(offer, codec, Encryption::Required) {
+            Ok(_) => codecs.push(codec),
             Err(SdpError::NoCommonCodec) => {}
             Err(SdpError::EncryptionMissing) => return KeyedAudio::Absent,
             Err(error) => return KeyedAudio::Unusable(error.to_string()),
         }
     }
-    KeyedAudio::Usable(laws)
+    KeyedAudio::Usable(codecs)
 }
 
 #[cfg(test)]
@@ -312,10 +312,10 @@ mod tests {
     #[test]
     fn offers_are_summed_up_for_routing() {
         let summary = |body: &str| read_offer(body.as_bytes()).0;
-        let OfferSummary::Audio { laws, is_plain, keyed } = summary(OFFER) else {
+        let OfferSummary::Audio { codecs, is_plain, keyed } = summary(OFFER) else {
             panic!("audio is offered")
         };
-        assert_eq!((laws.len(), is_plain, keyed), (2, true, KeyedAudio::Absent));
+        assert_eq!((codecs.len(), is_plain, keyed), (2, true, KeyedAudio::Absent));
         assert_eq!(summary(""), OfferSummary::Absent);
         let refused = |body: &str| match summary(body) {
             OfferSummary::Unacceptable { status, .. } => status,
@@ -323,14 +323,14 @@ mod tests {
         };
         assert_eq!(refused("hello"), 400);
         assert_eq!(refused(&OFFER.replace("m=audio 4000 RTP/AVP", "m=image 4000 udptl")), 488);
-        let foreign = OFFER.replace("8 0 101", "9 101");
+        let foreign = OFFER.replace("8 0 101", "18 101");
         let none = SmallVec::new;
-        let audio = |is_plain, keyed| OfferSummary::Audio { laws: none(), is_plain, keyed };
+        let audio = |is_plain, keyed| OfferSummary::Audio { codecs: none(), is_plain, keyed };
         assert_eq!(summary(&foreign), audio(true, KeyedAudio::Absent));
         let secure = OFFER.replace("RTP/AVP", "RTP/SAVP");
         let keyless = SdpError::KeysMissing.to_string();
         assert_eq!(summary(&secure), audio(false, KeyedAudio::Unusable(keyless)));
-        let both: SmallVec<[Law; 2]> = [Law::Mulaw, Law::Alaw].into_iter().collect();
+        let both: SmallVec<[Codec; 3]> = [Codec::PCMU, Codec::PCMA].into_iter().collect();
         assert_eq!(summary(&(secure + CRYPTO)), audio(false, KeyedAudio::Usable(both)));
     }
 
@@ -344,7 +344,7 @@ mod tests {
             trunk.media_encryption_optimistic = encryption == Encryption::Preferred;
         }
         let security = MediaSecurity::new(&trunk, Transport::Tls, ChaCha20Rng::seed_from_u64(1));
-        let mut negotiation = Negotiation::new(vec![Law::Mulaw, Law::Alaw], 77, offer, security);
+        let mut negotiation = Negotiation::new(vec![Codec::PCMU, Codec::PCMA], 77, offer, security);
         negotiation.bind("203.0.113.1:20000".parse().unwrap());
         negotiation
     }

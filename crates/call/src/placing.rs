@@ -96,7 +96,7 @@ pub(crate) fn check_trunk(trunk: &Trunk) -> Result<(), String> {
         return Err(format!("the trunk {} has no gateway; add one", trunk.name));
     }
     if trunk.codecs.is_empty() {
-        return Err(format!("the trunk {} allows no codec; set allow to ulaw or alaw", trunk.name));
+        return Err(format!("the trunk {} allows no codec; set allow to ulaw, alaw or g722", trunk.name));
     }
     Ok(())
 }

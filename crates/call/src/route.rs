@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_media::sdp::Encryption;
 use tandem_sip::auth::Staleness;
 use tandem_sip::{NameAddr, Transport};
@@ -93,7 +93,7 @@ pub enum OfferSummary {
     /// Audio.
     Audio {
         /// Codecs of ours that are offered.
-        laws: SmallVec<[Law; 2]>,
+        codecs: SmallVec<[Codec; 3]>,
         /// Whether a plain RTP stream is among what is offered.
         is_plain: bool,
         /// What is offered encrypted.
@@ -107,7 +107,7 @@ pub enum KeyedAudio {
     /// There is none.
     Absent,
     /// With a key that can be used, in these codecs of ours.
-    Usable(SmallVec<[Law; 2]>),
+    Usable(SmallVec<[Codec; 3]>),
     /// With none: why, in words.
     Unusable(String),
 }
@@ -612,7 +612,7 @@ impl<'a> Search<'a> {
             verdict.step(Check::Media, StepOutcome::Noted, trunk.name.clone(), detail);
         }
         let allowed = names(&trunk.codecs);
-        let laws = match &self.query.offer {
+        let codecs = match &self.query.offer {
             OfferSummary::Absent => {
                 verdict.step(Check::Codec, StepOutcome::Passed, allowed, "no offer came; ours will be sent");
                 return Ok(());
@@ -624,19 +624,19 @@ impl<'a> Search<'a> {
                     ..Refused::with(VerdictCode::OfferUnacceptable)
                 });
             }
-            OfferSummary::Audio { laws, is_plain, keyed } => {
-                self.check_encryption(verdict, trunk, encryption, (laws, *is_plain), keyed)?
+            OfferSummary::Audio { codecs, is_plain, keyed } => {
+                self.check_encryption(verdict, trunk, encryption, (codecs, *is_plain), keyed)?
             }
         };
-        match trunk.codecs.iter().find(|law| laws.contains(law)) {
-            Some(law) => {
-                verdict.step(Check::Codec, StepOutcome::Passed, allowed, chosen(*law, laws));
+        match trunk.codecs.iter().find(|codec| codecs.contains(codec)) {
+            Some(codec) => {
+                verdict.step(Check::Codec, StepOutcome::Passed, allowed, chosen(*codec, codecs));
                 Ok(())
             }
             None => {
-                let offered = match laws.is_empty() {
-                    true => "the offer holds neither PCMU nor PCMA".to_owned(),
-                    false => format!("the offer holds {}, which the trunk does not allow", names(laws)),
+                let offered = match codecs.is_empty() {
+                    true => "the offer holds none of PCMU, PCMA and G722".to_owned(),
+                    false => format!("the offer holds {}, which the trunk does not allow", names(codecs)),
                 };
                 verdict.step(Check::Codec, StepOutcome::Failed, allowed, offered);
                 Err(Refused::with(VerdictCode::NoCommonCodec))
@@ -650,9 +650,9 @@ impl<'a> Search<'a> {
         verdict: &mut Verdict,
         trunk: &Trunk,
         encryption: Encryption,
-        (plain, is_plain): (&'o [Law], bool),
+        (plain, is_plain): (&'o [Codec], bool),
         keyed: &'o KeyedAudio,
-    ) -> Result<&'o [Law], Refused> {
+    ) -> Result<&'o [Codec], Refused> {
         let name = trunk.name.as_str();
         match (encryption, keyed) {
             (Encryption::Off, _) if is_plain => Ok(plain),
@@ -664,9 +664,9 @@ impl<'a> Search<'a> {
                 verdict.step(Check::Encryption, StepOutcome::Failed, name, detail);
                 Err(Refused::with(VerdictCode::EncryptionOffered))
             }
-            (Encryption::Preferred | Encryption::Required, KeyedAudio::Usable(laws)) => {
+            (Encryption::Preferred | Encryption::Required, KeyedAudio::Usable(codecs)) => {
                 verdict.step(Check::Encryption, StepOutcome::Passed, name, "SRTP, by a key in the offer");
-                Ok(laws)
+                Ok(codecs)
             }
             (Encryption::Preferred, KeyedAudio::Absent | KeyedAudio::Unusable(_)) if is_plain => {
                 let detail = "no usable key is offered; media_encryption_optimistic takes plain RTP";
@@ -748,31 +748,24 @@ impl<'a> Search<'a> {
     }
 }
 
-fn name(law: Law) -> &'static str {
-    match law {
-        Law::Mulaw => "PCMU",
-        Law::Alaw => "PCMA",
-    }
-}
-
 /// Which codec was chosen of which, in words.
-fn chosen(law: Law, laws: &[Law]) -> Cow<'static, str> {
-    match (law, laws) {
-        (Law::Mulaw, [Law::Mulaw]) => "PCMU chosen; offered PCMU".into(),
-        (Law::Alaw, [Law::Alaw]) => "PCMA chosen; offered PCMA".into(),
-        (Law::Mulaw, [Law::Mulaw, Law::Alaw]) => "PCMU chosen; offered PCMU, PCMA".into(),
-        (Law::Alaw, [Law::Alaw, Law::Mulaw]) => "PCMA chosen; offered PCMA, PCMU".into(),
-        (law, laws) => [name(law), " chosen; offered ", &*names(laws)].concat().into(),
+fn chosen(codec: Codec, codecs: &[Codec]) -> Cow<'static, str> {
+    match (codec, codecs) {
+        (Codec::PCMU, [Codec::PCMU]) => "PCMU chosen; offered PCMU".into(),
+        (Codec::PCMA, [Codec::PCMA]) => "PCMA chosen; offered PCMA".into(),
+        (Codec::PCMU, [Codec::PCMU, Codec::PCMA]) => "PCMU chosen; offered PCMU, PCMA".into(),
+        (Codec::PCMA, [Codec::PCMA, Codec::PCMU]) => "PCMA chosen; offered PCMA, PCMU".into(),
+        (codec, codecs) => [codec.encoding_name(), " chosen; offered ", &*names(codecs)].concat().into(),
     }
 }
 
-fn names(laws: &[Law]) -> Cow<'static, str> {
-    match laws {
+fn names(codecs: &[Codec]) -> Cow<'static, str> {
+    match codecs {
         [] => Cow::default(),
-        [only] => name(*only).into(),
-        [Law::Mulaw, Law::Alaw] => "PCMU, PCMA".into(),
-        [Law::Alaw, Law::Mulaw] => "PCMA, PCMU".into(),
-        more => more.iter().map(|law| name(*law)).collect::<Vec<_>>().join(", ").into(),
+        [only] => only.encoding_name().into(),
+        [Codec::PCMU, Codec::PCMA] => "PCMU, PCMA".into(),
+        [Codec::PCMA, Codec::PCMU] => "PCMA, PCMU".into(),
+        more => more.iter().map(|codec| codec.encoding_name()).collect::<Vec<_>>().join(", ").into(),
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 use tandem_agent::DialectConfig;
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::Transport;
 
 use crate::agent_rules::AgentRules;
@@ -142,7 +142,7 @@ pub struct Trunk {
     /// Where its outbound calls go, in any order.
     pub gateways: Vec<Gateway>,
     /// Codecs allowed, the preferred first.
-    pub codecs: Vec<Law>,
+    pub codecs: Vec<Codec>,
     /// Transport of outbound calls.
     pub transport: Transport,
     /// Let media flow past the node (accepted, and not done yet).
@@ -210,7 +210,7 @@ impl Trunk {
             auth: TrunkAuth::IpBased,
             sources: SmallVec::new(),
             gateways: Vec::new(),
-            codecs: vec![Law::Mulaw, Law::Alaw],
+            codecs: vec![Codec::PCMU, Codec::PCMA],
             transport: Transport::Udp,
             direct_media: false,
             rtp_symmetric: true,

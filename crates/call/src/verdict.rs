@@ -291,7 +291,7 @@ impl VerdictCode {
                 "let the carrier send its calls over TLS, or set media_encryption_optimistic to true to take plain RTP as well"
             }
             Self::NoCommonCodec => {
-                "allow PCMU or PCMA at the carrier, or add its codec to the trunk's allow list"
+                "allow PCMU, PCMA or G722 at the carrier, or add its codec to the trunk's allow list"
             }
             Self::OfferUnacceptable => "let the carrier offer one audio stream in a well-formed SDP body",
             Self::TrunkCallsReached | Self::TrunkInboundCallsReached => {

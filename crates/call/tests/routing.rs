@@ -11,7 +11,7 @@ use tandem_call::{
     Agent, AgentRules, AgentSocket, Credential, MediaEncryption, Number, RoutingTable, StepOutcome, Trunk,
     TrunkAuth, VerdictCode,
 };
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::Transport;
 use tandem_sip::auth::Staleness;
 
@@ -179,7 +179,7 @@ fn each_refusal_has_its_status_its_code_and_its_words() {
             "disallow_unknown_numbers is true and the caller is none of the 0 whitelist_phone_numbers",
         ),
         (
-            |house| house.trunks[0].codecs = vec![Law::Alaw],
+            |house| house.trunks[0].codecs = vec![Codec::PCMA],
             488,
             VerdictCode::NoCommonCodec,
             "the offer holds PCMU, which the trunk does not allow",
@@ -205,11 +205,11 @@ fn encryption_is_taken_asked_for_and_refused_as_the_trunk_says() {
     use VerdictCode::{
         Accepted, EncryptionExposed, EncryptionMissing, EncryptionOffered, EncryptionUnsupported,
     };
-    let usable = || KeyedAudio::Usable(smallvec![Law::Mulaw]);
+    let usable = || KeyedAudio::Usable(smallvec![Codec::PCMU]);
     let unusable = || KeyedAudio::Unusable("no a=crypto line can be used".into());
     let audio = |is_plain: bool, keyed| {
-        let laws = if is_plain { smallvec![Law::Mulaw] } else { smallvec![] };
-        OfferSummary::Audio { laws, is_plain, keyed }
+        let codecs = if is_plain { smallvec![Codec::PCMU] } else { smallvec![] };
+        OfferSummary::Audio { codecs, is_plain, keyed }
     };
     let offers = [
         audio(true, KeyedAudio::Absent),
@@ -264,9 +264,10 @@ fn offers_are_judged_by_what_they_hold() {
         (verdict.code, verdict.status)
     };
     assert_eq!(verdict(OfferSummary::Absent), (VerdictCode::Accepted, 200));
-    let alaw = OfferSummary::Audio { laws: smallvec![Law::Alaw], is_plain: true, keyed: KeyedAudio::Absent };
+    let alaw =
+        OfferSummary::Audio { codecs: smallvec![Codec::PCMA], is_plain: true, keyed: KeyedAudio::Absent };
     assert_eq!(verdict(alaw), (VerdictCode::Accepted, 200));
-    let foreign = OfferSummary::Audio { laws: smallvec![], is_plain: true, keyed: KeyedAudio::Absent };
+    let foreign = OfferSummary::Audio { codecs: smallvec![], is_plain: true, keyed: KeyedAudio::Absent };
     assert_eq!(verdict(foreign), (VerdictCode::NoCommonCodec, 488));
     let rubbish = OfferSummary::Unacceptable { status: 400, why: "no session description".into() };
     assert_eq!(verdict(rubbish), (VerdictCode::OfferUnacceptable, 400));
@@ -498,7 +499,7 @@ impl Ask {
             from_header: "<sip:+4930123@carrier.example>;tag=1".to_owned(),
             transport: Transport::Udp,
             offer: OfferSummary::Audio {
-                laws: smallvec![Law::Mulaw],
+                codecs: smallvec![Codec::PCMU],
                 is_plain: true,
                 keyed: KeyedAudio::Absent,
             },

@@ -1,6 +1,6 @@
 //! DTMF as RTP events: one digit for each key press received, and key presses sent.
 //!
-//! Tones within the audio are not looked for, and events are never turned into tones.
+//! Tones within the audio are found by [`crate::tones`], and events are never turned into tones.
 //!
 //! RFC 4733 sections 2.3 (payload), 2.5.1 (sending), 2.5.2 (receiving), 3.2 (DTMF events 0 to 15, flash 16).
 
@@ -48,6 +48,7 @@ pub struct DtmfReceiver {
     reported: Option<Press>,
     digits: VecDeque<Digit>,
     dropped: u64,
+    has_heard_events: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +75,7 @@ impl DtmfReceiver {
             return false;
         }
         let ended = flags & 0x80 != 0;
+        self.has_heard_events = true;
         let duration = u16::from_be_bytes([high, low]);
         let press =
             Press { event, timestamp: header.timestamp, duration, earlier: 0, clock_hz, last_us: arrival_us };
@@ -95,6 +97,20 @@ impl DtmfReceiver {
             self.report();
         }
         true
+    }
+
+    /// Takes a digit that was heard as tones.
+    pub fn heard_in_audio(&mut self, digit: Digit) {
+        if self.digits.len() == QUEUE_MAX {
+            self.dropped += 1;
+        } else {
+            self.digits.push_back(digit);
+        }
+    }
+
+    /// Whether any event has come: who sends them means them.
+    pub fn has_heard_events(&self) -> bool {
+        self.has_heard_events
     }
 
     /// Ends an event that has not been continued.
@@ -446,7 +462,7 @@ mod tests {
             let mut out = Vec::new();
             if !dtmf.tick(160, format, &mut sender, &mut out) {
                 audio.push(tick);
-                sender.audio(0, &[0xFF; 160], &mut out);
+                sender.audio(0, 160, &mut out);
                 continue;
             }
             let packet = Packet::parse(&out).unwrap();

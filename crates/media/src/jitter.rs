@@ -20,18 +20,25 @@
 //! one packet plus 10 ms and 200 ms. It grows with the first late packet and is back within four seconds
 //! of calm; because of rule 1 it costs nothing while no packet is missing.
 //!
-//! Everything is counted in microseconds of the session's clock and in samples of the stream. No packet
+//! 6. **A pause that the sender described** (RFC 3389) is filled with noise of that description instead of
+//!    silence, until the next audio.
+//!
+//! Everything is counted in microseconds of the session's clock and in ticks of the stream's, 8000 a second
+//! in every codec: a byte of payload each, and called samples here, as they are in G.711. No packet
 //! is parsed here and no source is judged. RFC 3550 section 5.1 (timestamps); RFC 3551 section 4.1.
 
 use std::mem;
 
-use crate::FRAME_BYTES;
+use crate::codec::{Codec, Coding};
 use crate::conceal::Concealer;
-use crate::g711::Law;
+use crate::noise::ComfortNoise;
+use crate::payload::PayloadReader;
 
 /// Microseconds in one sample.
 const SAMPLE_US: i64 = 125;
 const FRAME_US: i64 = 20_000;
+/// Samples in a frame.
+const FRAME_SAMPLES: usize = 160;
 /// Most packets that are held while a gap before them is waited for.
 const HELD_MAX: usize = 64;
 /// Largest payload that is taken: 200 ms.
@@ -49,11 +56,20 @@ const MARGIN_US: i64 = 10_000;
 /// The most patience there is.
 const PATIENCE_MAX_US: i64 = 200_000;
 
-/// 20 ms of the timeline.
+/// What a packet of the stream carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// A payload of audio.
+    Audio(Codec, &'a [u8]),
+    /// The description of the noise of a pause that begins here.
+    Noise(&'a [u8]),
+    /// Nothing of the audio's, such as an event.
+    Nothing,
+}
+
+/// 20 ms of the timeline, whose audio is [`JitterBuffer::frame_audio`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
-    /// G.711 in the stream's law.
-    pub audio: [u8; FRAME_BYTES],
     /// Number of the frame, from 0.
     pub index: u64,
     /// Whether some of it was made up.
@@ -82,13 +98,22 @@ pub struct JitterCounters {
 /// The timeline of one received stream.
 #[derive(Debug)]
 pub struct JitterBuffer {
+    reader: PayloadReader,
     concealer: Concealer,
+    /// The sender's background noise, and whether it pauses and is stood in for by it.
+    noise: Option<Box<ComfortNoise>>,
+    is_noise: bool,
+    coding: Coding,
+    /// Bytes of a sample, and of a frame.
+    width: usize,
+    frame_bytes: usize,
     /// Packets not yet handed on, by rising sequence number.
     held: Vec<Held>,
     spare: Vec<Vec<u8>>,
     stream: Option<Place>,
-    /// Samples not yet put out as a frame.
+    /// The frame that was put out last, then the samples not yet put out.
     ready: Vec<u8>,
+    taken: usize,
     ready_concealed: bool,
     ready_arrival_us: Option<i64>,
     /// Samples ever made ready: where on the timeline the next one lies.
@@ -119,8 +144,15 @@ struct Held {
     sequence: u64,
     timestamp: u32,
     arrival_us: i64,
-    /// Empty for a packet that carries no audio, such as an event's.
-    audio: Vec<u8>,
+    kind: Kind,
+    payload: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Audio(Codec),
+    Noise,
+    Nothing,
 }
 
 /// When packets come, relative to their place on the timeline.
@@ -147,14 +179,23 @@ enum Step {
 }
 
 impl JitterBuffer {
-    /// A timeline of `law` that begins at `now_us`.
-    pub fn new(law: Law, now_us: i64) -> Self {
+    /// A timeline of audio in the form of `coding` that begins at `now_us`.
+    pub fn new(coding: Coding, now_us: i64) -> Self {
+        let width = coding.bytes_per_ms() / 8;
+        let frame_bytes = FRAME_SAMPLES * width;
         Self {
-            concealer: Concealer::new(law),
+            reader: PayloadReader::new(coding),
+            concealer: Concealer::new(coding),
+            noise: None,
+            is_noise: false,
+            coding,
+            width,
+            frame_bytes,
             held: Vec::new(),
             spare: Vec::new(),
             stream: None,
-            ready: Vec::with_capacity(4 * FRAME_BYTES),
+            ready: Vec::with_capacity(4 * frame_bytes),
+            taken: 0,
             ready_concealed: false,
             ready_arrival_us: None,
             position: 0,
@@ -170,23 +211,30 @@ impl JitterBuffer {
         }
     }
 
-    /// Takes a packet's audio, already in the stream's law; empty audio for a packet of the stream that
-    /// has none. `sequence` never wraps.
-    pub fn push(&mut self, sequence: u64, timestamp: u32, audio: &[u8], now_us: i64) {
+    /// Takes a packet. `sequence` never wraps.
+    pub fn push(&mut self, sequence: u64, timestamp: u32, content: Content<'_>, now_us: i64) {
+        let (kind, payload) = match content {
+            // A payload without a sample is a packet without audio.
+            Content::Audio(_, []) | Content::Nothing => (Kind::Nothing, &[][..]),
+            Content::Audio(codec, payload) => (Kind::Audio(codec), payload),
+            Content::Noise(description) => (Kind::Noise, description),
+        };
         if self.stream.is_some_and(|place| sequence <= place.last_sequence) {
-            self.note_late(timestamp, audio, now_us);
+            if let Kind::Audio(_) = kind {
+                self.note_late(timestamp, now_us);
+            }
             return;
         }
         let at = self.held.partition_point(|held| held.sequence < sequence);
         let twice = self.held.get(at).is_some_and(|held| held.sequence == sequence);
-        if twice || self.held.len() == HELD_MAX || audio.len() > PAYLOAD_MAX {
+        if twice || self.held.len() == HELD_MAX || payload.len() > PAYLOAD_MAX {
             self.counters.refused += 1;
             return;
         }
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.clear();
-        buffer.extend_from_slice(audio);
-        self.held.insert(at, Held { sequence, timestamp, arrival_us: now_us, audio: buffer });
+        buffer.extend_from_slice(payload);
+        self.held.insert(at, Held { sequence, timestamp, arrival_us: now_us, kind, payload: buffer });
     }
 
     /// Another source, or the same begun anew: sequence numbers and timestamps mean something else from
@@ -194,18 +242,21 @@ impl JitterBuffer {
     pub fn restart(&mut self) {
         // Until the new source is heard, silence is due at the pace kept so far.
         self.started_us = self.starved_at_us() - self.position * SAMPLE_US - FRAME_US;
-        self.spare.extend(self.held.drain(..).map(|held| held.audio));
+        self.spare.extend(self.held.drain(..).map(|held| held.payload));
         self.stream = None;
         self.pace = None;
         self.made_up = 0;
         self.surplus = 0;
+        self.is_noise = false;
+        self.reader.restart();
         self.concealer.reset();
     }
 
     /// The next frame that is there or overdue. Call until `None`.
     pub fn poll(&mut self, now_us: i64) -> Option<Frame> {
+        self.ready.drain(..mem::take(&mut self.taken));
         loop {
-            if self.ready.len() >= FRAME_BYTES {
+            if self.ready.len() >= self.frame_bytes {
                 return Some(self.take_frame());
             }
             if let Step::Wait = self.step(now_us) {
@@ -214,10 +265,15 @@ impl JitterBuffer {
         }
     }
 
+    /// The audio of the frame that [`JitterBuffer::poll`] gave last, until it is called again.
+    pub fn frame_audio(&self) -> &[u8] {
+        &self.ready[..self.taken]
+    }
+
     /// When [`JitterBuffer::poll`] will next have a frame though no packet comes.
     pub fn due_us(&self) -> i64 {
         let Some(head) = self.held.first() else { return self.starved_at_us() };
-        if head.audio.is_empty() {
+        if !head.is_audio() {
             (head.arrival_us + self.patience_us()).min(self.starved_at_us())
         } else {
             self.missed_at_us()
@@ -254,7 +310,7 @@ impl JitterBuffer {
             return Step::Again;
         };
         let in_sequence = head.sequence == place.last_sequence + 1;
-        if head.audio.is_empty() {
+        if !head.is_audio() {
             if in_sequence || now_us >= head.arrival_us + self.patience_us() {
                 self.pass_over_head();
                 return Step::Again;
@@ -294,11 +350,11 @@ impl JitterBuffer {
     /// Rule 4: fills a pause, rounded so that the packet after it begins a frame and need not wait for
     /// the next to fill one; what was rounded is made good at the next pause.
     fn begin_fill(&mut self, missing: i64, timestamp: u32) {
-        let frame = FRAME_BYTES as i64;
-        let exact = self.ready.len() as i64 + missing - self.rounded;
-        let whole = ((exact + frame / 2).div_euclid(frame) * frame).max(self.ready.len() as i64);
+        let frame = FRAME_SAMPLES as i64;
+        let exact = self.ready_samples() + missing - self.rounded;
+        let whole = ((exact + frame / 2).div_euclid(frame) * frame).max(self.ready_samples());
         self.rounded = whole - exact;
-        self.fill = whole - self.ready.len() as i64;
+        self.fill = whole - self.ready_samples();
         self.made_up = 0;
         if let Some(place) = &mut self.stream {
             place.next_timestamp = timestamp;
@@ -307,8 +363,8 @@ impl JitterBuffer {
 
     /// Rules 1 and 5. `surplus` samples were made up of time that turns out not to have been missing.
     fn hand_on_head(&mut self, surplus: i64) {
-        let mut head = self.held.remove(0);
-        let samples = head.audio.len() as i64;
+        let head = self.held.remove(0);
+        let samples = head.payload.len() as i64;
         let timestamp = head.timestamp.wrapping_add(samples as u32);
         self.stream = Some(Place { last_sequence: head.sequence, next_timestamp: timestamp });
         self.made_up = 0;
@@ -325,12 +381,16 @@ impl JitterBuffer {
         } else {
             self.packet_us = samples * SAMPLE_US;
             self.note(offset_us, head.arrival_us);
-            self.concealer.heard(&mut head.audio);
-            self.ready.extend_from_slice(&head.audio);
+            if let Kind::Audio(codec) = head.kind {
+                let start = self.ready.len();
+                self.reader.read(codec, &head.payload, &mut self.ready);
+                self.concealer.heard(&mut self.ready[start..]);
+                self.is_noise = false;
+            }
             self.ready_arrival_us = Some(head.arrival_us);
             self.position += samples;
         }
-        self.spare.push(head.audio);
+        self.spare.push(head.payload);
     }
 
     fn pass_over_head(&mut self) {
@@ -338,7 +398,12 @@ impl JitterBuffer {
         if let Some(place) = &mut self.stream {
             place.last_sequence = head.sequence;
         }
-        self.spare.push(head.audio);
+        if head.kind == Kind::Noise {
+            let coding = self.coding;
+            self.noise.get_or_insert_with(|| Box::new(ComfortNoise::new(coding))).describe(&head.payload);
+            self.is_noise = true;
+        }
+        self.spare.push(head.payload);
     }
 
     fn note(&mut self, offset_us: i64, arrival_us: i64) {
@@ -350,8 +415,8 @@ impl JitterBuffer {
     }
 
     /// A packet whose time has passed still tells how patient to be.
-    fn note_late(&mut self, timestamp: u32, audio: &[u8], now_us: i64) {
-        let Some(place) = self.stream.filter(|_| !audio.is_empty()) else { return };
+    fn note_late(&mut self, timestamp: u32, now_us: i64) {
+        let Some(place) = self.stream else { return };
         self.counters.late += 1;
         let back = i64::from(place.next_timestamp.wrapping_sub(timestamp) as i32);
         if let Some(pace) = self.pace.as_mut().filter(|_| (0..JUMP_SAMPLES).contains(&back)) {
@@ -362,22 +427,25 @@ impl JitterBuffer {
 
     fn make_up(&mut self, samples: i64) {
         let start = self.ready.len();
-        self.ready.resize(start + samples as usize, 0);
-        self.concealer.make_up(&mut self.ready[start..]);
-        self.ready_concealed = true;
+        self.ready.resize(start + samples as usize * self.width, 0);
+        match &mut self.noise {
+            Some(noise) if self.is_noise => noise.fill(&mut self.ready[start..]),
+            Some(_) | None => {
+                self.concealer.make_up(&mut self.ready[start..]);
+                self.ready_concealed = true;
+            }
+        }
         self.ready_arrival_us = None;
         self.position += samples;
     }
 
     fn take_frame(&mut self) -> Frame {
-        let mut frame = Frame {
-            audio: [0; FRAME_BYTES],
+        let frame = Frame {
             index: self.counters.frames,
             concealed: mem::take(&mut self.ready_concealed),
             arrival_us: self.ready_arrival_us,
         };
-        frame.audio.copy_from_slice(&self.ready[..FRAME_BYTES]);
-        self.ready.drain(..FRAME_BYTES);
+        self.taken = self.frame_bytes;
         self.counters.frames += 1;
         self.counters.concealed_frames += u64::from(frame.concealed);
         frame
@@ -385,7 +453,11 @@ impl JitterBuffer {
 
     /// Samples that complete the frame at work. Only called while there is none complete.
     fn room(&self) -> i64 {
-        (FRAME_BYTES - self.ready.len()) as i64
+        FRAME_SAMPLES as i64 - self.ready_samples()
+    }
+
+    fn ready_samples(&self) -> i64 {
+        (self.ready.len() / self.width) as i64
     }
 
     /// When a packet that belongs at the present position is given up.
@@ -401,6 +473,12 @@ impl JitterBuffer {
             None => self.started_us + position_us + FRAME_US,
             Some(pace) => pace.slowest.min(pace.least() + LEAD_MAX_US) + position_us + self.patience_us(),
         }
+    }
+}
+
+impl Held {
+    const fn is_audio(&self) -> bool {
+        matches!(self.kind, Kind::Audio(_))
     }
 }
 

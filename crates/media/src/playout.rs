@@ -1,12 +1,12 @@
 //! The egress queue: what the agent wants the caller to hear, read by the RTP clock.
 //!
-//! One queue serves every dialect. Audio lies in it as bytes of the trunk's law; marks and completion
+//! One queue serves every dialect. Audio lies in it as bytes of one form; marks and completion
 //! markers lie at exact byte positions between them. The rules (design.md, one audio model):
 //! * a marker fires at the first [`Playout::tick`] after the tick that carried the audio before it,
 //!   or at the next tick when nothing stood before it; never when it is queued, never by estimate;
 //! * [`Playout::flush`] costs no more than the number of pending markers, and twice is as good as once;
 //! * the queue is bounded in bytes and in markers, and what does not fit is told to the caller;
-//! * a frame is filled up with the law's silence only when the source has stopped; while the source is
+//! * a frame is filled up with silence only when the source has stopped; while the source is
 //!   still sending, a remainder waits one tick for its rest, which also gives a real-time source that
 //!   was late the one frame of cushion it needs;
 //! * each marker and each flush knows how much of its utterance had truly been sent.
@@ -15,10 +15,8 @@
 
 use std::collections::VecDeque;
 
-use crate::g711::Law;
+use crate::codec::Coding;
 
-/// Bytes of G.711 in a millisecond.
-const BYTES_PER_MS: u64 = 8;
 /// Default bound: ten minutes of speech. Agents burst whole replies, and nobody speaks longer at once.
 pub const CAPACITY_BYTES: usize = 10 * 60 * 8_000;
 /// Most markers that may be pending: one for each 20 ms frame of ten minutes.
@@ -158,7 +156,7 @@ struct Marker {
 /// The egress queue of one call.
 #[derive(Debug)]
 pub struct Playout {
-    law: Law,
+    coding: Coding,
     capacity_bytes: usize,
     audio: VecDeque<u8>,
     markers: VecDeque<Marker>,
@@ -184,15 +182,15 @@ pub struct Playout {
 }
 
 impl Playout {
-    /// An empty queue of `law` with the default bound of ten minutes.
-    pub fn new(law: Law) -> Self {
-        Self::with_capacity_bytes(law, CAPACITY_BYTES)
+    /// An empty queue of `coding` with the default bound: ten minutes of G.711.
+    pub fn new(coding: impl Into<Coding>) -> Self {
+        Self::with_capacity_bytes(coding, CAPACITY_BYTES)
     }
 
     /// An empty queue bounded to `capacity_bytes` of audio. Memory is taken as it is needed.
-    pub fn with_capacity_bytes(law: Law, capacity_bytes: usize) -> Self {
+    pub fn with_capacity_bytes(coding: impl Into<Coding>, capacity_bytes: usize) -> Self {
         Self {
-            law,
+            coding: coding.into(),
             capacity_bytes,
             audio: VecDeque::new(),
             markers: VecDeque::new(),
@@ -214,7 +212,7 @@ impl Playout {
         }
     }
 
-    /// Queues audio in the queue's law. Takes what fits; the rest is refused and counted, never dropped
+    /// Queues audio in the queue's form. Takes what fits; the rest is refused and counted, never dropped
     /// in silence.
     pub fn push_audio(&mut self, audio: &[u8]) -> Result<(), Full> {
         let room = self.capacity_bytes - self.audio.len();
@@ -269,7 +267,7 @@ impl Playout {
         };
         if let Some(cause) = cause {
             for marker in self.markers.drain(..) {
-                let heard = marker.heard_at(self.position);
+                let heard = marker.heard_at(self.position, self.coding);
                 self.fired.push_back(Fired { id: marker.id, kind: marker.kind, cause, heard });
             }
         }
@@ -301,7 +299,7 @@ impl Playout {
     pub fn tick(&mut self, frame: &mut [u8]) -> TickResult {
         let pushed_since_tick = std::mem::take(&mut self.pushed_since_tick);
         if self.paused {
-            frame.fill(self.law.silence());
+            frame.fill(self.coding.silence());
             return TickResult::Silence;
         }
         self.fire_played();
@@ -316,7 +314,7 @@ impl Playout {
             }
             if pushed_since_tick && !self.waited_for_rest {
                 self.waited_for_rest = true;
-                frame.fill(self.law.silence());
+                frame.fill(self.coding.silence());
                 return TickResult::Silence;
             }
             self.counters.padded_frames += 1;
@@ -334,14 +332,14 @@ impl Playout {
         if !self.paused {
             self.fire_played();
         }
-        frame.fill(self.law.silence());
+        frame.fill(self.coding.silence());
     }
 
     /// Leaves `bytes` of silence out, if at least twice as many lie next: the way back for a queue that had to wait.
     /// What is left out counts as played, for nothing was to be heard. Returns whether it did.
     pub fn skip_silence(&mut self, bytes: usize) -> bool {
         let next = self.audio.iter().take(2 * bytes);
-        let is_silent = next.len() == 2 * bytes && next.copied().all(|code| self.law.is_silence(code));
+        let is_silent = next.len() == 2 * bytes && next.copied().all(|code| self.coding.is_silence(code));
         if self.paused || !is_silent {
             return false;
         }
@@ -373,7 +371,7 @@ impl Playout {
 
     /// Milliseconds of audio queued, rounded up.
     pub fn queued_ms(&self) -> u64 {
-        (self.audio.len() as u64).div_ceil(BYTES_PER_MS)
+        self.audio.len().div_ceil(self.coding.bytes_per_ms()) as u64
     }
 
     /// Markers queued and not yet fired.
@@ -386,14 +384,14 @@ impl Playout {
         self.paused
     }
 
-    /// The law of the queue's audio.
-    pub fn law(&self) -> Law {
-        self.law
+    /// The form of the queue's audio.
+    pub fn coding(&self) -> Coding {
+        self.coding
     }
 
     /// Which utterance the caller hears, or heard last, and how much of it has left.
     pub fn heard(&self) -> Heard {
-        Heard { utterance: self.heard_utterance, ms: (self.heard_end - self.heard_start) / BYTES_PER_MS }
+        Heard { utterance: self.heard_utterance, ms: self.ms(self.heard_end - self.heard_start) }
     }
 
     /// What the queue has done so far.
@@ -436,14 +434,14 @@ impl Playout {
             });
         }
         self.give_back_memory();
-        frame.fill(self.law.silence());
+        frame.fill(self.coding.silence());
         TickResult::Silence
     }
 
     fn fire_played(&mut self) {
         while let Some(marker) = self.markers.front().copied().filter(|marker| marker.at <= self.position) {
             self.markers.pop_front();
-            let heard = marker.heard_at(marker.at);
+            let heard = marker.heard_at(marker.at, self.coding);
             self.fired.push_back(Fired { id: marker.id, kind: marker.kind, cause: Cause::Played, heard });
             self.counters.markers_played += 1;
         }
@@ -455,7 +453,7 @@ impl Playout {
         let from_front = front.len().min(take);
         audio[..from_front].copy_from_slice(&front[..from_front]);
         audio[from_front..].copy_from_slice(&back[..take - from_front]);
-        rest.fill(self.law.silence());
+        rest.fill(self.coding.silence());
         self.audio.drain(..take);
         self.position += take as u64;
         self.counters.played_bytes += take as u64;
@@ -468,6 +466,10 @@ impl Playout {
         self.heard_end = self.position;
     }
 
+    const fn ms(&self, bytes: u64) -> u64 {
+        bytes / self.coding.bytes_per_ms() as u64
+    }
+
     fn give_back_memory(&mut self) {
         if self.audio.is_empty() && self.audio.capacity() > RETAINED_BYTES {
             self.audio.shrink_to(RETAINED_BYTES);
@@ -477,8 +479,8 @@ impl Playout {
 
 impl Marker {
     /// The heard position of the marker's own utterance when playing had reached `position`.
-    fn heard_at(&self, position: u64) -> Heard {
-        let ms = position.min(self.at).saturating_sub(self.utterance_start) / BYTES_PER_MS;
+    fn heard_at(&self, position: u64, coding: Coding) -> Heard {
+        let ms = position.min(self.at).saturating_sub(self.utterance_start) / coding.bytes_per_ms() as u64;
         Heard { utterance: self.utterance, ms }
     }
 }

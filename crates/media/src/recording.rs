@@ -21,7 +21,7 @@ pub const BLOCK_FRAMES: usize = SAMPLE_RATE_HZ as usize / 2;
 const AHEAD_MAX: usize = SAMPLE_RATE_HZ as usize / 5;
 
 /// Both sides' samples that are held at most: what may be ahead, and one of the longest frames.
-const HELD_MAX: usize = AHEAD_MAX + 2 * crate::FRAME_BYTES_MAX;
+const HELD_MAX: usize = AHEAD_MAX + 2 * 3 * FRAME_BYTES;
 
 /// What a pause leaves in the recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

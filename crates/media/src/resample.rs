@@ -109,14 +109,15 @@ fn dot(samples: &[f32], coefficients: &[f32]) -> f32 {
 /// A windowed sinc at the common rate, cut into phases, each scaled to pass constants unchanged.
 fn coefficients(up: usize, down: usize, taps: usize) -> Vec<f32> {
     let length = taps * up;
-    let centre = (length - 1) as f64 / 2.0;
+    // On a tap, not between two: the delay is a whole number of samples, there and back again, too.
+    let centre = (length / 2) as f64;
     let cutoff = CUTOFF / up.max(down) as f64;
     let prototype: Vec<f64> = (0..length)
         .map(|at| {
             let distance = at as f64 - centre;
             let angle = PI * cutoff * distance;
             let sinc = if distance == 0.0 { 1.0 } else { angle.sin() / angle };
-            let edge = 1.0 - (distance / (centre + 0.5)).powi(2);
+            let edge = 1.0 - (distance / centre).powi(2);
             sinc * bessel(KAISER_BETA * edge.max(0.0).sqrt())
         })
         .collect();

@@ -7,8 +7,9 @@
 //! After each call that changes something, drain [`Session::poll_ingress`], [`Session::poll_dtmf`] and
 //! [`Session::poll_rtcp`] until `None`; [`Session::poll_timeout`] then says when to come back.
 //!
-//! The session speaks one law to its owner, that of its first negotiation. If a renegotiation agrees on
-//! the other, packets are converted here, code by code; otherwise they pass bit for bit.
+//! The session speaks one form of audio to its owner, that of the codec of its first negotiation: G.711 as it is,
+//! G.722 as 16 kHz linear. If a renegotiation agrees on another codec, packets are converted here; otherwise G.711
+//! passes bit for bit.
 //!
 //! With keys, everything that leaves is protected and nothing is believed that does not open; with ICE, the peer's checks are
 //! answered and its nomination moves the latch.
@@ -23,18 +24,20 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::SAMPLE_RATE_HZ;
+use crate::codec::{Codec, Coding, TICKS_PER_MS};
 use crate::dtmf::{Digit, DtmfReceiver, DtmfSender};
-use crate::g711::{self, Law};
 use crate::ice::{Checked, is_stun};
 use crate::jitter::{self, JitterBuffer};
 use crate::latch::{Admission, Latch, LatchPolicy};
+use crate::payload::PayloadWriter;
 use crate::rtp::packet::{self, HEADER_BYTES, Packet};
 use crate::rtp::receive::{Receiver, Reception};
 use crate::rtp::reports::Reports;
 use crate::rtp::rtcp::Compound;
 use crate::rtp::send::Sender;
 use crate::sdp::{MediaParameters, TelephoneEvent};
-use crate::{FRAME_BYTES, SAMPLE_RATE_HZ};
+use crate::tones::ToneDetector;
 
 pub use checks::Component;
 pub use secured::SecurityTrouble;
@@ -43,7 +46,7 @@ pub use statistics::RtpStatistics;
 use checks::Checks;
 use secured::{Refused, Secured};
 
-/// Comfort noise (RFC 3389), which some peers send though it was not negotiated: a pause, to us.
+/// Comfort noise (RFC 3389), which some peers send though it was not negotiated.
 const COMFORT_NOISE: u8 = 13;
 /// Largest payload that is converted and taken, in bytes: 200 ms.
 const PAYLOAD_MAX: usize = 1_600;
@@ -65,15 +68,27 @@ pub struct SessionConfig {
     pub first_sequence: u16,
     /// Our first timestamp; random.
     pub first_timestamp: u32,
+    /// Whether keys are sought in the peer's audio.
+    pub tones: Tones,
     /// Seed of the random intervals between reports; also names us in them.
     pub seed: u64,
 }
 
-/// 20 ms of what the caller said, in the session's law.
+/// Whether the peer's audio is searched for DTMF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tones {
+    /// While no telephone events are agreed on.
+    #[default]
+    WithoutEvents,
+    /// Until an event comes: some carriers agree on events and send tones, and who sends events may send both.
+    Sought,
+    /// Never.
+    Ignored,
+}
+
+/// 20 ms of what the caller said; its audio is [`Session::ingress_audio`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IngressFrame {
-    /// 160 bytes of G.711.
-    pub audio: [u8; FRAME_BYTES],
     /// Milliseconds since the stream began; rises by 20 from frame to frame, without exception.
     pub timestamp_ms: u64,
     /// Whether any of it was made up for audio that was lost, late or never sent.
@@ -102,8 +117,8 @@ pub enum Received {
 #[derive(Debug)]
 pub struct Session {
     parameters: MediaParameters,
-    /// The law spoken to the owner.
-    law: Law,
+    /// The form of audio spoken with the owner.
+    coding: Coding,
     epoch: Instant,
     latch: Latch,
     receiver: Receiver,
@@ -113,6 +128,8 @@ pub struct Session {
     early: VecDeque<Early>,
     early_bytes: usize,
     dtmf: DtmfReceiver,
+    tones: Tones,
+    tone_detector: Option<Box<ToneDetector>>,
     sender: Sender,
     dtmf_sender: DtmfSender,
     reports: Reports,
@@ -121,8 +138,7 @@ pub struct Session {
     last_received: Option<Instant>,
     /// When the stream towards the agent began.
     started_us: i64,
-    /// One packet's audio while it is converted to the owner's law.
-    converted: Vec<u8>,
+    writer: PayloadWriter,
     /// Known since the last look: before this moment neither frame nor digit falls due by time alone. It is
     /// asked for several times a packet, and the answer costs as much as the packet.
     quiet_until: Option<Instant>,
@@ -139,7 +155,8 @@ impl Session {
     /// A session that may receive at once, sends when told to, and hands nothing to the agent before
     /// [`Session::start`].
     pub fn new(config: SessionConfig, now: Instant) -> Self {
-        let SessionConfig { parameters, latch, ssrc, mut first_sequence, first_timestamp, seed } = config;
+        let SessionConfig { parameters, latch, tones, ssrc, mut first_sequence, first_timestamp, seed } =
+            config;
         let secured = parameters.srtp.as_ref().map(|keys| Box::new(Secured::new(keys)));
         if secured.is_some() {
             // RFC 4568 section 6.4: "SHOULD be chosen to be within the range of 0..2^15-1; this avoids an ambiguity when
@@ -147,7 +164,8 @@ impl Session {
             first_sequence &= 0x7FFF;
         }
         Self {
-            law: parameters.law,
+            coding: parameters.codec.coding(),
+            writer: PayloadWriter::new(parameters.codec.coding()),
             epoch: now,
             latch: Latch::new(latch, parameters.remote),
             parameters,
@@ -156,13 +174,14 @@ impl Session {
             early: VecDeque::new(),
             early_bytes: 0,
             dtmf: DtmfReceiver::default(),
+            tones,
+            tone_detector: None,
             sender: Sender::new(ssrc, first_sequence, first_timestamp),
             dtmf_sender: DtmfSender::default(),
             reports: Reports::new(seed, now),
             rtcp_source: None,
             last_received: None,
             started_us: 0,
-            converted: Vec::new(),
             quiet_until: None,
             secured,
             refused: Refused::default(),
@@ -179,7 +198,7 @@ impl Session {
         if self.timeline.is_none() {
             let begin_us =
                 self.early.front().map_or_else(|| self.microseconds(now), |early| early.arrival_us);
-            self.timeline = Some(JitterBuffer::new(self.law, begin_us));
+            self.timeline = Some(JitterBuffer::new(self.coding, begin_us));
             self.started_us = self.microseconds(now);
             self.reports.schedule(now);
         }
@@ -241,6 +260,9 @@ impl Session {
             Reception::InStream { extended } => extended,
             Reception::Begins { extended } => {
                 self.dtmf.restart();
+                if let Some(detector) = &mut self.tone_detector {
+                    detector.restart();
+                }
                 if let Some(timeline) = &mut self.timeline {
                     timeline.restart();
                 }
@@ -316,13 +338,19 @@ impl Session {
             self.quiet_until = self.due();
             return None;
         };
+        self.seek_tones();
         // How long early audio waited for the start says nothing of the delay that is added here.
         let arrived = frame
             .arrival_us
             .filter(|at_us| *at_us >= self.started_us)
             .map(|at_us| self.epoch + Duration::from_micros(at_us.max(0) as u64));
         let timestamp_ms = frame.index * 20;
-        Some(IngressFrame { audio: frame.audio, timestamp_ms, concealed: frame.concealed, arrived })
+        Some(IngressFrame { timestamp_ms, concealed: frame.concealed, arrived })
+    }
+
+    /// The audio of the frame that [`Session::poll_ingress`] gave last, in the session's form, until it is called again.
+    pub fn ingress_audio(&self) -> &[u8] {
+        self.timeline.as_ref().map_or(&[], JitterBuffer::frame_audio)
     }
 
     /// The next digit the caller pressed. Call until `None`, after [`Session::poll_ingress`].
@@ -337,12 +365,12 @@ impl Session {
         self.quiet_until.or_else(|| self.due()).into_iter().chain(self.reports.due()).min()
     }
 
-    /// Sends one frame of audio in the session's law, once for every tick of the egress clock. Appends the
+    /// Sends one frame of audio in the session's form, once for every tick of the egress clock. Appends the
     /// packet to `out` and says where it goes. A digit being sent takes the audio's place. `None` when
     /// nothing is to be sent, for the direction or for want of an address; the media clock runs on all
     /// the same.
     pub fn send_frame(&mut self, _now: Instant, audio: &[u8], out: &mut Vec<u8>) -> Option<SocketAddr> {
-        let samples = audio.len() as u32;
+        let samples = (audio.len() * TICKS_PER_MS / self.coding.bytes_per_ms()) as u32;
         let destination = self.latch.destination().filter(|_| self.parameters.direction.sends());
         let Some(destination) = destination else {
             self.sender.advance(samples);
@@ -354,8 +382,8 @@ impl Session {
         let sent_event =
             event.is_some_and(|format| self.dtmf_sender.tick(samples, format, &mut self.sender, out));
         if !sent_event {
-            self.sender.audio(self.parameters.payload_type, audio, out);
-            g711::transcode_in_place(self.law, self.parameters.law, &mut out[start + HEADER_BYTES..]);
+            self.sender.audio(self.parameters.payload_type, samples, out);
+            self.writer.write(self.parameters.codec, audio, out);
         }
         self.statistics.packets_sent += 1;
         self.statistics.bytes_sent += (out.len() - start - HEADER_BYTES) as u64;
@@ -415,9 +443,9 @@ impl Session {
         &self.parameters
     }
 
-    /// The law of [`IngressFrame::audio`] and of the audio for [`Session::send_frame`].
-    pub fn law(&self) -> Law {
-        self.law
+    /// The form of [`Session::ingress_audio`] and of the audio for [`Session::send_frame`].
+    pub fn coding(&self) -> Coding {
+        self.coding
     }
 
     /// When the last valid packet of the peer came; what a media time-out goes by.
@@ -468,50 +496,68 @@ impl Session {
         Some(self.epoch + Duration::from_micros(due_us.max(0) as u64))
     }
 
+    fn seek_tones(&mut self) {
+        let is_sought = match self.tones {
+            Tones::WithoutEvents => self.parameters.telephone_event.is_none(),
+            Tones::Sought => !self.dtmf.has_heard_events(),
+            Tones::Ignored => false,
+        };
+        let Some(timeline) = self.timeline.as_ref().filter(|_| is_sought) else { return };
+        let coding = self.coding;
+        let detector = self.tone_detector.get_or_insert_with(|| Box::new(ToneDetector::new(coding)));
+        detector.push(timeline.frame_audio(), |digit| {
+            self.statistics.inband_digits += 1;
+            self.dtmf.heard_in_audio(digit);
+        });
+    }
+
     fn content(&self, packet: &Packet<'_>) -> Option<Content> {
         let payload_type = packet.header.payload_type;
-        if let Some(law) = self.parameters.law_of(payload_type) {
-            return (packet.payload.len() <= PAYLOAD_MAX).then_some(Content::Audio(law));
+        if let Some(codec) = self.parameters.codec_of(payload_type) {
+            return (packet.payload.len() <= PAYLOAD_MAX).then_some(Content::Audio(codec));
         }
         match self.parameters.telephone_event {
             Some(format) if format.payload_type == payload_type => Some(Content::Event(format)),
-            _ => (payload_type == COMFORT_NOISE).then_some(Content::Nothing),
+            _ => (payload_type == COMFORT_NOISE).then_some(Content::Noise),
         }
     }
 
     fn take_content(&mut self, content: Content, packet: &Packet<'_>, extended: u64, arrival_us: i64) {
         let Packet { header, payload } = *packet;
-        self.converted.clear();
+        let mut heard = jitter::Content::Nothing;
         match content {
-            Content::Audio(law) => {
+            Content::Audio(codec) => {
                 self.receiver.note_transit(&header, arrival_us);
                 if self.parameters.direction.receives() {
-                    self.converted.extend_from_slice(payload);
-                    g711::transcode_in_place(law, self.law, &mut self.converted);
+                    heard = jitter::Content::Audio(codec, payload);
                 }
             }
+            Content::Noise => heard = jitter::Content::Noise(payload),
             Content::Event(format) => {
                 if !self.dtmf.handle(&header, payload, format.clock_hz, arrival_us) {
                     self.statistics.malformed += 1;
                 }
             }
-            Content::Nothing => {}
         }
         match &mut self.timeline {
             Some(timeline) if self.early.is_empty() => {
-                timeline.push(extended, header.timestamp, &self.converted, arrival_us);
+                timeline.push(extended, header.timestamp, heard, arrival_us);
             }
-            Some(_) | None => self.keep_early(extended, header.timestamp, arrival_us),
+            Some(_) | None => self.keep_early(extended, header.timestamp, heard, arrival_us),
         }
     }
 
-    fn keep_early(&mut self, extended: u64, timestamp: u32, arrival_us: i64) {
-        let audio = self.converted.clone();
-        self.early_bytes += audio.len();
-        self.early.push_back(Early { extended, timestamp, arrival_us, audio });
+    fn keep_early(&mut self, extended: u64, timestamp: u32, content: jitter::Content<'_>, arrival_us: i64) {
+        let early = match content {
+            jitter::Content::Audio(codec, payload) => (Some(codec), payload),
+            jitter::Content::Noise(_) | jitter::Content::Nothing => (None, &[][..]),
+        };
+        let (codec, payload) = (early.0, early.1.to_vec());
+        self.early_bytes += payload.len();
+        self.early.push_back(Early { extended, timestamp, arrival_us, codec, payload });
         while self.early_bytes > EARLY_BYTES_MAX || self.early.len() > EARLY_PACKETS_MAX {
             let Some(oldest) = self.early.pop_front() else { break };
-            self.early_bytes -= oldest.audio.len();
+            self.early_bytes -= oldest.payload.len();
             self.statistics.early_dropped += 1;
         }
     }
@@ -525,8 +571,12 @@ impl Session {
                 return Some(frame);
             }
             let early = self.early.pop_front()?;
-            self.early_bytes -= early.audio.len();
-            timeline.push(early.extended, early.timestamp, &early.audio, early.arrival_us);
+            self.early_bytes -= early.payload.len();
+            let content = match early.codec {
+                Some(codec) => jitter::Content::Audio(codec, &early.payload),
+                None => jitter::Content::Nothing,
+            };
+            timeline.push(early.extended, early.timestamp, content, early.arrival_us);
             if self.early.is_empty() {
                 self.early = VecDeque::new();
             }
@@ -575,14 +625,16 @@ struct Early {
     extended: u64,
     timestamp: u32,
     arrival_us: i64,
-    audio: Vec<u8>,
+    /// Nothing for a packet that carries no audio.
+    codec: Option<Codec>,
+    payload: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Content {
-    Audio(Law),
+    Audio(Codec),
     Event(TelephoneEvent),
-    Nothing,
+    Noise,
 }
 
 fn received(latched: bool, source: SocketAddr, otherwise: Received) -> Received {

@@ -12,11 +12,11 @@ use std::path::Path;
 use tandem_media::sdp::{
     AnswerPolicy, Description, Direction, Offer, OfferPolicy, SdpError, accept_answer, answer, offer,
 };
-use tandem_media::{Law, MediaParameters};
+use tandem_media::{Codec, MediaParameters};
 
 fn policy() -> AnswerPolicy {
     let mut policy =
-        AnswerPolicy::new(vec![Law::Alaw, Law::Mulaw], "203.0.113.5:20000".parse().unwrap(), 77, 3);
+        AnswerPolicy::new(vec![Codec::PCMA, Codec::PCMU], "203.0.113.5:20000".parse().unwrap(), 77, 3);
     policy.rtcp_mux = true;
     policy
 }
@@ -47,10 +47,10 @@ fn summary(name: &str, body: &[u8]) -> String {
         Ok(answered) => answered,
         Err(error) => return format!("{name}: {} {error:?}", error.sip_status()),
     };
-    let MediaParameters { law, payload_type, ptime_ms, direction, remote, .. } = parameters;
-    let mut line = format!("{name}: {}={payload_type}", law.encoding_name());
-    if let Some((law, number)) = parameters.alternative {
-        write!(line, " {}={number}", law.encoding_name()).unwrap();
+    let MediaParameters { codec, payload_type, ptime_ms, direction, remote, .. } = parameters;
+    let mut line = format!("{name}: {}={payload_type}", codec.encoding_name());
+    for (codec, number) in parameters.alternatives.into_iter().flatten() {
+        write!(line, " {}={number}", codec.encoding_name()).unwrap();
     }
     if let Some(event) = parameters.telephone_event {
         write!(line, " dtmf={}/{}", event.payload_type, event.clock_hz).unwrap();
@@ -168,15 +168,16 @@ fn the_answer_to_a_plain_offer_is_this() {
 }
 
 #[test]
-fn the_trunk_decides_the_order_and_the_choice_of_laws() {
-    let laws = |codecs: &[Law]| {
+fn the_trunk_decides_the_order_and_the_choice_of_codecs() {
+    let agreed = |codecs: &[Codec]| {
         let policy = AnswerPolicy { codecs: codecs.to_vec(), ..policy() };
-        answered(&body("plain"), &policy).map(|(_, parameters)| (parameters.law, parameters.alternative))
+        let (_, parameters) = answered(&body("plain"), &policy)?;
+        Ok((parameters.codec, parameters.alternatives[0]))
     };
-    assert_eq!(laws(&[Law::Mulaw, Law::Alaw]), Ok((Law::Mulaw, Some((Law::Alaw, 8)))));
-    assert_eq!(laws(&[Law::Alaw, Law::Mulaw]), Ok((Law::Alaw, Some((Law::Mulaw, 0)))));
-    assert_eq!(laws(&[Law::Alaw]), Ok((Law::Alaw, None)));
-    assert_eq!(laws(&[]), Err(SdpError::NoCommonCodec));
+    assert_eq!(agreed(&[Codec::PCMU, Codec::PCMA]), Ok((Codec::PCMU, Some((Codec::PCMA, 8)))));
+    assert_eq!(agreed(&[Codec::PCMA, Codec::PCMU]), Ok((Codec::PCMA, Some((Codec::PCMU, 0)))));
+    assert_eq!(agreed(&[Codec::PCMA]), Ok((Codec::PCMA, None)));
+    assert_eq!(agreed(&[]), Err(SdpError::NoCommonCodec));
     let without_dtmf = AnswerPolicy { telephone_event: false, ..policy() };
     let (text, parameters) = answered(&body("plain"), &without_dtmf).unwrap();
     assert!(parameters.telephone_event.is_none() && !text.contains("telephone-event"));
@@ -259,11 +260,11 @@ fn mutated_offers_never_panic() {
 #[test]
 fn our_own_offer_is_answered_by_ourselves_and_the_answer_accepted() {
     let ours =
-        offer(&OfferPolicy::new(vec![Law::Mulaw, Law::Alaw], "203.0.113.9:30000".parse().unwrap(), 5, 1));
+        offer(&OfferPolicy::new(vec![Codec::PCMU, Codec::PCMA], "203.0.113.9:30000".parse().unwrap(), 5, 1));
     let (text, theirs) = answered(&ours, &policy()).unwrap();
     let agreed = accept_answer(&ours, text.as_bytes()).unwrap();
-    assert_eq!((agreed.law, agreed.payload_type), (Law::Alaw, 8), "the answer's first");
-    assert_eq!(agreed.law, theirs.law, "both send the same");
+    assert_eq!((agreed.codec, agreed.payload_type), (Codec::PCMA, 8), "the answer's first");
+    assert_eq!(agreed.codec, theirs.codec, "both send the same");
     assert_eq!(agreed.remote, "203.0.113.5:20000".parse().unwrap());
     assert_eq!(agreed.telephone_event, theirs.telephone_event);
     assert_eq!(agreed.direction, Direction::SendRecv);
@@ -272,7 +273,7 @@ fn our_own_offer_is_answered_by_ourselves_and_the_answer_accepted() {
 
 #[test]
 fn answers_that_do_not_fit_are_told_apart() {
-    let ours = offer(&OfferPolicy::new(vec![Law::Mulaw], "203.0.113.9:30000".parse().unwrap(), 5, 1));
+    let ours = offer(&OfferPolicy::new(vec![Codec::PCMU], "203.0.113.9:30000".parse().unwrap(), 5, 1));
     let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
     let accept = |media: &str| accept_answer(&ours, format!("{head}{media}").as_bytes());
     assert_eq!(accept("m=audio 0 RTP/AVP 0\r\n"), Err(SdpError::AudioRefused));
@@ -292,7 +293,7 @@ fn a_later_offer_keeps_the_lines_there_were() {
         protocol: "udptl".into(),
         formats: "t38".into(),
     };
-    let mut policy = OfferPolicy::new(vec![Law::Mulaw], "203.0.113.9:30000".parse().unwrap(), 5, 2);
+    let mut policy = OfferPolicy::new(vec![Codec::PCMU], "203.0.113.9:30000".parse().unwrap(), 5, 2);
     policy.before.push(refused.clone());
     policy.after.push(refused);
     let ours = offer(&policy);
@@ -313,4 +314,43 @@ fn refusals_carry_the_status_of_their_fault() {
     assert_eq!(status("encrypted-only"), 488);
     assert_eq!(status("not-sdp"), 400);
     assert_eq!(SdpError::TooLarge(1).sip_status(), 413);
+}
+
+const WIDEBAND: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+    m=audio 4000 RTP/AVP 0 8 9 13 101\r\na=rtpmap:9 G722/8000\r\na=rtpmap:13 CN/8000\r\n\
+    a=rtpmap:101 telephone-event/8000\r\n";
+
+#[test]
+fn g722_is_spoken_where_the_trunk_allows_it_and_never_otherwise() {
+    let (text, parameters) = answered(WIDEBAND.as_bytes(), &policy()).unwrap();
+    assert!(!text.contains("G722"), "{text}");
+    assert_eq!(parameters.codec_of(9), None);
+    let policy = AnswerPolicy { codecs: vec![Codec::G722, Codec::PCMU, Codec::PCMA], ..policy() };
+    for offer in [WIDEBAND.to_owned(), WIDEBAND.replace("a=rtpmap:9 G722/8000\r\n", "")] {
+        let (text, parameters) = answered(offer.as_bytes(), &policy).unwrap();
+        assert!(text.contains("m=audio 20000 RTP/AVP 9 0 8 13 101\r\na=rtpmap:9 G722/8000\r\n"), "{text}");
+        assert_eq!((parameters.codec, parameters.payload_type), (Codec::G722, 9));
+        assert_eq!(
+            [0, 8, 9].map(|number| parameters.codec_of(number)),
+            [Codec::PCMU, Codec::PCMA, Codec::G722].map(Some)
+        );
+    }
+    // RFC 3551 section 4.5.2 wants 8000; some write what they mean.
+    let (text, _) = answered(WIDEBAND.replace("G722/8000", "g722/16000").as_bytes(), &policy).unwrap();
+    assert!(text.contains("a=rtpmap:9 G722/8000"), "{text}");
+    let ours = offer(&OfferPolicy::new(policy.codecs.clone(), policy.address, 5, 1));
+    let agreed = accept_answer(&ours, WIDEBAND.replace("0 8 9 13", "9 0").as_bytes()).unwrap();
+    assert_eq!((agreed.codec, agreed.alternatives[0]), (Codec::G722, Some((Codec::PCMU, 0))));
+}
+
+#[test]
+fn comfort_noise_is_answered_where_it_is_offered_and_never_offered() {
+    let (text, _) = answered(WIDEBAND.as_bytes(), &policy()).unwrap();
+    assert!(text.contains(" 8 0 13 101\r\n") && text.contains("a=rtpmap:13 CN/8000\r\n"), "{text}");
+    for without in [WIDEBAND.replace(" 13 ", " "), WIDEBAND.replace("CN/8000", "telephone-event/16000")] {
+        let (text, _) = answered(without.as_bytes(), &policy()).unwrap();
+        assert!(!text.contains("CN/8000"), "{text}");
+    }
+    let ours = offer(&OfferPolicy::new(vec![Codec::PCMU], "203.0.113.9:30000".parse().unwrap(), 5, 1));
+    assert!(!String::from_utf8_lossy(&ours).contains("CN"));
 }

@@ -9,7 +9,7 @@ use tandem_media::sdp::{
     offer,
 };
 use tandem_media::srtp::{KeyMaterial, MASTER_OCTETS_MAX, MasterKey, Suite};
-use tandem_media::{Law, MediaParameters};
+use tandem_media::{Codec, MediaParameters};
 
 const KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
 const KEY_46: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NQ==";
@@ -18,7 +18,7 @@ fn policy(encryption: Encryption) -> AnswerPolicy {
     AnswerPolicy {
         encryption,
         key: KeyMaterial([0x61; MASTER_OCTETS_MAX]),
-        ..AnswerPolicy::new(vec![Law::Mulaw, Law::Alaw], "203.0.113.5:20000".parse().unwrap(), 77, 1)
+        ..AnswerPolicy::new(vec![Codec::PCMU, Codec::PCMA], "203.0.113.5:20000".parse().unwrap(), 77, 1)
     }
 }
 
@@ -154,7 +154,7 @@ fn our_offer(suites: &[Suite], may_be_left_out: bool) -> Vec<u8> {
         .iter()
         .zip(1..)
         .map(|(suite, seed)| MasterKey::ours(*suite, &KeyMaterial([seed; MASTER_OCTETS_MAX])));
-    let mut policy = OfferPolicy::new(vec![Law::Mulaw], "203.0.113.5:20000".parse().unwrap(), 77, 1);
+    let mut policy = OfferPolicy::new(vec![Codec::PCMU], "203.0.113.5:20000".parse().unwrap(), 77, 1);
     policy.keys = OfferedKeys { keys: keys.collect(), may_be_left_out };
     offer(&policy).to_vec()
 }

@@ -152,6 +152,12 @@ pub const METRICS: &[Metric] = &[
     metric("tandem_agents_dialling", Kind::Gauge, "WebSockets to agents being set up"),
     metric("tandem_call_setup_seconds", Kind::Seconds, "INVITE to answer, of calls that were answered"),
     metric("tandem_call_duration_seconds", Kind::Seconds, "Answer to end, of calls that were answered"),
+    metric(
+        "tandem_barge_ins_total",
+        Kind::Counter,
+        "Callers who began to speak while an agent with voice_activity did",
+    ),
+    metric("tandem_inband_digits_total", Kind::Counter, "Keys that were found as tones in callers' audio"),
     metric("tandem_added_delay_seconds", Kind::Seconds, "How long audio took through this process, by way"),
     metric("tandem_engine_events_total", Kind::Counter, "What the call engine counted, by event"),
     metric("tandem_engine_held", Kind::Gauge, "What the call engine holds, by what"),

@@ -24,7 +24,7 @@ use tandem_call::{
     Agent, AgentSocket, Credential, Gateway, MediaEncryption, Number, Registration, RoutingTable, Trunk,
     TrunkAuth, TrunkId, TrunkLimits,
 };
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::Transport;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -324,12 +324,14 @@ pub fn network(text: &str) -> Option<IpNet> {
 
 /// The codecs of `allow` that are not in `disallow`, in `allow`'s order. `disallow` = `all` is the usual form
 /// and means "those of `allow` alone".
-pub fn codecs(allow: &str, disallow: &str) -> Vec<Law> {
-    fn law(word: &str) -> &'static [Law] {
+pub fn codecs(allow: &str, disallow: &str) -> Vec<Codec> {
+    // "all" is what every carrier takes: wideband calls are held in four times the memory, and are asked for by name.
+    fn codec(word: &str) -> &'static [Codec] {
         match word {
-            "all" => &[Law::Mulaw, Law::Alaw],
-            "ulaw" | "mulaw" | "pcmu" | "g711u" => &[Law::Mulaw],
-            "alaw" | "pcma" | "g711a" => &[Law::Alaw],
+            "all" => &[Codec::PCMU, Codec::PCMA],
+            "ulaw" | "mulaw" | "pcmu" | "g711u" => &[Codec::PCMU],
+            "alaw" | "pcma" | "g711a" => &[Codec::PCMA],
+            "g722" => &[Codec::G722],
             _ => &[],
         }
     }
@@ -339,13 +341,13 @@ pub fn codecs(allow: &str, disallow: &str) -> Vec<Law> {
             .filter(|word| !word.is_empty())
             .collect::<Vec<_>>()
     };
-    let refused: Vec<Law> = words(disallow)
+    let refused: Vec<Codec> = words(disallow)
         .iter()
         .filter(|word| *word != "all")
-        .flat_map(|word| law(word).iter().copied())
+        .flat_map(|word| codec(word).iter().copied())
         .collect();
     let mut codecs = Vec::new();
-    for one in words(allow).iter().flat_map(|word| law(word).iter().copied()) {
+    for one in words(allow).iter().flat_map(|word| codec(word).iter().copied()) {
         if !refused.contains(&one) && !codecs.contains(&one) {
             codecs.push(one);
         }
@@ -359,10 +361,11 @@ mod tests {
 
     #[test]
     fn codecs_keep_the_order_of_allow() {
-        assert_eq!(codecs("alaw, ulaw", "all"), [Law::Alaw, Law::Mulaw]);
-        assert_eq!(codecs("ulaw,alaw", "alaw"), [Law::Mulaw]);
-        assert_eq!(codecs("all", ""), [Law::Mulaw, Law::Alaw]);
-        assert_eq!(codecs("g729,PCMA", "all"), [Law::Alaw]);
+        assert_eq!(codecs("alaw, ulaw", "all"), [Codec::PCMA, Codec::PCMU]);
+        assert_eq!(codecs("ulaw,alaw", "alaw"), [Codec::PCMU]);
+        assert_eq!(codecs("all", ""), [Codec::PCMU, Codec::PCMA]);
+        assert_eq!(codecs("g729,PCMA", "all"), [Codec::PCMA]);
+        assert_eq!(codecs("G722, ulaw,alaw", "all"), [Codec::G722, Codec::PCMU, Codec::PCMA]);
         assert_eq!(codecs("g729", "all"), []);
     }
 

@@ -256,8 +256,11 @@ fn collect_engine(gauges: &Gauges) {
     }
 }
 
-/// Enters a closed bridge into the histograms: how long audio took through this process, both ways.
+/// Enters a closed bridge into the histograms: how long audio took through this process, both ways; and what was heard
+/// in it.
 pub fn measure_bridge(statistics: &BridgeStatistics) {
+    counter!("tandem_barge_ins_total").increment(statistics.barge_ins);
+    counter!("tandem_inband_digits_total").increment(statistics.rtp.inband_digits);
     let ways = [("to_agent", &statistics.inbound_delay), ("to_caller", &statistics.outbound_delay)];
     for (way, delays) in ways {
         let histogram = histogram!("tandem_added_delay_seconds", "way" => way);

@@ -399,7 +399,7 @@ impl World {
 fn name_of(command: &BridgeCommand) -> String {
     match command {
         BridgeCommand::Media(media) => {
-            format!("Media to {} {:?} {:?}", media.remote, media.law, media.direction)
+            format!("Media to {} {:?} {:?}", media.remote, media.codec, media.direction)
         }
         other => format!("{other:?}"),
     }

@@ -139,8 +139,8 @@ impl Asterisk {
     }
 
     /// Until its first command has settled `auto`, plain text is spoken.
-    fn is_json(&self) -> bool {
-        self.control == ControlFormat::Json
+    pub(super) const fn is_json(&self) -> bool {
+        matches!(self.control, ControlFormat::Json)
     }
 
     fn encode_plain(&self, event: AgentEvent<'_>, out: &mut Vec<u8>) -> bool {
@@ -181,10 +181,8 @@ impl Asterisk {
                 out.extend_from_slice(b" error_text:");
                 out.extend_from_slice(text.as_bytes());
             }
-            AgentEvent::PlayoutStarted
-            | AgentEvent::PlayoutDone
-            | AgentEvent::Flushed { .. }
-            | AgentEvent::Stop => return false,
+            // The rest chan_websocket has no word for.
+            _ => return false,
         }
         true
     }
@@ -201,10 +199,8 @@ impl Asterisk {
             AgentEvent::Error { .. } => "ERROR",
             AgentEvent::Held { is_held } => held_word(is_held),
             AgentEvent::TransferFailed { .. } => "TRANSFER_FAILED",
-            AgentEvent::PlayoutStarted
-            | AgentEvent::PlayoutDone
-            | AgentEvent::Flushed { .. }
-            | AgentEvent::Stop => return false,
+            // The rest chan_websocket has no word for.
+            _ => return false,
         };
         out.extend_from_slice(br#"{"event":""#);
         out.extend_from_slice(name.as_bytes());

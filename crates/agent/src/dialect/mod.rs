@@ -13,6 +13,7 @@ mod elevenlabs;
 mod exotel;
 mod genesys;
 mod jambonz;
+mod listening;
 mod media_stream;
 mod openai_realtime;
 mod plivo;
@@ -30,6 +31,7 @@ use crate::{
 };
 use audio_wire::AudioWire;
 pub use audiosocket::audiosocket_frame_bytes;
+pub(crate) use listening::OwnWords;
 
 /// What a flush does with marks whose audio it drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,6 +92,7 @@ trait Speak {
 pub struct Dialect {
     kind: Kind,
     flush_rule: FlushRule,
+    own_words: OwnWords,
 }
 
 #[derive(Debug)]
@@ -157,7 +160,7 @@ impl Dialect {
             DialectKind::Elevenlabs => Kind::ElevenLabs(elevenlabs::ElevenLabs::new(config)),
             DialectKind::Deepgram => Kind::Deepgram(deepgram::Deepgram::new(config)),
         };
-        Ok(Self { kind, flush_rule: config.marks_on_clear() })
+        Ok(Self { kind, flush_rule: config.marks_on_clear(), own_words: config.own_words() })
     }
 
     /// Writes the next start message into `out`; nothing once all have been written. Comes before all else.
@@ -178,6 +181,9 @@ impl Dialect {
 
     /// Writes one event; nothing if the dialect has no word for it.
     pub fn encode_event(&mut self, event: AgentEvent<'_>, out: &mut Vec<u8>) -> Option<FrameKind> {
+        if listening::is_own(&event) {
+            return listening::encode(self.own_words(), &event, out);
+        }
         each!(&mut self.kind, dialect => dialect.encode_event(event, out))
     }
 
@@ -208,6 +214,14 @@ impl Dialect {
     #[must_use]
     pub const fn flush_rule(&self) -> FlushRule {
         self.flush_rule
+    }
+
+    /// chan_websocket has two forms, and may be told by the agent which.
+    const fn own_words(&self) -> OwnWords {
+        match &self.kind {
+            Kind::Asterisk(dialect) if !dialect.is_json() => OwnWords::Plain,
+            _ => self.own_words,
+        }
     }
 
     /// Where the dialect signals back-pressure; nothing where it cannot.

@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use tandem_media::session::{Component, Received};
+use tandem_media::session::{Component, Received, Tones};
 use tandem_media::{
-    FRAME_BYTES_MAX, IngressFrame, LatchPolicy, Law, MediaParameters, RtpStatistics, Session, SessionConfig,
-    g711,
+    Coding, Converter, IngressFrame, LatchPolicy, MediaParameters, RtpStatistics, Session, SessionConfig,
 };
 
 use super::clock::EgressClock;
 
 /// The packet time before media is known.
 const PACKET_TIME: Duration = Duration::from_millis(20);
+
+/// The longest packet that is sent.
+pub(super) const PTIME_MAX_MS: u8 = 60;
 
 /// The caller's leg.
 #[derive(Debug)]
@@ -30,10 +32,14 @@ pub(super) struct Caller {
     is_relayed: bool,
     is_goodbye_said: bool,
     media_timeout: Option<Duration>,
+    tones: Tones,
     /// Last sign of life of the RTP peer, and whether its silence has been reported.
     heard_at: Instant,
     is_silence_reported: bool,
     pub(super) ticks_skipped: u64,
+    /// From the form of the queue to that of the session, where they differ.
+    converter: Option<Box<Converter>>,
+    converted: Vec<u8>,
 }
 
 /// A tick of the egress clock.
@@ -41,12 +47,18 @@ pub(super) struct Caller {
 pub(super) struct Tick {
     /// When its packet should leave.
     pub(super) due: Instant,
-    /// How much audio it carries.
-    pub(super) frame_bytes: usize,
+    /// How much audio it carries, in milliseconds.
+    pub(super) ptime_ms: u8,
 }
 
 impl Caller {
-    pub(super) fn new(latch: LatchPolicy, media_timeout: Option<Duration>, seed: u64, now: Instant) -> Self {
+    pub(super) fn new(
+        latch: LatchPolicy,
+        media_timeout: Option<Duration>,
+        tones: Tones,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         Self {
             session: None,
             latch,
@@ -56,9 +68,12 @@ impl Caller {
             is_relayed: false,
             is_goodbye_said: false,
             media_timeout,
+            tones,
             heard_at: now,
             is_silence_reported: false,
             ticks_skipped: 0,
+            converter: None,
+            converted: Vec::new(),
         }
     }
 
@@ -116,10 +131,20 @@ impl Caller {
         self.session.as_mut()?.poll_dtmf()
     }
 
-    /// The next 20 ms of what the caller says, and its law.
-    pub(super) fn poll_ingress(&mut self, now: Instant) -> Option<(IngressFrame, Law)> {
-        let session = self.session.as_mut()?;
-        Some((session.poll_ingress(now)?, session.law()))
+    /// The next 20 ms of what the caller says.
+    pub(super) fn poll_ingress(&mut self, now: Instant) -> Option<IngressFrame> {
+        self.session.as_mut()?.poll_ingress(now)
+    }
+
+    /// The audio of those 20 ms and its form.
+    pub(super) fn ingress_audio(&self) -> Option<(Coding, &[u8])> {
+        let session = self.session.as_ref()?;
+        Some((session.coding(), session.ingress_audio()))
+    }
+
+    /// The form of the caller's audio, once it is known.
+    pub(super) fn coding(&self) -> Option<Coding> {
+        self.session.as_ref().map(Session::coding)
     }
 
     /// Hears the other leg from now on, or the agent again by a clock that begins anew.
@@ -130,9 +155,10 @@ impl Caller {
         }
     }
 
-    /// How much audio the next packet carries.
-    pub(super) fn frame_bytes(&self) -> usize {
-        self.session.as_ref().map_or(0, |session| session.parameters().frame_bytes().min(FRAME_BYTES_MAX))
+    /// How much audio the next packet carries, in milliseconds; nothing while there is no media.
+    pub(super) fn packet_ms(&self) -> usize {
+        let packet_ms = |session: &Session| session.parameters().ptime_ms.clamp(10, PTIME_MAX_MS).into();
+        self.session.as_ref().map_or(0, packet_ms)
     }
 
     /// The next tick that is due. What is too late to be made up for is skipped first.
@@ -144,25 +170,38 @@ impl Caller {
             session.skip_frames(skipped);
         }
         let due = self.clock.tick(now)?;
-        Some(Tick { due, frame_bytes: session.parameters().frame_bytes().min(FRAME_BYTES_MAX) })
+        Some(Tick { due, ptime_ms: session.parameters().ptime_ms.clamp(10, PTIME_MAX_MS) })
     }
 
-    /// Sends the audio of a tick, which is of `law`; says where to, or nothing while the caller holds us.
+    /// Sends the audio of a tick, which is of `coding`; says where to, or nothing while the caller holds us.
     pub(super) fn send(
         &mut self,
         now: Instant,
-        law: Law,
-        audio: &mut [u8],
+        coding: Coding,
+        audio: &[u8],
         buffer: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
         let session = self.session.as_mut()?;
-        g711::transcode_in_place(law, session.law(), audio);
-        session.send_frame(now, audio, buffer)
+        if coding == session.coding() {
+            return session.send_frame(now, audio, buffer);
+        }
+        let converter = match &mut self.converter {
+            Some(converter) if converter.from() == coding => converter,
+            other => other.insert(Box::new(
+                Converter::new(coding, session.coding()).expect("both are forms that have filters"),
+            )),
+        };
+        self.converted.clear();
+        converter.convert(audio, &mut self.converted);
+        session.send_frame(now, &self.converted, buffer)
     }
 
-    /// The law that the session's packets are given in.
-    pub(super) fn law(&self) -> Option<Law> {
-        self.session.as_ref().map(Session::law)
+    /// The audio of `coding` that was last sent, in the form in which it was: converted where the session has another.
+    pub(super) fn as_sent<'a>(&'a self, coding: Coding, audio: &'a [u8]) -> (Coding, &'a [u8]) {
+        match self.session.as_ref().map(Session::coding) {
+            Some(other) if other != coding => (other, &self.converted),
+            Some(_) | None => (coding, audio),
+        }
     }
 
     /// Whether the packet of the next tick carries a digit instead of audio.
@@ -240,6 +279,7 @@ impl Caller {
         SessionConfig {
             parameters,
             latch: self.latch.clone(),
+            tones: self.tones,
             ssrc: self.random.next_u32(),
             first_sequence: self.random.next_u32() as u16,
             first_timestamp: self.random.next_u32(),
@@ -249,5 +289,5 @@ impl Caller {
 }
 
 fn packet_time(media: &MediaParameters) -> Duration {
-    Duration::from_millis(u64::from(media.ptime_ms.clamp(10, 60)))
+    Duration::from_millis(u64::from(media.ptime_ms.clamp(10, PTIME_MAX_MS)))
 }

@@ -92,7 +92,7 @@ pub(super) struct Pacing {
     ticks: u32,
 }
 
-/// Audio of one message that has not all been played, in bytes since the stream's start.
+/// Audio of one message that has not all been played, in ticks of 8 kHz since the stream's start.
 #[derive(Debug, Clone, Copy)]
 struct Push {
     start: u64,
@@ -121,13 +121,13 @@ impl Pacing {
         self.pushes.push_back(Push { start, end, arrived });
     }
 
-    /// A tick due at `due` has played `bytes` up to `position` and left `queued_ms`. The speech was held back by
+    /// A packet due at `due` has played `ticks` up to `position` and left `queued_ms`. The speech was held back by
     /// `margin` at its start.
     pub(super) fn played(
         &mut self,
         due: Instant,
         position: u64,
-        bytes: usize,
+        ticks: u64,
         queued_ms: u64,
         margin: Duration,
     ) -> Pace {
@@ -144,7 +144,7 @@ impl Pacing {
         if end == position {
             self.pushes.pop_front();
         }
-        let behind = position.saturating_sub(bytes as u64).saturating_sub(start);
+        let behind = position.saturating_sub(ticks).saturating_sub(start);
         let slack =
             due.saturating_duration_since(arrived).saturating_sub(Duration::from_micros(behind * 125));
         self.least = Some(self.least.map_or(slack, |least| least.min(slack)));

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use tandem_media::session::{Component, Received};
-use tandem_media::{FRAME_BYTES, IngressFrame, LatchPolicy, Law, MediaParameters};
+use tandem_media::{FRAME_BYTES_MAX, IngressFrame, LatchPolicy, MediaParameters};
 
 use super::second::{Relayed, Second};
 use super::speech::Notice;
@@ -104,13 +104,20 @@ impl Bridge {
     }
 
     /// 20 ms of what the caller said, for whom it talks to. An agent that waits meanwhile hears silence.
-    pub(super) fn take_caller_frame(&mut self, frame: &IngressFrame, law: Law) {
+    pub(super) fn take_caller_frame(&mut self, frame: &IngressFrame) {
+        let Some((coding, audio)) = self.caller.ingress_audio() else { return };
         match (self.talk, &mut self.second) {
             (Talk::Second, Some(second)) => {
-                second.hear_caller(law, &frame.audio);
-                self.to_agent.push(law, &[law.silence(); FRAME_BYTES], None);
+                second.hear_caller(coding, audio);
+                let silence = [coding.silence(); FRAME_BYTES_MAX];
+                self.to_agent.push(coding, &silence[..audio.len().min(FRAME_BYTES_MAX)], None);
             }
-            (Talk::Second | Talk::Agent, _) => self.to_agent.push(law, &frame.audio, frame.arrived),
+            (Talk::Second | Talk::Agent, _) => {
+                self.to_agent.push(coding, audio, frame.arrived);
+                if self.state == State::End {
+                    self.listener.listen(coding, audio, frame, &mut self.speech);
+                }
+            }
         }
     }
 }

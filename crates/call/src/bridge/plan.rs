@@ -407,6 +407,8 @@ pub struct BridgeStatistics {
     pub underruns: u64,
     /// Flushes the agent asked for.
     pub flushes: u64,
+    /// Times the caller began to speak while the agent did; found only for agents that ask for voice activity.
+    pub barge_ins: u64,
     /// Marks played.
     pub marks_played: u64,
     /// Frames of the agent that were not understood.

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use tandem_media::{Law, g711};
+use tandem_media::{Coding, g711};
 
 /// Mean amplitude of a frame below which it is silence: some 50 dB under full scale.
 const AUDIBLE: u32 = 100;
@@ -46,11 +46,11 @@ impl Quiet {
     }
 
     /// A frame of the caller's audio as it came, not made up.
-    pub(super) fn hear_caller(&mut self, now: Instant, law: Law, audio: &[u8]) {
+    pub(super) fn hear_caller(&mut self, now: Instant, coding: Coding, audio: &[u8]) {
         if self.limit.is_none() {
             return;
         }
-        let level = level(law, audio);
+        let level = level(coding, audio);
         let background = self.background / FRACTION;
         let stands_out = level >= LOUD || level * 10 >= background * ABOVE_BACKGROUND;
         self.background = (self.background + self.background / FRACTION + 1).min(LOUD * FRACTION);
@@ -61,8 +61,8 @@ impl Quiet {
     }
 
     /// A frame of the agent's audio as it leaves.
-    pub(super) fn hear_agent(&mut self, now: Instant, law: Law, audio: &[u8]) {
-        if self.limit.is_some() && is_sound(&mut self.agent_frames, level(law, audio) >= AUDIBLE) {
+    pub(super) fn hear_agent(&mut self, now: Instant, coding: Coding, audio: &[u8]) {
+        if self.limit.is_some() && is_sound(&mut self.agent_frames, level(coding, audio) >= AUDIBLE) {
             self.reset(now);
         }
     }
@@ -86,14 +86,25 @@ fn is_sound(frames: &mut u8, is_loud: bool) -> bool {
 }
 
 /// Mean amplitude of a frame.
-fn level(law: Law, audio: &[u8]) -> u32 {
-    let sum: u32 = audio.iter().map(|code| u32::from(g711::decode(law, *code).unsigned_abs())).sum();
-    sum / u32::try_from(audio.len()).unwrap_or(u32::MAX).max(1)
+fn level(coding: Coding, audio: &[u8]) -> u32 {
+    match coding {
+        Coding::G711(law) => mean(audio.iter().map(|code| g711::decode(law, *code))),
+        Coding::Linear { .. } => mean(audio.as_chunks().0.iter().map(|sample| i16::from_le_bytes(*sample))),
+    }
+}
+
+fn mean(samples: impl ExactSizeIterator<Item = i16>) -> u32 {
+    let count = u32::try_from(samples.len()).unwrap_or(u32::MAX).max(1);
+    samples.map(|sample| u32::from(sample.unsigned_abs())).sum::<u32>() / count
 }
 
 #[cfg(test)]
 mod tests {
+    use tandem_media::Law;
+
     use super::*;
+
+    const MULAW: Coding = Coding::G711(Law::Mulaw);
 
     const LIMIT: Duration = Duration::from_secs(10);
     const FRAME: Duration = Duration::from_millis(20);
@@ -124,9 +135,9 @@ mod tests {
                     .collect();
                 self.now += FRAME;
                 if by_agent {
-                    self.quiet.hear_agent(self.now, Law::Mulaw, &audio);
+                    self.quiet.hear_agent(self.now, MULAW, &audio);
                 } else {
-                    self.quiet.hear_caller(self.now, Law::Mulaw, &audio);
+                    self.quiet.hear_caller(self.now, MULAW, &audio);
                 }
                 if self.quiet.poll(self.now).is_some() {
                     reported.get_or_insert(frame);
@@ -178,6 +189,17 @@ mod tests {
             assert_eq!(scene.hear(300, 400, false), None);
             assert_eq!(scene.hear(1_500, 20, false), None);
         }
+    }
+
+    #[test]
+    fn an_amplitude_is_the_same_in_every_form() {
+        let wide = Coding::Linear { rate_hz: 16_000 };
+        let samples = [1_000_i16, -1_000, 3_000, -3_000];
+        let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        assert_eq!(level(wide, &bytes), 2_000);
+        let codes: Vec<u8> = samples.iter().map(|sample| g711::encode(Law::Mulaw, *sample)).collect();
+        assert!(level(MULAW, &codes).abs_diff(2_000) < 60, "{}", level(MULAW, &codes));
+        assert_eq!((level(wide, &[]), level(MULAW, &[])), (0, 0));
     }
 
     #[test]

@@ -7,18 +7,16 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tandem_agent::{
-    AgentCommand, AgentEvent, AudioFormat, Dialect, DialectError, FlushRule, FrameKind, MAX_MESSAGE_BYTES,
-    MediaDirection, QueueStatus, Watermarks,
+    AgentCommand, AgentEvent, AudioFormat, Dialect, DialectError, FlushRule, FrameKind, HeardCause,
+    MAX_MESSAGE_BYTES, MediaDirection, QueueStatus, Watermarks,
 };
-use tandem_media::Law;
-use tandem_media::playout::{Cause, Fired, FlushPolicy, MarkId, MarkerKind, Playout, TickResult};
+use tandem_media::Coding;
+use tandem_media::codec::TICKS_PER_MS;
+use tandem_media::playout::{Cause, Fired, FlushPolicy, Heard, MarkId, MarkerKind, Playout, TickResult};
 
 use super::clock::{Pace, Pacing};
 use super::convert::FromAgent;
 use super::plan::{BridgeEvent, BridgeLimits};
-
-/// Bytes of either law in a millisecond.
-const BYTES_PER_MS: usize = 8;
 
 /// A frame in chan_websocket's counting.
 const FRAME_MS: u64 = 20;
@@ -51,6 +49,10 @@ pub(super) enum Notice {
     PlayoutStarted,
     PlayoutDone,
     Flushed { played_ms: u64 },
+    SpeechStarted { at_ms: u64 },
+    SpeechStopped { at_ms: u64 },
+    BargeIn { heard: Heard, is_cleared: bool },
+    Heard { cause: HeardCause, name: Option<Box<str>>, heard: Heard },
     Xoff,
     Xon,
     Status(QueueStatus),
@@ -83,6 +85,8 @@ pub(super) struct Speech {
     converter: FromAgent,
     flush_rule: FlushRule,
     watermarks: Option<Watermarks>,
+    /// Whether the agent is told what was heard with each mark, clear and end.
+    tells_heard: bool,
     limits: BridgeLimits,
     /// Names of the marks and completions in the queue, in its order.
     names: VecDeque<(MarkId, Option<Box<str>>)>,
@@ -112,19 +116,19 @@ pub(super) struct Speech {
     is_let_go: bool,
     is_skip_due: bool,
     pub(super) flushes: u64,
+    pub(super) barge_ins: u64,
     pub(super) marks_played: u64,
     pub(super) overflow_bytes: u64,
 }
 
 impl Speech {
-    pub(super) fn new(law: Law, dialect: &Dialect, limits: BridgeLimits) -> Self {
-        // What the socket had delivered before it was read no further must still fit.
-        let capacity = bytes_of(limits.queue) + MAX_MESSAGE_BYTES;
+    pub(super) fn new(coding: Coding, dialect: &Dialect, tells_heard: bool, limits: BridgeLimits) -> Self {
         Self {
-            queue: Playout::with_capacity_bytes(law, capacity),
+            queue: queue_of(coding, limits.queue),
             converter: FromAgent::new(),
             flush_rule: dialect.flush_rule(),
             watermarks: dialect.watermarks(),
+            tells_heard,
             limits,
             names: VecDeque::new(),
             next_mark: 1,
@@ -149,9 +153,32 @@ impl Speech {
             is_let_go: false,
             is_skip_due: false,
             flushes: 0,
+            barge_ins: 0,
             marks_played: 0,
             overflow_bytes: 0,
         }
+    }
+
+    /// Queues audio in another form from here on, if there has been none yet.
+    pub(super) fn set_coding(&mut self, coding: Coding) {
+        if self.queue.counters().pushed_bytes == 0 && self.queue.coding() != coding && self.queue.is_drained()
+        {
+            self.queue = queue_of(coding, self.limits.queue);
+        }
+    }
+
+    /// Milliseconds of so many bytes of the queue.
+    pub(super) fn ms_of(&self, bytes: u64) -> u64 {
+        bytes / self.queue.coding().bytes_per_ms() as u64
+    }
+
+    fn bytes_of(&self, audio: Duration) -> usize {
+        bytes_of(self.queue.coding(), audio)
+    }
+
+    /// Ticks of 8 kHz, by which the agent's pace is counted whatever the queue's form.
+    fn ticks_of(&self, bytes: u64) -> u64 {
+        bytes * TICKS_PER_MS as u64 / self.queue.coding().bytes_per_ms() as u64
     }
 
     /// Reads one message of the agent and does what it says.
@@ -210,7 +237,7 @@ impl Speech {
     /// A tick whose packet carries a digit: what is queued waits for the next, up to the bound, so that nothing of it is
     /// lost; marks whose audio has left are told.
     pub(super) fn wait_tick(&mut self, frame: &mut [u8]) {
-        let may_wait = self.waited_bytes + frame.len() <= bytes_of(DIGITS_WAIT_MAX);
+        let may_wait = self.waited_bytes + frame.len() <= self.bytes_of(DIGITS_WAIT_MAX);
         if may_wait || self.queue.is_paused() {
             self.queue.hold_tick(frame);
             self.waited_bytes +=
@@ -219,7 +246,7 @@ impl Speech {
             self.played_bytes += bytes as u64;
             self.overflow_bytes += bytes as u64;
             if !std::mem::replace(&mut self.is_let_go, true) {
-                let dropped_ms = u32::try_from(bytes / BYTES_PER_MS).unwrap_or(u32::MAX);
+                let dropped_ms = u32::try_from(self.ms_of(bytes as u64)).unwrap_or(u32::MAX);
                 self.report(BridgeEvent::QueueOverflow { dropped_ms });
             }
         }
@@ -228,7 +255,8 @@ impl Speech {
 
     /// What the tick due at `due`, which carried `bytes` of audio, tells of the agent's pace.
     pub(super) fn pace(&mut self, due: Instant, bytes: usize) -> Pace {
-        self.pacing.played(due, self.played_bytes, bytes, self.queue.queued_ms(), self.margin)
+        let (position, ticks) = (self.ticks_of(self.played_bytes), self.ticks_of(bytes as u64));
+        self.pacing.played(due, position, ticks, self.queue.queued_ms(), self.margin)
     }
 
     /// Drops all that is queued, by the dialect's rule for pending marks.
@@ -250,17 +278,46 @@ impl Speech {
         self.flushes += 1;
         self.collect_fired();
         self.names.clear();
-        self.notify(Notice::Flushed { played_ms: self.played_bytes / BYTES_PER_MS as u64 });
+        self.tell_heard(HeardCause::Clear, None, flushed.heard);
+        self.notify(Notice::Flushed { played_ms: self.ms_of(self.played_bytes) });
         if flushed.bytes > 0 || flushed.markers > 0 {
-            let dropped_ms = u32::try_from(flushed.bytes / BYTES_PER_MS).unwrap_or(u32::MAX);
+            let dropped_ms = u32::try_from(self.ms_of(flushed.bytes as u64)).unwrap_or(u32::MAX);
             self.report(BridgeEvent::Flushed { dropped_ms, heard: flushed.heard });
+        }
+    }
+
+    /// The caller began to speak. What the agent is saying is dropped if `clears`.
+    pub(super) fn barge_in(&mut self, at_ms: u64, clears: bool) {
+        self.notify(Notice::SpeechStarted { at_ms });
+        let is_speaking = self.flow == Flow::Playing || !self.queue.is_drained();
+        if !is_speaking {
+            return;
+        }
+        let heard = self.queue.heard();
+        if clears {
+            self.flush();
+        }
+        self.barge_ins += 1;
+        self.notify(Notice::BargeIn { heard, is_cleared: clears });
+    }
+
+    /// The call is over: the last that is told, before the stop itself.
+    pub(super) fn stop(&mut self) {
+        let heard = self.queue.heard();
+        self.tell_heard(HeardCause::End, None, heard);
+        self.notify(Notice::Stop);
+    }
+
+    fn tell_heard(&mut self, cause: HeardCause, name: Option<Box<str>>, heard: Heard) {
+        if self.tells_heard {
+            self.notify(Notice::Heard { cause, name, heard });
         }
     }
 
     /// Whether more of the agent's audio is welcome. A paused queue is always read on: only the agent can end its
     /// pause, and what does not fit is counted.
     pub(super) fn wants_input(&self) -> bool {
-        self.queue.is_paused() || self.queue.len() < bytes_of(self.limits.queue)
+        self.queue.is_paused() || self.queue.len() < self.bytes_of(self.limits.queue)
     }
 
     /// The agent has said all: what is queued may play out, paused or not, and nothing is added to it.
@@ -332,7 +389,7 @@ impl Speech {
         let refused = self.converter.push(format, data, &mut self.queue)?;
         let start = self.pushed_bytes;
         self.pushed_bytes += (self.queue.len() - before) as u64;
-        self.pacing.pushed(now, start, self.pushed_bytes);
+        self.pacing.pushed(now, self.ticks_of(start), self.ticks_of(self.pushed_bytes));
         if self.flow == Flow::Waiting && was_empty {
             self.waiting_since = Some(now);
             // Such an agent needs more of a start.
@@ -343,7 +400,8 @@ impl Speech {
         }
         if refused > 0 {
             self.overflow_bytes += refused as u64;
-            let dropped_ms = u32::try_from(refused.div_ceil(BYTES_PER_MS)).unwrap_or(u32::MAX);
+            let dropped_ms = refused.div_ceil(self.queue.coding().bytes_per_ms());
+            let dropped_ms = u32::try_from(dropped_ms).unwrap_or(u32::MAX);
             self.report(BridgeEvent::QueueOverflow { dropped_ms });
         }
         self.check_watermarks();
@@ -411,6 +469,9 @@ impl Speech {
             let is_cleared = cause != Cause::Played;
             self.marks_played += u64::from(!is_cleared);
             self.report(BridgeEvent::MarkPlayed { name: String::from(&*name), is_cleared, heard });
+            if self.tells_heard {
+                self.tell_heard(HeardCause::Mark, Some(name.clone()), heard);
+            }
             self.notify(Notice::MarkPlayed { name, cleared: cause == Cause::Cleared });
         }
     }
@@ -451,6 +512,19 @@ impl Notice {
             Self::PlayoutStarted => AgentEvent::PlayoutStarted,
             Self::PlayoutDone => AgentEvent::PlayoutDone,
             Self::Flushed { played_ms } => AgentEvent::Flushed { played_ms: *played_ms },
+            Self::SpeechStarted { at_ms } => AgentEvent::SpeechStarted { at_ms: *at_ms },
+            Self::SpeechStopped { at_ms } => AgentEvent::SpeechStopped { at_ms: *at_ms },
+            Self::BargeIn { heard, is_cleared } => AgentEvent::BargeIn {
+                utterance: heard.utterance,
+                heard_ms: heard.ms,
+                is_cleared: *is_cleared,
+            },
+            Self::Heard { cause, name, heard } => AgentEvent::Heard {
+                cause: *cause,
+                name: name.as_deref(),
+                utterance: heard.utterance,
+                heard_ms: heard.ms,
+            },
             Self::Xoff => AgentEvent::Xoff,
             Self::Xon => AgentEvent::Xon,
             Self::Status(status) => AgentEvent::Status(*status),
@@ -467,6 +541,12 @@ impl Notice {
     }
 }
 
-fn bytes_of(audio: Duration) -> usize {
-    usize::try_from(audio.as_millis()).unwrap_or(usize::MAX / 16).saturating_mul(BYTES_PER_MS)
+/// A queue for `audio` of one form. What the socket had delivered before it was read no further must still fit.
+fn queue_of(coding: Coding, audio: Duration) -> Playout {
+    let burst = MAX_MESSAGE_BYTES * coding.bytes_per_ms() / TICKS_PER_MS;
+    Playout::with_capacity_bytes(coding, bytes_of(coding, audio) + burst)
+}
+
+fn bytes_of(coding: Coding, audio: Duration) -> usize {
+    usize::try_from(audio.as_millis()).unwrap_or(usize::MAX / 128).saturating_mul(coding.bytes_per_ms())
 }

@@ -213,9 +213,9 @@ impl LiveCall {
     }
 
     pub(super) fn count_media(&mut self, statistics: &BridgeStatistics) {
-        let law = self.negotiation.agreed().map(|media| media.law);
+        let codec = self.negotiation.agreed().map(|media| media.codec);
         self.count_second(statistics);
-        let counted = MediaSummary::of(statistics).spoken_in(law).encrypted_by(self.negotiation.suite());
+        let counted = MediaSummary::of(statistics).spoken_in(codec).encrypted_by(self.negotiation.suite());
         let known = &mut self.record.media;
         let mut recording = known.recording.take();
         if let Some(recording) = &mut recording {

@@ -140,8 +140,8 @@ impl LiveCall {
         };
         let mut codecs = trunk.codecs.clone();
         // Equal codecs pass bit for bit.
-        let agreed = self.negotiation.agreed().map(|media| media.law);
-        codecs.sort_by_key(|law| Some(*law) != agreed);
+        let agreed = self.negotiation.agreed().map(|media| media.codec);
+        codecs.sort_by_key(|codec| Some(*codec) != agreed);
         let sip_call_id = node.new_sip_call_id();
         self.transfers.call_ids.push(Bytes::from(sip_call_id.clone()));
         node.sip_call_ids.insert(Bytes::from(sip_call_id.clone()), self.id);

@@ -10,7 +10,7 @@ use tandem_call::bridge::{
     OnClose,
 };
 use tandem_call::{AccountId, CallId, Recorded};
-use tandem_media::{LatchPolicy, Law, MediaParameters, TelephoneEvent, g711};
+use tandem_media::{Codec, LatchPolicy, Law, MediaParameters, TelephoneEvent, g711};
 use uuid::Uuid;
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -40,6 +40,8 @@ pub(crate) struct Peer {
     key: Option<(u8, u32, u32)>,
     /// Speak a tone of 1 kHz instead of noise.
     pub(crate) is_tone: bool,
+    /// Speak these payloads instead, 20 ms each.
+    pub(crate) payloads: Option<Box<dyn FnMut() -> Vec<u8>>>,
     /// Every sample ever sent.
     pub(crate) spoken: Vec<u8>,
     swapped: Option<Vec<u8>>,
@@ -61,6 +63,7 @@ impl Peer {
             trouble: false,
             key: None,
             is_tone: false,
+            payloads: None,
             spoken: Vec::new(),
             swapped: None,
             sequence: 65_500,
@@ -123,6 +126,12 @@ impl Peer {
         packet.extend_from_slice(&self.sequence.to_be_bytes());
         packet.extend_from_slice(&(self.sent * samples).to_be_bytes());
         packet.extend_from_slice(&0x5eed_u32.to_be_bytes());
+        if let Some(payloads) = &mut self.payloads {
+            packet.extend(payloads());
+            self.sequence = self.sequence.wrapping_add(1);
+            self.sent += 1;
+            return packet;
+        }
         for _ in 0..samples {
             let sample = if self.is_tone { self.tone() } else { self.sample() };
             packet.push(sample);
@@ -217,7 +226,10 @@ impl World {
     pub(crate) fn new(plan: BridgePlan, agent: Script) -> Self {
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
         let start = Instant::now();
-        let law = plan.media.map_or(Law::Mulaw, |media| media.law);
+        let law = match plan.media.map(|media| media.codec) {
+            Some(Codec::G711(law)) => law,
+            Some(Codec::G722) | None => Law::Mulaw,
+        };
         let bridge = Bridge::new(plan, 7, start).unwrap();
         let peer = Peer::new("192.0.2.1:4000".parse().unwrap(), law, start + 7 * MS);
         Self {

@@ -12,7 +12,7 @@ use tandem_call::{
     HangupBy, HangupReason, IncidentKind, Input, VerdictCode,
 };
 use tandem_media::session::SecurityTrouble;
-use tandem_media::{Direction, Law};
+use tandem_media::{Codec, Direction};
 use tandem_sip::{Flow, Transport};
 
 #[test]
@@ -35,7 +35,7 @@ fn a_call_rings_is_answered_speaks_and_ends_with_the_callers_bye() {
     assert_eq!(plan.agent.facts.parameters, [("trunk".to_owned(), "ta".to_owned())]);
     assert_eq!(plan.agent.facts.headers, [("X-Name".to_owned(), "Ada".to_owned())]);
     let media = plan.media.unwrap();
-    assert_eq!((media.law, media.remote), (Law::Mulaw, "192.0.2.1:4000".parse().unwrap()));
+    assert_eq!((media.codec, media.remote), (Codec::PCMU, "192.0.2.1:4000".parse().unwrap()));
 
     desk.advance(Duration::from_secs(60));
     caller.send(&mut desk, "BYE", None);
@@ -205,7 +205,7 @@ fn without_an_offer_ours_goes_out_in_the_200_and_the_ack_brings_the_answer() {
     let [BridgeCommand::Media(media), BridgeCommand::Start] = desk.commands.as_slice() else {
         panic!("{:?}", desk.commands)
     };
-    assert_eq!(media.law, Law::Alaw);
+    assert_eq!(media.codec, Codec::PCMA);
     caller.send(&mut desk, "BYE", None);
     assert_eq!(desk.record().status, CallStatus::Completed);
     desk.assert_empty();
@@ -278,7 +278,7 @@ fn hold_resume_address_and_codec_change_reach_the_bridge() {
     desk.input(Input::Bridge { call, event: BridgeEvent::MediaTimeout });
     assert!(desk.records.is_empty());
     let (moved, _) = change(&mut desk, "INVITE", &OFFER.replace("4000", "6000").replace("0 8 101", "8 101"));
-    assert_eq!((moved.remote.port(), moved.law), (6000, Law::Alaw));
+    assert_eq!((moved.remote.port(), moved.codec), (6000, Codec::PCMA));
     assert_eq!(moved.direction, Direction::SendRecv);
     caller.send(&mut desk, "BYE", None);
     desk.assert_empty();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use tandem_call::{DryRun, EngineConfig, Input, MediaEncryption, Trunk, TrunkAuth, Verdict, VerdictCode};
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::Transport;
 
 use crate::desk::{Caller, Desk, OFFER, Ports, house_with};
@@ -49,7 +49,7 @@ fn change(trunks: &mut Vec<Trunk>, dice: &mut Dice) {
         trunk.is_active = !dice.one_in(6);
         trunk.inbound_enabled &= !dice.one_in(6);
         if dice.one_in(5) {
-            trunk.codecs = vec![Law::Alaw];
+            trunk.codecs = vec![Codec::PCMA];
         }
         if dice.one_in(8) {
             trunk.media_encryption = MediaEncryption::Sdes;

@@ -32,11 +32,13 @@ impl Sender {
         }
     }
 
-    /// Appends an audio packet to `out`; its `payload` is G.711, so each byte is a tick of the clock.
-    pub fn audio(&mut self, payload_type: u8, payload: &[u8], out: &mut Vec<u8>) {
+    /// Appends the header of an audio packet to `out`, whose payload follows: of any codec, each byte is a tick of the
+    /// clock.
+    pub fn audio(&mut self, payload_type: u8, ticks: u32, out: &mut Vec<u8>) {
         let marker = std::mem::take(&mut self.spurt_begins);
-        self.packet(marker, payload_type, self.timestamp, payload, out);
-        self.advance(payload.len() as u32);
+        self.packet(marker, payload_type, self.timestamp, &[], out);
+        self.octets = self.octets.wrapping_add(ticks);
+        self.advance(ticks);
     }
 
     /// Appends a packet with a timestamp of its own, such as an event's; the media clock stays.

@@ -8,10 +8,13 @@
 //! that encrypt at will have it, on `RTP/AVP`. Where encryption is merely preferred, an encrypted section is
 //! looked for first, wherever it stands.
 //!
-//! **Order of codecs.** The answer lists every law that both the trunk and the offer have, in the
+//! **Comfort noise** (RFC 3389, payload type 13) is answered whenever it is offered: its descriptions are understood,
+//! and a peer that may send them need not send its background. We send none, for we never pause, and offer none.
+//!
+//! **Order of codecs.** The answer lists every codec that both the trunk and the offer have, in the
 //! *trunk's* order, and we send the first. RFC 3264 section 6.1 recommends the offer's order "unless there
 //! is a specific reason": the trunk's configuration is one, and because the peer in turn takes the answer's
-//! first format, both directions use the same law. Packets of the other listed law are still understood.
+//! first format, both directions use the same codec. Packets of the other listed codecs are still understood.
 //!
 //! RFC 3264 sections 6 and 8; RFC 4568 section 7.1.2; RFC 4733 section 2.4.1; RFC 5761 section 5.1.1; RFC 8839.
 
@@ -25,12 +28,15 @@ use super::crypto::CryptoLine;
 use super::lines::number;
 use super::params::{Direction, MediaParameters, TelephoneEvent};
 use super::parse::{Description, Offer, Section};
-use crate::g711::Law;
+use crate::codec::Codec;
 use crate::ice::IceCredentials;
 use crate::srtp::{KeyMaterial, MASTER_OCTETS_MAX, MasterKey, SrtpKeys};
 
 /// Packet length when the offer has no wish, in milliseconds (RFC 3551 section 4.2).
 pub(super) const PTIME_DEFAULT_MS: u32 = 20;
+
+/// Comfort noise for codecs whose clock runs at 8000 Hz (RFC 3389 section 4).
+const COMFORT_NOISE_PAYLOAD_TYPE: u8 = 13;
 
 /// Whether media is to be encrypted. [`Self::Off`] is also what a transport in the clear allows, for keys must not cross it
 /// (RFC 4568 section 8.3).
@@ -48,8 +54,8 @@ pub enum Encryption {
 /// What this side wants of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerPolicy {
-    /// The trunk's laws in its order of preference.
-    pub codecs: Vec<Law>,
+    /// The trunk's codecs in its order of preference.
+    pub codecs: Vec<Codec>,
     /// Whether DTMF events are taken when offered.
     pub telephone_event: bool,
     /// Our RTP address as the peer must see it.
@@ -73,7 +79,7 @@ pub struct AnswerPolicy {
 
 impl AnswerPolicy {
     /// A policy that takes DTMF, wants both directions, keeps RTCP on its own port, and neither encrypts nor does ICE.
-    pub fn new(codecs: Vec<Law>, address: SocketAddr, session_id: u64, version: u64) -> Self {
+    pub fn new(codecs: Vec<Codec>, address: SocketAddr, session_id: u64, version: u64) -> Self {
         Self {
             codecs,
             telephone_event: true,
@@ -137,8 +143,10 @@ struct Choice {
 /// The formats two sides have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Formats {
-    /// Laws with the payload types the offer gave them, ours first.
-    pub(super) laws: Vec<(Law, u8)>,
+    /// Codecs with the payload types the offer gave them, ours first.
+    pub(super) codecs: Vec<(Codec, u8)>,
+    /// Whether descriptions of noise (payload type 13) may come.
+    pub(super) comfort_noise: bool,
     pub(super) telephone_event: Option<TelephoneEvent>,
 }
 
@@ -173,7 +181,7 @@ fn choose_plain(description: &Description, policy: &AnswerPolicy) -> Result<Choi
             continue;
         }
         let formats = common_formats(section, &policy.codecs, policy.telephone_event);
-        if !formats.laws.is_empty() {
+        if !formats.codecs.is_empty() {
             return Ok(Choice { index, formats, crypto: None });
         }
         reason = SdpError::NoCommonCodec;
@@ -195,7 +203,7 @@ fn choose_encrypted(description: &Description, policy: &AnswerPolicy) -> Result<
             }
         };
         let formats = common_formats(section, &policy.codecs, policy.telephone_event);
-        if !formats.laws.is_empty() {
+        if !formats.codecs.is_empty() {
             return Ok(Choice { index, formats, crypto: Some(crypto) });
         }
         reason = SdpError::NoCommonCodec;
@@ -217,26 +225,35 @@ pub(super) fn encryption_of(section: &Section) -> Result<CryptoLine, SdpError> {
     }
 }
 
-pub(super) fn common_formats(section: &Section, codecs: &[Law], telephone_event: bool) -> Formats {
-    let laws = codecs.iter().filter_map(|law| Some((*law, payload_type_of(section, *law)?))).collect();
+pub(super) fn common_formats(section: &Section, codecs: &[Codec], telephone_event: bool) -> Formats {
+    let codecs =
+        codecs.iter().filter_map(|codec| Some((*codec, payload_type_of(section, *codec)?))).collect();
     let telephone_event = telephone_event.then(|| offered_telephone_event(section)).flatten();
-    Formats { laws, telephone_event }
+    // The static number needs no map; a map that gives it to something else takes it away.
+    let is_comfort_noise = |number: u8| {
+        section.encodings.iter().find(|encoding| encoding.payload_type == number).is_none_or(|encoding| {
+            encoding.name.eq_ignore_ascii_case(b"CN")
+                && encoding.clock_hz.unwrap_or(crate::SAMPLE_RATE_HZ) == crate::SAMPLE_RATE_HZ
+        })
+    };
+    let comfort_noise =
+        payload_types(section).any(|number| number == COMFORT_NOISE_PAYLOAD_TYPE && is_comfort_noise(number));
+    Formats { codecs, comfort_noise, telephone_event }
 }
 
 fn payload_types(section: &Section) -> impl Iterator<Item = u8> {
     section.formats.iter().filter_map(|format| number(format)).filter_map(|number| u8::try_from(number).ok())
 }
 
-/// The payload type a section gives a law: by its rtpmap, or by the static number without one.
-fn payload_type_of(section: &Section, law: Law) -> Option<u8> {
+/// The payload type a section gives a codec: by its rtpmap, or by the static number without one.
+fn payload_type_of(section: &Section, codec: Codec) -> Option<u8> {
     payload_types(section).filter(|number| *number < 128).find(|number| {
         match section.encodings.iter().find(|encoding| encoding.payload_type == *number) {
             Some(encoding) => {
-                Law::from_encoding_name(&encoding.name) == Some(law)
-                    && encoding.clock_hz.unwrap_or(crate::SAMPLE_RATE_HZ) == crate::SAMPLE_RATE_HZ
+                codec.is_named(&encoding.name, encoding.clock_hz.unwrap_or(crate::SAMPLE_RATE_HZ))
                     && encoding.channels == 1
             }
-            None => *number == law.payload_type(),
+            None => *number == codec.payload_type(),
         }
     })
 }
@@ -265,7 +282,7 @@ pub(super) fn parameters_from(
     formats: &Formats,
     wanted: Direction,
 ) -> MediaParameters {
-    let (law, payload_type) = formats.laws[0];
+    let (codec, payload_type) = formats.codecs[0];
     let mut direction = wanted.and(description.direction(section).reversed());
     if description.has_null_address(section) {
         // RFC 3264 section 8.4: with a null address "neither RTP nor RTCP should be sent to the peer".
@@ -275,9 +292,9 @@ pub(super) fn parameters_from(
         remote: description.rtp_address(section),
         remote_rtcp: description.rtcp_address(section),
         rtcp_mux: section.rtcp_mux,
-        law,
+        codec,
         payload_type,
-        alternative: formats.laws.get(1).copied(),
+        alternatives: [formats.codecs.get(1).copied(), formats.codecs.get(2).copied()],
         telephone_event: formats.telephone_event,
         ptime_ms: packet_length_ms(description.ptime_ms(section), description.maxptime_ms(section)),
         direction,
@@ -334,15 +351,21 @@ pub(super) fn write_audio(
     parameters: &MediaParameters,
 ) {
     let _ = write!(text, "m=audio {port} {protocol}");
-    for (_, number) in &formats.laws {
+    for (_, number) in &formats.codecs {
         let _ = write!(text, " {number}");
+    }
+    if formats.comfort_noise {
+        let _ = write!(text, " {COMFORT_NOISE_PAYLOAD_TYPE}");
     }
     if let Some(event) = formats.telephone_event {
         let _ = write!(text, " {}", event.payload_type);
     }
     text.push_str("\r\n");
-    for (law, number) in &formats.laws {
-        let _ = write!(text, "a=rtpmap:{number} {}/8000\r\n", law.encoding_name());
+    for (codec, number) in &formats.codecs {
+        let _ = write!(text, "a=rtpmap:{number} {}/8000\r\n", codec.encoding_name());
+    }
+    if formats.comfort_noise {
+        let _ = write!(text, "a=rtpmap:{COMFORT_NOISE_PAYLOAD_TYPE} CN/8000\r\n");
     }
     if let Some(TelephoneEvent { payload_type, clock_hz }) = formats.telephone_event {
         let _ = write!(

@@ -18,7 +18,7 @@ use super::answer::{
 use super::crypto::CryptoLine;
 use super::params::{Direction, MediaParameters, TelephoneEvent};
 use super::parse::{Description, Section};
-use crate::g711::Law;
+use crate::codec::Codec;
 use crate::srtp::{MasterKey, SrtpKeys};
 
 /// The payload type we give telephone-event: what nearly everyone uses, so that even peers that forget
@@ -28,8 +28,8 @@ pub const TELEPHONE_EVENT_PAYLOAD_TYPE: u8 = 101;
 /// What we offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfferPolicy {
-    /// Laws in our order of preference; must not be empty.
-    pub codecs: Vec<Law>,
+    /// Codecs in our order of preference; must not be empty.
+    pub codecs: Vec<Codec>,
     /// Whether DTMF events are offered, with payload type 101 at 8000 Hz.
     pub telephone_event: bool,
     /// Our RTP address as the peer must see it.
@@ -82,7 +82,7 @@ pub struct RefusedMedia {
 
 impl OfferPolicy {
     /// An offer of `codecs` with DTMF, 20 ms, both ways.
-    pub fn new(codecs: Vec<Law>, address: SocketAddr, session_id: u64, version: u64) -> Self {
+    pub fn new(codecs: Vec<Codec>, address: SocketAddr, session_id: u64, version: u64) -> Self {
         Self {
             codecs,
             telephone_event: true,
@@ -104,15 +104,17 @@ pub fn offer(policy: &OfferPolicy) -> Bytes {
     let event =
         TelephoneEvent { payload_type: TELEPHONE_EVENT_PAYLOAD_TYPE, clock_hz: crate::SAMPLE_RATE_HZ };
     let formats = Formats {
-        laws: policy.codecs.iter().map(|law| (*law, law.payload_type())).collect(),
+        codecs: policy.codecs.iter().map(|codec| (*codec, codec.payload_type())).collect(),
+        // Whoever is not asked to be silent in its pauses sends its background as it is.
+        comfort_noise: false,
         telephone_event: policy.telephone_event.then_some(event),
     };
-    let law = policy.codecs.first().copied().unwrap_or(Law::Mulaw);
+    let codec = policy.codecs.first().copied().unwrap_or(Codec::PCMU);
     let parameters = MediaParameters {
         ptime_ms: policy.ptime_ms,
         direction: policy.direction,
         rtcp_mux: policy.rtcp_mux,
-        ..MediaParameters::plain(policy.address, law)
+        ..MediaParameters::plain(policy.address, codec)
     };
     let mut text = String::with_capacity(512);
     write_session(&mut text, policy.address, policy.session_id, policy.version);
@@ -147,14 +149,13 @@ pub fn accept_answer(offer: &[u8], answer: &[u8]) -> Result<MediaParameters, Sdp
     }
     let ours = &offer.sections()[index];
     let keys = agreed_keys(ours, section)?;
-    let offered_laws = common_formats(ours, &[Law::Mulaw, Law::Alaw], true);
+    let offered = common_formats(ours, &Codec::ALL, true);
     // RFC 3264 section 7: the offerer "SHOULD send using the first media format listed in the answer",
     // so it is the answer's order that counts here.
-    let mut formats =
-        common_formats(section, &[Law::Mulaw, Law::Alaw], offered_laws.telephone_event.is_some());
-    formats.laws.retain(|(law, _)| offered_laws.laws.iter().any(|(offered, _)| offered == law));
-    formats.laws.sort_by_key(|(_, number)| position(&section.formats, *number));
-    if formats.laws.is_empty() {
+    let mut formats = common_formats(section, &Codec::ALL, offered.telephone_event.is_some());
+    formats.codecs.retain(|(codec, _)| offered.codecs.iter().any(|(offered, _)| offered == codec));
+    formats.codecs.sort_by_key(|(_, number)| position(&section.formats, *number));
+    if formats.codecs.is_empty() {
         return Err(SdpError::NoCommonCodec);
     }
     let wanted = offer.direction(ours);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::g711::Law;
+use crate::codec::Codec;
 use crate::ice::IceCredentials;
 use crate::srtp::SrtpKeys;
 
@@ -88,12 +88,12 @@ pub struct MediaParameters {
     pub remote_rtcp: Option<SocketAddr>,
     /// RTP and RTCP share one port (RFC 5761).
     pub rtcp_mux: bool,
-    /// The law we send, and the law in which the agent's side sees the call.
-    pub law: Law,
-    /// Payload type of [`MediaParameters::law`].
+    /// The codec we send, whose form of audio is the one in which the agent's side sees the call.
+    pub codec: Codec,
+    /// Payload type of [`MediaParameters::codec`].
     pub payload_type: u8,
-    /// The other law with its payload type, when the peer may send that too.
-    pub alternative: Option<(Law, u8)>,
+    /// Other codecs with their payload types, when the peer may send those too.
+    pub alternatives: [Option<(Codec, u8)>; 2],
     /// The format of DTMF events, if agreed.
     pub telephone_event: Option<TelephoneEvent>,
     /// Milliseconds of audio in each packet we send: 10, 20, 30, 40, 50 or 60.
@@ -107,15 +107,16 @@ pub struct MediaParameters {
 }
 
 impl MediaParameters {
-    /// Parameters of a plain stream of `law` to `remote`: its static payload type, 20 ms, both ways, no DTMF.
-    pub fn plain(remote: SocketAddr, law: Law) -> Self {
+    /// Parameters of a plain stream of `codec` to `remote`: its static payload type, 20 ms, both ways, no DTMF.
+    pub fn plain(remote: SocketAddr, codec: impl Into<Codec>) -> Self {
+        let codec = codec.into();
         Self {
             remote,
             remote_rtcp: None,
             rtcp_mux: false,
-            law,
-            payload_type: law.payload_type(),
-            alternative: None,
+            codec,
+            payload_type: codec.payload_type(),
+            alternatives: [None; 2],
             telephone_event: None,
             ptime_ms: 20,
             direction: Direction::SendRecv,
@@ -124,15 +125,16 @@ impl MediaParameters {
         }
     }
 
-    /// The law a received payload type stands for, if it is one of the negotiated ones.
-    pub fn law_of(&self, payload_type: u8) -> Option<Law> {
+    /// The codec a received payload type stands for, if it is one of the negotiated ones.
+    pub fn codec_of(&self, payload_type: u8) -> Option<Codec> {
         if payload_type == self.payload_type {
-            return Some(self.law);
+            return Some(self.codec);
         }
-        self.alternative.filter(|(_, number)| *number == payload_type).map(|(law, _)| law)
+        let mut others = self.alternatives.iter().flatten();
+        others.find(|(_, number)| *number == payload_type).map(|(codec, _)| *codec)
     }
 
-    /// Bytes of G.711 in each packet we send.
+    /// Bytes of payload in each packet we send.
     pub fn frame_bytes(&self) -> usize {
         usize::from(self.ptime_ms) * 8
     }

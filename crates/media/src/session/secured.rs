@@ -10,7 +10,7 @@ use crate::srtp::{Inbound, Outbound, Rejected, SrtpKeys};
 
 /// Packets in a row that do not open before it is told: half a second of audio, more than a change of keys leaves behind.
 const TROUBLE_PACKETS: u32 = 25;
-/// Octets of 10 ms of G.711, of which every plain payload has a whole number; no suite's tag is one.
+/// Octets of 10 ms of every codec, of which every plain payload has a whole number; no suite's tag is one.
 const STEP_OCTETS: usize = 80;
 /// Octets of a telephone event's payload (RFC 4733 section 2.3).
 const EVENT_OCTETS: usize = 4;
@@ -124,7 +124,7 @@ fn is_plain_rtcp(datagram: &[u8]) -> bool {
 fn is_plain(datagram: &[u8], parameters: &MediaParameters) -> bool {
     let Ok(packet) = Packet::parse(datagram) else { return false };
     let payload_type = packet.header.payload_type;
-    if parameters.law_of(payload_type).is_some() {
+    if parameters.codec_of(payload_type).is_some() {
         return !packet.payload.is_empty() && packet.payload.len() % STEP_OCTETS == 0;
     }
     let event = parameters.telephone_event.map(|event| event.payload_type);

@@ -56,6 +56,8 @@ pub struct RtpStatistics {
     pub rtcp_sent: u64,
     /// DTMF digits received.
     pub digits_received: u64,
+    /// Those of them that were found as tones in the audio.
+    pub inband_digits: u64,
     /// Whether the peer said goodbye in RTCP.
     pub goodbye_received: bool,
     /// RTP packets in the clear that were refused because SRTP was agreed on.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tandem_media::rtp::packet::Header;
+use tandem_media::session::Tones;
 use tandem_media::{Digit, FRAME_BYTES, IngressFrame, LatchPolicy, MediaParameters, Session, SessionConfig};
 
 pub(crate) const PEER: &str = "192.0.2.1:4000";
@@ -32,20 +33,36 @@ pub(crate) fn frame_of(number: u64) -> [u8; FRAME_BYTES] {
     frame
 }
 
+/// A frame of the timeline and its audio.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    pub(crate) audio: Vec<u8>,
+    pub(crate) timestamp_ms: u64,
+    pub(crate) concealed: bool,
+    pub(crate) arrived: Option<Instant>,
+}
+
 pub(crate) struct Line {
     pub(crate) session: Session,
     pub(crate) epoch: Instant,
     elapsed: Duration,
     pub(crate) ssrc: u32,
-    pub(crate) heard: Vec<IngressFrame>,
+    pub(crate) heard: Vec<Heard>,
     pub(crate) digits: Vec<Digit>,
 }
 
 pub(crate) fn session_with(parameters: MediaParameters, ssrc: u32, now: Instant) -> Session {
     let latch = LatchPolicy { symmetric: true, allowed: vec![(peer().ip(), 24)] };
     let (first_sequence, first_timestamp) = (FIRST_SEQUENCE, FIRST_TIMESTAMP);
-    let config =
-        SessionConfig { parameters, latch, ssrc, first_sequence, first_timestamp, seed: u64::from(ssrc) };
+    let config = SessionConfig {
+        parameters,
+        latch,
+        tones: Tones::WithoutEvents,
+        ssrc,
+        first_sequence,
+        first_timestamp,
+        seed: u64::from(ssrc),
+    };
     let mut session = Session::new(config, now);
     session.start(now);
     session
@@ -137,7 +154,9 @@ impl Line {
     fn drain(&mut self) {
         let now = self.now();
         while let Some(frame) = self.session.poll_ingress(now) {
-            self.heard.push(frame);
+            let audio = self.session.ingress_audio().to_vec();
+            let IngressFrame { timestamp_ms, concealed, arrived } = frame;
+            self.heard.push(Heard { audio, timestamp_ms, concealed, arrived });
         }
         while let Some(digit) = self.session.poll_dtmf() {
             self.digits.push(digit);

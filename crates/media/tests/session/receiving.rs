@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tandem_media::session::Received;
-use tandem_media::{FRAME_BYTES, Law, MediaParameters, TelephoneEvent};
+use tandem_media::{Codec, FRAME_BYTES, Law, MediaParameters, TelephoneEvent};
 
 use crate::line::{Line, frame_of, ms, peer};
 
@@ -283,7 +283,7 @@ fn packets_of_other_lengths_are_cut_into_frames_of_20_ms() {
             line.packet(false, 0, number as u16, (number * samples) as u32, audio);
         }
         line.assert_continuous();
-        let heard: Vec<u8> = line.heard.iter().flat_map(|frame| frame.audio).collect();
+        let heard: Vec<u8> = line.heard.iter().flat_map(|frame| frame.audio.clone()).collect();
         assert_eq!(heard, whole[..heard.len()]);
         assert!(whole.len() - heard.len() < FRAME_BYTES);
     }
@@ -324,8 +324,10 @@ fn what_was_not_negotiated_is_ignored() {
 
 #[test]
 fn the_other_law_is_converted_code_by_code() {
-    let parameters =
-        MediaParameters { alternative: Some((Law::Alaw, 8)), ..MediaParameters::plain(peer(), Law::Mulaw) };
+    let parameters = MediaParameters {
+        alternatives: [Some((Codec::PCMA, 8)), None],
+        ..MediaParameters::plain(peer(), Law::Mulaw)
+    };
     let mut line = Line::new(parameters);
     let alaw: Vec<u8> = (0..160).collect();
     line.packet(false, 8, 0, 0, &alaw);
@@ -415,5 +417,90 @@ fn any_network_leaves_the_timeline_whole() {
             (1_000..=1_045).contains(&frames),
             "seed {seed}: {frames} frames in 20.5 s, loss {loss} %, {spread_us} µs"
         );
+    }
+}
+
+/// A stand-in for a wideband telephone: a tone of 5 kHz, which no G.711 carries.
+fn wideband_tone(number: u64) -> Vec<i16> {
+    let step = std::f64::consts::TAU * 5_000.0 / 16_000.0;
+    (0..320).map(|at| (6_000.0 * ((number * 320 + at) as f64 * step).sin()) as i16).collect()
+}
+
+#[test]
+fn g722_is_heard_in_16_khz_at_once() {
+    let mut line = Line::new(MediaParameters::plain(peer(), Codec::G722));
+    let mut encoder = tandem_media::g722::Encoder::default();
+    for number in 0..100 {
+        line.advance_to(ms(20 * number + 5));
+        let mut payload = Vec::new();
+        encoder.encode(&wideband_tone(number), &mut payload);
+        line.send(number, &payload);
+        assert_eq!(line.heard.len() as u64, number + 1, "frame {number} must not wait");
+    }
+    line.assert_continuous();
+    let mut heard = Vec::new();
+    for frame in &line.heard[50..] {
+        assert_eq!(frame.audio.len(), 640);
+        tandem_media::g711::l16_le_into(&frame.audio, &mut heard);
+    }
+    let level = heard.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / heard.len() as f64;
+    assert!((level / 18e6 - 1.0).abs() < 0.1, "{level}");
+    assert_eq!(line.session.statistics().concealed_frames, 0);
+}
+
+/// Whatever the codecs of both negotiations, time and the form of the audio stay what they were.
+#[test]
+fn a_renegotiated_codec_does_not_change_the_form_of_the_session() {
+    for from in Codec::ALL {
+        for to in Codec::ALL {
+            let mut line = Line::new(MediaParameters::plain(peer(), from));
+            for number in 0..100 {
+                line.advance_to(ms(20 * number + 5));
+                if number == 50 {
+                    line.session.update(MediaParameters::plain(peer(), to));
+                }
+                line.send(number, &[0x5A; 160]);
+                let (_, sent) = line.transmit_audio(&vec![0x11; from.coding().bytes_per_ms() * 20]).unwrap();
+                assert_eq!(sent.len(), 172, "{from:?} to {to:?}");
+            }
+            line.assert_continuous();
+            assert!(line.heard.iter().all(|frame| frame.audio.len() == from.coding().bytes_per_ms() * 20));
+            assert_eq!((line.heard.len(), line.session.statistics().concealed_frames), (100, 0));
+        }
+    }
+}
+
+/// RFC 3389: a pause is filled with noise of the level its sender described, until the sender speaks again.
+#[test]
+fn a_described_pause_is_filled_with_noise_of_its_level() {
+    for law in [Law::Mulaw, Law::Alaw] {
+        let mut line = Line::new(MediaParameters::plain(peer(), law));
+        for number in 0..50 {
+            line.advance_to(ms(20 * number + 5));
+            line.send(number, &frame_of(number));
+        }
+        line.advance_to(ms(1_005));
+        line.packet(false, 13, 50, 50 * 160, &[50]);
+        line.advance_to(ms(3_000));
+        let level = |frames: &[crate::line::Heard]| {
+            let samples: Vec<f64> = frames
+                .iter()
+                .flat_map(|frame| &frame.audio)
+                .map(|code| f64::from(tandem_media::g711::decode(law, *code)))
+                .collect();
+            let power = samples.iter().map(|sample| sample * sample).sum::<f64>() / samples.len() as f64;
+            20.0 * (power.sqrt() / 32_768.0).log10()
+        };
+        let found = level(&line.heard[55..]);
+        assert!((found + 50.0).abs() < 1.5, "{found:.1} dBov");
+        assert_eq!(line.session.statistics().concealed_frames, 0, "nothing was lost");
+        // A quieter description in mid-pause.
+        line.packet(false, 13, 51, 150 * 160, &[65]);
+        line.advance_to(ms(5_000));
+        let found = level(&line.heard[160..]);
+        assert!((found + 65.0).abs() < 3.0, "{found:.1} dBov");
+        line.packet(true, law.payload_type(), 52, 250 * 160, &frame_of(9));
+        assert_eq!(line.heard.last().unwrap().audio, frame_of(9));
+        line.assert_continuous();
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tandem_media::playout::{FlushPolicy, MarkId, Playout};
 use tandem_media::rtp::packet::Header;
 use tandem_media::rtp::rtcp;
-use tandem_media::{Law, MediaParameters, Resampler, Session, TelephoneEvent};
+use tandem_media::{Codec, Law, MediaParameters, Resampler, Session, TelephoneEvent};
 
 use crate::line::{SSRC, peer, peer_rtcp, session_with};
 
@@ -32,7 +32,7 @@ impl Call {
         let event = TelephoneEvent { payload_type: 101, clock_hz: 8_000 };
         let parameters = MediaParameters {
             telephone_event: Some(event),
-            alternative: Some((Law::Alaw, 8)),
+            alternatives: [Some((Codec::PCMA, 8)), None],
             ..MediaParameters::plain(peer(), Law::Mulaw)
         };
         let (datagram, out) = (Vec::with_capacity(2_048), Vec::with_capacity(2_048));

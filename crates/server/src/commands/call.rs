@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use tandem_media::{Law, RtpStatistics};
+use tandem_media::{Codec, RtpStatistics};
 use tandem_sip::Transport;
 use tokio::sync::mpsc;
 
@@ -114,7 +114,7 @@ fn plan(arguments: &Arguments) -> anyhow::Result<CallPlan> {
         srtp: arguments.srtp,
         authority: arguments.ca.clone(),
         credentials: arguments.user.clone().zip(arguments.password.clone()),
-        laws: vec![Law::Mulaw, Law::Alaw],
+        codecs: vec![Codec::PCMU, Codec::PCMA],
         play: play.into(),
         digits,
         duration,
@@ -127,7 +127,7 @@ pub(crate) fn print_notice(notice: &Notice) {
         Notice::Message(rung) => println!("{rung}"),
         Notice::Answered(media) => println!(
             "             media: {} at {}, {} ms packets{}{}",
-            media.law.encoding_name(),
+            media.codec.encoding_name(),
             media.remote,
             media.ptime_ms,
             if media.telephone_event.is_some() { ", DTMF events" } else { ", no DTMF events" },

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::Transport;
 use tokio::sync::mpsc;
 
@@ -222,7 +222,7 @@ async fn place_call(sip: SocketAddr, played: Arc<[i16]>) -> anyhow::Result<Outco
         transport: Transport::Udp,
         srtp: false,
         credentials: None,
-        laws: vec![Law::Mulaw, Law::Alaw],
+        codecs: vec![Codec::PCMU, Codec::PCMA],
         play: played,
         digits: String::new(),
         duration: CALL,

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 use tandem_call::location;
 use tandem_call::{Gateway, MediaEncryption, RegistrationState, Trunk};
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::auth::Answerer;
 use tandem_sip::{HeaderName, Response, Transport};
 use tokio::net::TcpStream;
@@ -304,7 +304,7 @@ async fn call(doctor: &Doctor, patient: &Patient, reached: Option<(Gateway, Plac
             && place.transport == Transport::Tls,
         authority: None,
         credentials: credential.map(|one| (one.username.clone(), one.password.clone())),
-        laws: if trunk.codecs.is_empty() { vec![Law::Mulaw, Law::Alaw] } else { trunk.codecs.clone() },
+        codecs: if trunk.codecs.is_empty() { vec![Codec::PCMU, Codec::PCMA] } else { trunk.codecs.clone() },
         play: Arc::clone(&played),
         digits: String::new(),
         duration: CALL,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use tandem_call::route::{Action, Authentication, Decision, KeyedAudio, OfferSummary, Query, evaluate};
-use tandem_media::Law;
+use tandem_media::Codec;
 use tandem_sip::Transport;
 
 use super::client::{Server, agent, ip_trunk};
@@ -44,7 +44,7 @@ fn call(server: &Server, source: &str, user: &str) -> Decision {
         sip_call_id: b"1",
         user_agent: b"",
         offer: OfferSummary::Audio {
-            laws: [Law::Mulaw].into_iter().collect(),
+            codecs: [Codec::PCMU].into_iter().collect(),
             is_plain: true,
             keyed: KeyedAudio::Absent,
         },

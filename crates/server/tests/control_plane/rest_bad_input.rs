@@ -298,6 +298,9 @@ async fn an_agents_faults_are_named() {
         ("byte_order", json!("middle"), "websocket.byte_order", &["middle", "little", "big"]),
         ("numbers", json!(true), "websocket.numbers", &["text", "number"]),
         ("marks_on_clear", json!("lose"), "websocket.marks_on_clear", &["lose", "echo", "drop", "cleared"]),
+        ("voice_activity", json!("loud"), "websocket.voice_activity", &["loud", "off", "events", "clear"]),
+        ("heard_position", json!("yes"), "websocket.heard_position", &["yes", "true or false"]),
+        ("inband_dtmf", json!(true), "websocket.inband_dtmf", &["auto", "always", "never"]),
         ("on_close", json!("stay"), "websocket.on_close", &["stay", "\"drain\", \"hangup\""]),
         ("subprotocol", json!("a b"), "websocket.subprotocol", &["a b"]),
         ("headers", json!({"Host": "x"}), "websocket.headers.Host", &["upgrade request"]),
@@ -328,6 +331,10 @@ async fn an_agents_faults_are_named() {
     server.post("/v2/agent", body.clone()).await.at("websocket.session", &["asterisk", "openai-realtime"]);
     body["websocket"]["session"] = json!("Be brief.");
     server.post("/v2/agent", body).await.at("websocket.session", &["give an object"]);
+    let mut body = agent();
+    body["websocket"]["dialect"] = json!("deepgram");
+    body["websocket"]["voice_activity"] = json!("events");
+    server.post("/v2/agent", body).await.at("websocket.voice_activity", &["deepgram", "clear"]);
     let mut body = agent();
     body["websocket"]["dialect"] = json!("audiosocket");
     let answer = server.post("/v2/agent", body.clone()).await;

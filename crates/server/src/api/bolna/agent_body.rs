@@ -325,7 +325,7 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
     if faults.len() > before {
         return;
     }
-    const SETTINGS: [&str; 8] = [
+    const SETTINGS: [&str; 11] = [
         "frame_ms",
         "encoding",
         "reply_encoding",
@@ -333,6 +333,9 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
         "byte_order",
         "numbers",
         "marks_on_clear",
+        "voice_activity",
+        "heard_position",
+        "inband_dtmf",
         "session",
     ];
     let given: Map<String, Value> = SETTINGS
@@ -360,6 +363,9 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
                 "byte_order" => wrong_word(value, &["little", "big"]),
                 "numbers" => wrong_word(value, &["text", "number"]),
                 "marks_on_clear" => wrong_word(value, &["echo", "drop", "cleared"]),
+                "voice_activity" => wrong_word(value, &["off", "events", "clear"]),
+                "inband_dtmf" => wrong_word(value, &["auto", "always", "never"]),
+                "heard_position" => format!("{} was given; give true or false", describe(value)),
                 "control_format" => wrong_word(value, &["plain-text", "json", "auto"]),
                 _ => format!("{} was given; give a multiple of 10 from 10 to 200", describe(value)),
             };
@@ -377,7 +383,7 @@ fn dialect(socket: &Fields<'_>, faults: &mut Faults) {
             ConfigError::FrameMs { .. } => {
                 return faults.push(socket.location("frame_ms"), error.to_string());
             }
-            ConfigError::Encoding { setting, .. } => setting,
+            ConfigError::Encoding { setting, .. } | ConfigError::NoWords { setting, .. } => setting,
             ConfigError::Session { .. } => "session",
         };
         // Each is right by itself.

@@ -308,6 +308,15 @@ macro_rules! socket_schema {
             /// What a clear does with marks that it overtakes, if not the dialect's own.
             #[schema(required = false)]
             marks_on_clear: Option<MarksWord>,
+            /// What is made of the caller's voice: nothing, events for the agent, or also a clear when he barges in.
+            #[schema(required = false)]
+            voice_activity: Option<VoiceActivityWord>,
+            /// Whether the agent is told with each mark, clear and end how much was heard.
+            #[schema(required = false)]
+            heard_position: Option<bool>,
+            /// Whether keys are looked for in the caller's audio.
+            #[schema(required = false)]
+            inband_dtmf: Option<InbandDtmfWord>,
             /// Settings of the session with `openai-realtime`, `elevenlabs` or `deepgram`, laid over our own.
             #[schema(required = false, value_type = Option<Object>)]
             session: Option<Map<String, Value>>,
@@ -361,6 +370,32 @@ pub(super) enum NumbersWord {
     Text,
     /// As JSON numbers.
     Number,
+}
+
+/// What is made of the caller's voice.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum VoiceActivityWord {
+    /// Nothing.
+    Off,
+    /// The agent is told of the caller's turns and of his barging in.
+    Events,
+    /// The same, and what is queued is dropped when he barges in.
+    Clear,
+}
+
+/// Where keys are looked for in the caller's audio.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
+pub(super) enum InbandDtmfWord {
+    /// In calls that negotiated no telephone events.
+    Auto,
+    /// In every call until an event comes.
+    Always,
+    /// In none.
+    Never,
 }
 
 /// What becomes of marks whose audio is dropped.

@@ -21,7 +21,7 @@ pub(super) const MOST_GATEWAYS: usize = 8;
 
 const GATEWAY: &str = r#"{"host": "sip.example.com", "port": 5060, "priority": 1}"#;
 const RANGE: &str = r#"{"cidr": "203.0.113.0/24"}"#;
-const CODECS: &[&str] = &["PCMU", "PCMA"];
+const CODECS: &[&str] = &["PCMU", "PCMA", "G722"];
 
 /// A number to be added, and who answers it.
 pub(super) struct CarrierNumber {
@@ -178,28 +178,29 @@ const ONE_OF_A_PAIR: &str =
     "is missing; auth_username and auth_password are set together, and cleared together with null";
 
 fn codec_list(fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Faults) {
-    let Some(words) = fields.texts("codecs", 2, faults) else { return };
-    let mut laws = Vec::with_capacity(2);
+    let Some(words) = fields.texts("codecs", CODECS.len(), faults) else { return };
+    let mut names = Vec::with_capacity(CODECS.len());
     for (at, word) in words.iter().enumerate() {
-        let law = match *word {
+        let name = match *word {
             "PCMU" => "ulaw",
             "PCMA" => "alaw",
+            "G722" => "g722",
             _ => {
                 faults.push(format!("codecs[{at}]"), wrong_word(&Value::from(*word), CODECS));
                 continue;
             }
         };
-        if laws.contains(&law) {
+        if names.contains(&name) {
             faults.push(format!("codecs[{at}]"), format!("{word:?} is named twice; name each codec once"));
             continue;
         }
-        laws.push(law);
+        names.push(name);
     }
     if words.is_empty() {
-        faults.push("codecs", "is empty; name PCMU, PCMA, or both, the preferred first");
+        faults.push("codecs", "is empty; name one or more of PCMU, PCMA, G722, the preferred first");
     }
-    if !faults.touches("codecs") && !laws.is_empty() {
-        settings.allow = laws.join(",");
+    if !faults.touches("codecs") && !names.is_empty() {
+        settings.allow = names.join(",");
         settings.disallow = "all".to_owned();
     }
 }

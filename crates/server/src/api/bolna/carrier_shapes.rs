@@ -110,6 +110,7 @@ enum CarrierTransport {
 enum CarrierCodec {
     Pcmu,
     Pcma,
+    G722,
 }
 
 /// Where outbound calls go.
@@ -203,9 +204,10 @@ pub(super) fn trunk(trunk: &StoredTrunk, facts: Facts) -> CarrierTrunk {
         outbound_leading_plus_enabled: settings.outbound_leading_plus,
         codecs: routing::codecs(&settings.allow, &settings.disallow)
             .into_iter()
-            .map(|law| match law {
-                tandem_media::Law::Mulaw => CarrierCodec::Pcmu,
-                tandem_media::Law::Alaw => CarrierCodec::Pcma,
+            .map(|codec| match codec {
+                tandem_media::Codec::PCMU => CarrierCodec::Pcmu,
+                tandem_media::Codec::PCMA => CarrierCodec::Pcma,
+                tandem_media::Codec::G722 => CarrierCodec::G722,
             })
             .collect(),
         gateways: settings.gateways.iter().map(gateway).collect(),

@@ -275,7 +275,7 @@ fn rules(
             "allow and disallow leave no codec",
             "allow",
             format!(
-                "{:?} with disallow {:?} leaves no codec that is carried here; name ulaw, alaw, or both",
+                "{:?} with disallow {:?} leaves no codec that is carried here; name one or more of ulaw, alaw, g722",
                 settings.allow, settings.disallow
             ),
         );

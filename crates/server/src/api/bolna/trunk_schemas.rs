@@ -342,7 +342,7 @@ fn sip_trunk_number() -> Schema {
 }
 
 fn carrier_settings() -> ObjectBuilder {
-    let codec = of([Type::String]).enum_values(Some(["PCMU", "PCMA"]));
+    let codec = of([Type::String]).enum_values(Some(["PCMU", "PCMA", "G722"]));
     limits(ObjectBuilder::new(), Some(10))
         .property("description", of([Type::String, Type::Null]).max_length(Some(500)).pattern(Some(LINES)))
         .property("preset", word(PRESETS, Some("custom")).description(Some("The carrier; a label.")))
@@ -359,7 +359,7 @@ fn carrier_settings() -> ObjectBuilder {
         .property("auth_password", line(255).write_only(true))
         .property("transport", word(&["udp", "tcp"], Some("udp")))
         .property("outbound_leading_plus_enabled", switch(Some(true)))
-        .property("codecs", list(codec, 1, 2).unique_items(true).description(Some("The preferred first.")))
+        .property("codecs", list(codec, 1, 3).unique_items(true).description(Some("The preferred first.")))
 }
 
 fn new_carrier_trunk() -> Schema {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rand_core::Rng;
 use tandem_media::latch::LatchPolicy;
 use tandem_media::sdp::{self, MediaParameters, OfferPolicy, SdpError};
-use tandem_media::session::{RtpStatistics, Session, SessionConfig};
+use tandem_media::session::{RtpStatistics, Session, SessionConfig, Tones};
 use tandem_media::srtp::{KeyMaterial, MASTER_OCTETS_MAX, MasterKey, Suite};
-use tandem_media::{Law, g711};
+use tandem_media::{Codec, Coding, Converter, SAMPLE_RATE_HZ, g711};
 use tokio::net::UdpSocket;
 
 /// The beat of the egress clock.
@@ -39,11 +39,16 @@ pub(super) struct CallerMedia {
     has_ended: bool,
 }
 
+/// What is played and recorded.
+const LINEAR: Coding = Coding::Linear { rate_hz: SAMPLE_RATE_HZ };
+
 /// What exists once the answer is there.
 #[derive(Debug)]
 struct Talk {
     session: Session,
-    law: Law,
+    /// From the 8 kHz samples that are played to the form of the session, and back.
+    to_session: Converter,
+    from_session: Converter,
     played: Arc<[i16]>,
     position: usize,
     heard: Vec<i16>,
@@ -57,13 +62,13 @@ impl CallerMedia {
     /// Binds two ports on `address` and writes the offer for them.
     pub(super) async fn bind(
         address: IpAddr,
-        laws: &[Law],
+        codecs: &[Codec],
         srtp: bool,
         random: &mut impl Rng,
     ) -> io::Result<Self> {
         let (rtp, rtcp) = bind_pair(address).await?;
         let session_id = random.next_u64() >> 2;
-        let mut policy = OfferPolicy::new(laws.to_vec(), rtp.local_addr()?, session_id, 1);
+        let mut policy = OfferPolicy::new(codecs.to_vec(), rtp.local_addr()?, session_id, 1);
         if srtp {
             policy.keys.keys = Suite::ALL.map(|suite| random_key(suite, random)).to_vec();
         }
@@ -94,6 +99,7 @@ impl CallerMedia {
         let config = SessionConfig {
             parameters,
             latch: LatchPolicy { symmetric: true, allowed: vec![(parameters.remote.ip(), 128)] },
+            tones: Tones::Ignored,
             ssrc: self.seed as u32,
             first_sequence: (self.seed >> 32) as u16,
             first_timestamp: (self.seed >> 16) as u32,
@@ -101,9 +107,11 @@ impl CallerMedia {
         };
         let mut session = Session::new(config, now);
         session.start(now);
+        let coding = session.coding();
         self.talk = Some(Talk {
             session,
-            law: parameters.law,
+            to_session: Converter::new(LINEAR, coding).expect("a codec's rate has filters"),
+            from_session: Converter::new(coding, LINEAR).expect("a codec's rate has filters"),
             played,
             position: 0,
             heard: Vec::new(),
@@ -213,9 +221,11 @@ impl Talk {
         let start = self.position.min(self.played.len());
         let end = (start + samples).min(self.played.len());
         self.position = end;
-        let mut frame: Vec<u8> =
-            self.played[start..end].iter().map(|sample| g711::encode(self.law, *sample)).collect();
-        frame.resize(samples, self.law.silence());
+        let mut linear = Vec::with_capacity(samples * 2);
+        g711::to_l16_le_into(&self.played[start..end], &mut linear);
+        linear.resize(samples * 2, 0);
+        let mut frame = Vec::new();
+        self.to_session.convert(&linear, &mut frame);
         frame
     }
 
@@ -230,9 +240,11 @@ impl Talk {
     }
 
     fn listen(&mut self, now: Instant) {
-        while let Some(frame) = self.session.poll_ingress(now) {
+        while self.session.poll_ingress(now).is_some() {
             if self.heard.len() < HEARD_MAX_SAMPLES {
-                self.heard.extend(frame.audio.iter().map(|code| g711::decode(self.law, *code)));
+                let mut linear = Vec::new();
+                self.from_session.convert(self.session.ingress_audio(), &mut linear);
+                g711::l16_le_into(&linear, &mut self.heard);
             }
         }
     }

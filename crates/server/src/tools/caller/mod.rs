@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use tandem_media::session::RtpStatistics;
-use tandem_media::{Law, MediaParameters};
+use tandem_media::{Codec, MediaParameters};
 use tandem_sip::auth::Answerer;
 use tandem_sip::message::Uri;
 use tandem_sip::{EndedBy, Endpoint, EndpointConfig, Event, OutgoingInvite, SessionPolicy, Target};
@@ -45,8 +45,8 @@ pub struct CallPlan {
     pub authority: Option<PathBuf>,
     /// User name and password, should the called side ask for them.
     pub credentials: Option<(String, String)>,
-    /// Laws to offer, in order of preference.
-    pub laws: Vec<Law>,
+    /// Codecs to offer, in order of preference.
+    pub codecs: Vec<Codec>,
     /// What is played, at 8,000 samples a second; silence follows it.
     pub play: Arc<[i16]>,
     /// Keys to press once the call is up.
@@ -79,8 +79,8 @@ pub struct Outcome {
     pub heard: Vec<i16>,
     /// The figures of the RTP session, if there was one.
     pub statistics: Option<RtpStatistics>,
-    /// The law that was agreed.
-    pub law: Option<Law>,
+    /// The codec that was agreed.
+    pub codec: Option<Codec>,
 }
 
 /// Places the call and stays on it until it ends.
@@ -111,7 +111,7 @@ pub async fn place_with(
     getrandom::fill(&mut seed).context("the system gives no random numbers")?;
     let mut random = ChaCha8Rng::from_seed(seed);
     let local = wire.flow().local;
-    let media = CallerMedia::bind(local.ip(), &plan.laws, plan.srtp, &mut random).await?;
+    let media = CallerMedia::bind(local.ip(), &plan.codecs, plan.srtp, &mut random).await?;
     let endpoint = Endpoint::new(EndpointConfig::default(), rand_core::Rng::next_u64(&mut random));
     let now = Instant::now();
     let caller = Caller {
@@ -125,7 +125,7 @@ pub async fn place_with(
         hang_up_at: None,
         ending: None,
         is_goodbye_heard: false,
-        law: None,
+        codec: None,
     };
     caller.run(now).await
 }
@@ -165,7 +165,7 @@ struct Caller {
     ending: Option<(EndedBy, Instant)>,
     /// Whether the other side has confirmed our BYE or CANCEL.
     is_goodbye_heard: bool,
-    law: Option<Law>,
+    codec: Option<Codec>,
 }
 
 impl Caller {
@@ -262,7 +262,7 @@ impl Caller {
                     .context("the SDP answer cannot be used")?;
                 self.answered = Some(now);
                 self.hang_up_at = Some(now + self.plan.duration);
-                self.law = Some(parameters.law);
+                self.codec = Some(parameters.codec);
                 self.tell(Notice::Answered(Box::new(parameters))).await;
             }
             Event::Ended { by, .. } => {
@@ -301,7 +301,7 @@ impl Caller {
             is_success: is_regular && self.answered.is_some(),
             heard,
             statistics,
-            law: self.law,
+            codec: self.codec,
         }
     }
 }
