@@ -309,6 +309,33 @@ async fn the_rule_on_encryption_looks_at_the_merged_trunk() {
 }
 
 #[tokio::test]
+async fn keys_stay_within_tls_whichever_endpoint_changes_the_trunk() {
+    const TEXT: &str = "media_encryption='sdes' requires transport='transport-tls'";
+    let server = Server::start().await;
+    let trunk = server.trunk("a").await;
+    let legacy = format!("/sip-trunks/trunks/{trunk}");
+    let newer = format!("/trunk/trunks/{trunk}");
+    let outbound = format!("/v1/trunks/{trunk}/outbound");
+    let both = json!({"media_encryption": "sdes", "transport": "transport-tls"});
+    assert_eq!(server.patch(&legacy, both).await.status, 200);
+    for word in ["udp", "tcp"] {
+        let refused = server.patch(&newer, json!({"transport": word})).await;
+        refused.refuses(422, TEXT).at("transport", &["in the clear", "media_encryption to \"no\""]);
+    }
+    assert_eq!(server.patch(&newer, json!({"description": "the rest may change"})).await.status, 200);
+    let refused = server.patch(&outbound, json!({"transport_by_dns": true})).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
+    // And the other way round: DNS first, keys afterwards.
+    assert_eq!(server.patch(&legacy, json!({"media_encryption": "no"})).await.status, 200);
+    assert_eq!(server.patch(&outbound, json!({"transport_by_dns": true})).await.status, 200);
+    let refused = server.patch(&legacy, json!({"media_encryption": "sdes"})).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
+    refused.at("media_encryption", &["transport_by_dns", "/outbound"]);
+    assert_eq!(server.patch(&outbound, json!({"transport_by_dns": false})).await.status, 200);
+    assert_eq!(server.patch(&legacy, json!({"media_encryption": "sdes"})).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_password_alone_may_be_changed_and_is_never_shown() {
     let server = Server::start().await;
     let mut body = ip_trunk("a");

@@ -81,9 +81,14 @@ async fn of_several_faults_the_first_in_the_documented_order_heads_the_answer() 
         body[name] = value;
     }
     server
-        .post(TRUNKS, body)
+        .post(TRUNKS, body.clone())
         .await
         .refuses(422, "media_encryption='sdes' requires transport='transport-tls'");
+    // A transport that is none is what is wrong; what it was to be is not known.
+    body["transport"] = json!("tls");
+    let answer = server.post(TRUNKS, body).await;
+    assert_eq!((answer.status.as_u16(), answer.body["errors"].as_array().unwrap().len()), (400, 2));
+    answer.at("transport", &["nearest is \"transport-tls\""]);
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ pub(super) fn change_trunk(object: &Map<String, Value>, settings: &mut TrunkSett
     if let Some(is_active) = fields.switch("is_active", faults) {
         settings.is_active = is_active;
     }
+    trunk_body::encryption(settings, "transport", faults);
     registration::rules(settings, faults);
 }
 

@@ -257,17 +257,7 @@ fn rules(
             format!("is missing or empty; give a list such as [{IDENTIFIER}]"),
         );
     }
-    if settings.media_encryption == MediaEncryption::Sdes && settings.transport != TransportKind::Tls {
-        faults.constant(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "media_encryption='sdes' requires transport='transport-tls'",
-            "media_encryption",
-            format!(
-                "\"sdes\" with transport {:?}: the keys would cross the network in the clear",
-                settings.transport.as_str()
-            ),
-        );
-    }
+    encryption(settings, "media_encryption", faults);
     registration::rules(settings, faults);
     if routing::codecs(&settings.allow, &settings.disallow).is_empty() && !faults.touches("allow") {
         faults.constant(
@@ -278,6 +268,35 @@ fn rules(
                 "{:?} with disallow {:?} leaves no codec that is carried here; name one or more of ulaw, alaw, g722",
                 settings.allow, settings.disallow
             ),
+        );
+    }
+}
+
+/// Keys stand in the SDP, so they go over TLS alone: what must hold of the whole trunk, whichever family or endpoint
+/// changes it. The fault is at `location`, the field that the client knows.
+pub(super) fn encryption(settings: &TrunkSettings, location: &str, faults: &mut Faults) {
+    // A field at fault has told so itself, and what it was to be is not known.
+    let is_known = !faults.touches("transport") && !faults.touches("media_encryption");
+    if settings.media_encryption != MediaEncryption::Sdes || !is_known {
+        return;
+    }
+    if settings.transport != TransportKind::Tls {
+        faults.constant(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "media_encryption='sdes' requires transport='transport-tls'",
+            location,
+            format!(
+                "\"sdes\" with transport {:?}: the keys would cross the network in the clear; set transport to \
+                 \"transport-tls\", or media_encryption to \"no\"",
+                settings.transport.as_str()
+            ),
+        );
+    }
+    if settings.outbound.transport_by_dns {
+        faults.contradiction(
+            location,
+            "\"sdes\" with transport_by_dns: the carrier's DNS may name another transport than TLS, and the keys would \
+             cross the network in the clear; PATCH /v1/trunks/{trunk_id}/outbound with {\"transport_by_dns\": false} first",
         );
     }
 }
