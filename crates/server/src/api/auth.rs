@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use base64_simd::STANDARD;
+use ipnet::IpNet;
 use subtle::ConstantTimeEq as _;
 
 use super::App;
@@ -11,7 +12,7 @@ use super::error::{ApiError, ApiResult};
 use super::request::findings;
 use crate::actor::Who;
 use crate::secrets::hash_api_key;
-use crate::store::now_ms;
+use crate::store::{ApiKey, now_ms};
 
 /// The account that the environment's key opens, and the operator's own: its keys with `accounts:write` may make
 /// accounts that stand under no other, and see every account.
@@ -46,6 +47,10 @@ pub struct Caller {
     pub scopes: Vec<String>,
     /// The key's first characters.
     pub key: String,
+    /// Where the key may be used from; empty means anywhere.
+    pub allowed_addresses: Vec<IpNet>,
+    /// Until when the key is good, milliseconds since 1970.
+    pub expires_at: Option<i64>,
 }
 
 impl Caller {
@@ -177,8 +182,13 @@ async fn lookup(app: &App, hash: &str, address: Option<std::net::IpAddr>) -> Res
     if let Some(own) = app.environment_key()
         && bool::from(own.as_bytes().ct_eq(hash.as_bytes()))
     {
-        let key = ENVIRONMENT_KEY.to_owned();
-        return Ok(Caller { account: DEFAULT_ACCOUNT.to_owned(), scopes: Vec::new(), key });
+        return Ok(Caller {
+            account: DEFAULT_ACCOUNT.to_owned(),
+            scopes: Vec::new(),
+            key: ENVIRONMENT_KEY.to_owned(),
+            allowed_addresses: Vec::new(),
+            expires_at: None,
+        });
     }
     let found = app.store().key_by_hash(hash).await.map_err(|error| Unknown::Store(error.into()))?;
     let Some(key) = found else { return Err(Unknown::Key("holds a key that is unknown or revoked")) };
@@ -188,7 +198,8 @@ async fn lookup(app: &App, hash: &str, address: Option<std::net::IpAddr>) -> Res
     if !key.admits(address) {
         return Err(Unknown::Elsewhere);
     }
-    Ok(Caller { account: key.account, scopes: key.scopes, key: key.prefix })
+    let ApiKey { account, scopes, prefix, allowed_addresses, expires_at, .. } = key;
+    Ok(Caller { account, scopes, key: prefix, allowed_addresses, expires_at })
 }
 
 fn refused(app: &App, reason: &str) -> ApiError {

@@ -448,14 +448,13 @@ impl Store {
         row.as_ref().map(ApiKey::of).transpose()
     }
 
-    /// One key of the account, revoked or not.
+    /// One key, revoked or not, whosever it is: who asks has to be held against its account.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn key(&self, account: &str, id: &str) -> Result<ApiKey> {
-        let row = sqlx::query("SELECT * FROM api_keys WHERE id = $1 AND account_id = $2")
+    pub async fn key(&self, id: &str) -> Result<ApiKey> {
+        let row = sqlx::query("SELECT * FROM api_keys WHERE id = $1")
             .bind(id)
-            .bind(account)
             .fetch_optional(&self.readers)
             .await?
             .ok_or(StoreError::NotFound)?;

@@ -69,6 +69,64 @@ async fn nobody_grants_more_than_they_have() {
 }
 
 #[tokio::test]
+async fn a_bounded_key_makes_no_key_that_is_good_longer_or_from_elsewhere() {
+    let server = Server::start().await;
+    let bounds = json!({"scopes": ["keys:write"], "allowed_addresses": ["192.0.2.0/24"],
+        "expires_at": "2099-01-01T00:00:00Z"});
+    let bounded = server.post("/v1/keys", bounds).await.body["key"].as_str().unwrap().to_owned();
+    let make = async |body: Value| {
+        let request = server.request("POST", "/v1/keys", &bounded);
+        let request = request.header("content-type", "application/json");
+        let request = request.extension(Peer("192.0.2.9".parse().unwrap()));
+        server.raw(request.body(axum::body::Body::from(body.to_string())).unwrap()).await
+    };
+    let text = "A key cannot grant what it may not do itself";
+    for wide in ["192.0.2.0/23", "198.51.100.1"] {
+        let refused = make(json!({"allowed_addresses": ["192.0.2.7", wide]})).await;
+        refused.refuses(403, text).at("allowed_addresses[1]", &[wide, "192.0.2.0/24"]);
+    }
+    let later = make(json!({"expires_at": "2099-01-01T00:00:01Z"})).await;
+    later.refuses(403, text).at("expires_at", &["2099-01-01T00:00:01Z", "expires at 2099-01-01T00:00:00Z"]);
+    let silent = make(json!({})).await;
+    assert_eq!(silent.body["allowed_addresses"], json!(["192.0.2.0/24"]), "{}", silent.text);
+    assert_eq!(silent.body["expires_at"], "2099-01-01T00:00:00Z");
+    let narrower =
+        make(json!({"allowed_addresses": ["192.0.2.7"], "expires_at": "2098-01-01T00:00:00Z"})).await;
+    assert_eq!(narrower.body["allowed_addresses"], json!(["192.0.2.7/32"]), "{}", narrower.text);
+    assert_eq!(narrower.body["expires_at"], "2098-01-01T00:00:00Z");
+}
+
+#[tokio::test]
+async fn keys_of_an_account_within_reach_are_shown_and_revoked_from_above() {
+    let server = Server::start().await;
+    let child = server.post("/sub-accounts/create", json!({"name": "North"})).await;
+    let (child_id, child_key) = (&child.body["id"], child.body["api_key"].as_str().unwrap());
+    let child_id = child_id.as_str().unwrap();
+    let listed = server.get(&format!("/v1/keys?account={child_id}")).await;
+    let path = format!("/v1/keys/{}", listed.body["data"][0]["id"].as_str().unwrap());
+    for method in ["GET", "DELETE"] {
+        ask(&server, &server.other_key, method, &path, None).await.refuses(404, "Key not found");
+    }
+    let shown = server.get(&path).await;
+    assert_eq!((&shown.body["account"], &shown.body["state"]), (&json!(child_id), &json!("valid")));
+    assert_eq!(server.delete(&path).await.body["state"], "revoked");
+    let refused = ask(&server, child_key, "GET", "/sip-trunks/trunks", None).await;
+    refused.refuses(403, "Unrecognized access token");
+    server.delete(&path).await.refuses(404, "Key not found");
+    // The operator reaches every account.
+    let leaked = server.post("/v1/keys", json!({})).await;
+    let path = format!("/v1/keys/{}", leaked.body["id"].as_str().unwrap());
+    let revoked = ask(&server, ENVIRONMENT_KEY, "DELETE", &path, None).await;
+    assert_eq!((&revoked.body["account"], &revoked.body["state"]), (&json!("acme"), &json!("revoked")));
+    // A child reaches nothing above it.
+    let child = server.post("/v1/keys", json!({"account": child_id})).await;
+    let child = child.body["key"].as_str().unwrap();
+    let own = server.post("/v1/keys", json!({})).await;
+    let path = format!("/v1/keys/{}", own.body["id"].as_str().unwrap());
+    ask(&server, child, "DELETE", &path, None).await.refuses(404, "Key not found");
+}
+
+#[tokio::test]
 async fn a_key_bound_to_addresses_opens_nothing_from_elsewhere() {
     let server = Server::start().await;
     let body = json!({"allowed_addresses": ["192.0.2.0/24", "2001:db8::7"]});

@@ -5,6 +5,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use ipnet::IpNet;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -22,6 +23,8 @@ use crate::api::times::zulu;
 use crate::api::{schemas, times};
 use crate::store::{ApiKey, NewKey, StoreError, now_ms};
 
+const BEYOND_ITSELF: &str = "A key cannot grant what it may not do itself";
+
 /// Every endpoint of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show, revoke))
@@ -38,10 +41,11 @@ struct NewKeyBody {
     /// `…:read`.
     #[schema(required = false, schema_with = schemas::scopes)]
     scopes: Option<Vec<String>>,
-    /// Addresses and ranges it may be used from, such as `192.0.2.0/24`; without it: anywhere.
+    /// Addresses and ranges it may be used from, such as `192.0.2.0/24`, each within those of your own key; without it:
+    /// from wherever your own key may be.
     #[schema(required = false, schema_with = schemas::allowed_addresses)]
     allowed_addresses: Option<Vec<String>>,
-    /// Until when it is good.
+    /// Until when it is good, which is no longer than your own key is; without it: as long as that.
     #[schema(format = DateTime, min_length = 20, max_length = 40, required = false)]
     expires_at: Option<String>,
     /// The account it opens: your own, one under it, or, for the operator, any. Without it your own.
@@ -164,11 +168,12 @@ async fn create(
     let account = fields.text("account", Text::Line(64), &mut faults).map(str::to_owned);
     faults.finish()?;
     let scopes = granted(&caller, scopes)?;
+    let (allowed_addresses, expires_at) = bounded(&caller, ranges.unwrap_or_default(), expires_at)?;
     let account = match account {
         Some(account) => reach(&app, &caller, &account, "account").await?.id,
         None => caller.account.clone(),
     };
-    let new = NewKey { account, name, scopes, allowed_addresses: ranges.unwrap_or_default(), expires_at };
+    let new = NewKey { account, name, scopes, allowed_addresses, expires_at };
     let (key, secret) = app.store().add_key(new).await?;
     let created = CreatedKey { key: secret.reveal().to_owned(), rest: key_of(key) };
     Ok((StatusCode::CREATED, Json(created)))
@@ -182,17 +187,47 @@ fn granted(caller: &Caller, wanted: Vec<String>) -> ApiResult<Vec<String>> {
     let mut scopes: Vec<String> = Vec::new();
     for (at, scope) in wanted.into_iter().enumerate() {
         if !caller.has(&scope) {
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "A key cannot grant what it may not do itself")
-                .at(
-                    format!("scopes[{at}]"),
-                    format!("your key's scopes are {}; leave {scope} out", caller.scopes.join(", ")),
-                ));
+            return Err(ApiError::new(StatusCode::FORBIDDEN, BEYOND_ITSELF).at(
+                format!("scopes[{at}]"),
+                format!("your key's scopes are {}; leave {scope} out", caller.scopes.join(", ")),
+            ));
         }
         if !scopes.contains(&scope) {
             scopes.push(scope);
         }
     }
     Ok(scopes)
+}
+
+/// From where and until when a new key is good: never from elsewhere, nor longer, than the key that makes it.
+fn bounded(
+    caller: &Caller,
+    ranges: Vec<IpNet>,
+    expires_at: Option<i64>,
+) -> ApiResult<(Vec<IpNet>, Option<i64>)> {
+    let own = &caller.allowed_addresses;
+    let is_within = |range: &IpNet| own.is_empty() || own.iter().any(|one| one.contains(range));
+    if let Some(at) = ranges.iter().position(|range| !is_within(range)) {
+        let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+        return Err(ApiError::new(StatusCode::FORBIDDEN, BEYOND_ITSELF).at(
+            format!("allowed_addresses[{at}]"),
+            format!(
+                "{} was given; your key may be used from {}: give ranges within",
+                ranges[at],
+                own.join(", ")
+            ),
+        ));
+    }
+    if let (Some(wanted), Some(own)) = (expires_at, caller.expires_at)
+        && wanted > own
+    {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, BEYOND_ITSELF).at(
+            "expires_at",
+            format!("{} was given; your key expires at {}: give no later time", zulu(wanted), zulu(own)),
+        ));
+    }
+    let ranges = if ranges.is_empty() { own.clone() } else { ranges };
+    Ok((ranges, expires_at.or(caller.expires_at)))
 }
 
 /// The account's keys, by their first characters.
@@ -221,27 +256,47 @@ async fn list(State(app): State<App>, caller: Caller, RawQuery(query): RawQuery)
     Ok(Json(Keys { data, next_cursor }))
 }
 
-/// One key, by its identifier.
+/// One key, by its identifier: one of the account's own, of an account under it, or, for the operator, any.
 #[utoipa::path(get, path = "/v1/keys/{key_id}", tag = "keys", params(("key_id" = String, Path)),
     responses((status = 200, body = Key), Refusals, Missing))]
 async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> ApiResult<Json<Key>> {
     caller.may("keys:read")?;
-    Ok(Json(key_of(app.store().key(&caller.account, &id).await.map_err(no_key)?)))
+    Ok(Json(key_of(within_reach(&app, &caller, &id).await?)))
 }
 
-/// Revokes a key, at once and for good.
+/// A key of an account within the caller's reach. Any other is as good as none.
+async fn within_reach(app: &App, caller: &Caller, id: &str) -> ApiResult<ApiKey> {
+    let key = app.store().key(id).await.map_err(no_key)?;
+    if key.account == caller.account {
+        return Ok(key);
+    }
+    match reach(app, caller, &key.account, "key_id").await {
+        Ok(_) => Ok(key),
+        Err(error) if error.status == StatusCode::NOT_FOUND => Err(no_key(StoreError::NotFound)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Revokes a key, at once and for good: one of the account's own, of an account under it, or, for the operator, any.
 #[utoipa::path(delete, path = "/v1/keys/{key_id}", tag = "keys",
-    params(("key_id" = String, Path, description = "Identifier or prefix")),
+    params(("key_id" = String, Path, description = "Identifier; of the account's own keys the prefix will do.")),
     responses((status = 200, body = Key), Refusals, Missing))]
 async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> ApiResult<Json<Key>> {
     caller.may("keys:write")?;
-    Ok(Json(key_of(app.store().revoke_key(Some(&caller.account), &id).await.map_err(no_key)?)))
+    let revoked = match app.store().revoke_key(Some(&caller.account), &id).await {
+        Err(StoreError::NotFound) => {
+            let key = within_reach(&app, &caller, &id).await?;
+            app.store().revoke_key(Some(&key.account), &key.id).await
+        }
+        revoked => revoked,
+    };
+    Ok(Json(key_of(revoked.map_err(no_key)?)))
 }
 
 fn no_key(error: StoreError) -> ApiError {
     match error {
         StoreError::NotFound => ApiError::not_found("Key not found")
-            .at("key_id", "no key of this account that is not revoked has this id; GET /v1/keys lists them"),
+            .at("key_id", "no key within reach that is not revoked has this id; GET /v1/keys lists them"),
         error => error.into(),
     }
 }
