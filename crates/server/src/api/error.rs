@@ -100,6 +100,8 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "The account has accounts under it")
                     .at("account_id", format!("{accounts} accounts stand under it; delete them first"))
             }
+            StoreError::NoBalance => Self::new(StatusCode::CONFLICT, "The account has no balance")
+                .at("account_id", "what it may spend has no bound; set one with PUT, then add to it"),
             StoreError::TooManyWebhooks => {
                 Self::new(StatusCode::CONFLICT, "The account has too many webhooks")
                     .at("url", "an account may have 50 webhooks; delete those that are not used any more")

@@ -3,9 +3,11 @@
 //!
 //! Amounts are thousandths of a cent, so that a second of a call at a tenth of a cent a minute is still counted.
 
+use serde_json::json;
 use sqlx::AnyConnection;
 use tandem_call::CallRecord;
 
+use super::change::Change;
 use super::{Result, Store, StoreError};
 
 impl Store {
@@ -35,16 +37,35 @@ impl Store {
     /// [`StoreError::NotFound`] for the account.
     pub async fn set_balance(&self, account: &str, millicents: Option<i64>) -> Result<()> {
         let mut change = self.begin().await?;
-        let set = sqlx::query("UPDATE accounts SET balance_millicents = $1 WHERE id = $2")
+        let before = stands(&mut change, account).await?;
+        sqlx::query("UPDATE accounts SET balance_millicents = $1 WHERE id = $2")
             .bind(millicents)
             .bind(account)
             .execute(&mut *change)
             .await?;
-        if set.rows_affected() == 0 {
-            return Err(StoreError::NotFound);
-        }
-        change.touch_account(account);
+        note(&mut change, account, before, millicents);
         change.commit().await
+    }
+
+    /// Adds to what the account may spend, whatever calls take from it meanwhile; what it may spend then. Routing must
+    /// be refreshed afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the account, [`StoreError::NoBalance`] when it has no bound to be raised.
+    pub async fn add_to_balance(&self, account: &str, millicents: i64) -> Result<i64> {
+        let mut change = self.begin().await?;
+        sqlx::query(
+            "UPDATE accounts SET balance_millicents = balance_millicents + $1 \
+             WHERE id = $2 AND balance_millicents IS NOT NULL",
+        )
+        .bind(millicents)
+        .bind(account)
+        .execute(&mut *change)
+        .await?;
+        let after = stands(&mut change, account).await?.ok_or(StoreError::NoBalance)?;
+        note(&mut change, account, Some(after - millicents), Some(after));
+        change.commit().await?;
+        Ok(after)
     }
 
     /// Whether the account may not spend anything more.
@@ -126,6 +147,22 @@ impl Store {
         }
         change.commit().await
     }
+}
+
+/// What the account may spend, within a change.
+async fn stands(change: &mut AnyConnection, account: &str) -> Result<Option<i64>> {
+    let row: Option<(Option<i64>,)> = sqlx::query_as("SELECT balance_millicents FROM accounts WHERE id = $1")
+        .bind(account)
+        .fetch_optional(change)
+        .await?;
+    row.map(|(balance,)| balance).ok_or(StoreError::NotFound)
+}
+
+/// Has routing read the account again, and the audit log know.
+fn note(change: &mut Change, account: &str, before: Option<i64>, after: Option<i64>) {
+    let state = |millicents: Option<i64>| Some(json!({"balance_millicents": millicents}));
+    change.note_deed(account, "balance", account, state(before), state(after));
+    change.touch_account(account);
 }
 
 /// What an ended call costs: its answered time by the millisecond, rounded up.

@@ -110,6 +110,9 @@ pub enum StoreError {
         /// How many.
         accounts: i64,
     },
+    /// What the account may spend has no bound.
+    #[error("the account has no balance")]
+    NoBalance,
     /// The account has as many webhooks as it may.
     #[error("the account has as many webhooks as it may")]
     TooManyWebhooks,

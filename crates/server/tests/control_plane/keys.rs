@@ -246,6 +246,76 @@ async fn a_sub_account_has_a_key_of_its_own_and_is_gone_with_it() {
 }
 
 #[tokio::test]
+async fn what_an_account_may_spend_is_set_and_raised_from_above() {
+    let server = Server::start().await;
+    let path = "/v1/accounts/acme/balance";
+    let operator =
+        async |method: &str, body: Option<Value>| ask(&server, ENVIRONMENT_KEY, method, path, body).await;
+    assert_eq!(server.get(path).await.body, json!({"account": "acme", "balance_cents": null}));
+    let unbounded = operator("POST", Some(json!({"add_cents": 5}))).await;
+    unbounded.refuses(409, "The account has no balance").at("account_id", &["PUT"]);
+    assert!(!server.table().is_exhausted(&"acme".into()));
+    assert_eq!(operator("PUT", Some(json!({"balance_cents": 0}))).await.body["balance_cents"], 0.0);
+    assert!(server.table().is_exhausted(&"acme".into()), "the next call is refused");
+    let raised = operator("POST", Some(json!({"add_cents": 12.5}))).await;
+    assert_eq!(raised.body, json!({"account": "acme", "balance_cents": 12.5}), "{}", raised.text);
+    assert!(!server.table().is_exhausted(&"acme".into()));
+    assert_eq!(server.get("/user/me").await.body["wallet"], 0.125);
+    // The account itself sees it and leaves it alone.
+    for (method, body) in [("PUT", json!({"balance_cents": 1})), ("POST", json!({"add_cents": 1}))] {
+        let own = ask(&server, &server.key, method, path, Some(body.clone())).await;
+        own.refuses(403, "An account cannot set its own balance");
+        let theirs = ask(&server, &server.other_key, method, path, Some(body)).await;
+        theirs.refuses(404, "Account not found");
+    }
+    for (method, body, location, part) in [
+        ("PUT", json!({}), "balance_cents", "null for no bound"),
+        ("PUT", json!({"balance_cents": -1}), "balance_cents", "-1"),
+        ("PUT", json!({"balance_cents": "5"}), "balance_cents", "without quotes"),
+        ("POST", json!({}), "add_cents", "is missing"),
+        ("POST", json!({"add_cents": 0}), "add_cents", "from 0.001"),
+    ] {
+        let refused = operator(method, Some(body)).await;
+        assert_eq!(refused.status, 400, "{}", refused.text);
+        refused.at(location, &[part]);
+    }
+    let log = server.get("/v1/audit?resource=balance&limit=1").await;
+    let last = &log.body["data"][0];
+    assert_eq!(
+        (&last["before"], &last["after"], &last["actor"]["account"]),
+        (&json!({"balance_millicents": 0}), &json!({"balance_millicents": 12_500}), &json!("default")),
+        "{}",
+        log.text
+    );
+    assert_eq!(
+        operator("PUT", Some(json!({"balance_cents": null}))).await.body["balance_cents"],
+        Value::Null
+    );
+    // An account sets those of the accounts under it.
+    let child = server.post("/sub-accounts/create", json!({"name": "North"})).await;
+    let path = format!("/v1/accounts/{}/balance", child.body["id"].as_str().unwrap());
+    assert_eq!(server.put(&path, json!({"balance_cents": 300})).await.body["balance_cents"], 300.0);
+    let me = ask(&server, child.body["api_key"].as_str().unwrap(), "GET", "/user/me", None).await;
+    assert_eq!(me.body["wallet"], 3.0, "{}", me.text);
+}
+
+#[tokio::test]
+async fn whose_key_it_is_is_told_with_the_accounts_name_and_address() {
+    let server = Server::start().await;
+    let body = json!({"name": "North", "email": "ops@north.example"});
+    let made = server.post("/sub-accounts/create", body).await;
+    let key = made.body["api_key"].as_str().unwrap();
+    let me = ask(&server, key, "GET", "/user/me", None).await;
+    assert_eq!((&me.body["name"], &me.body["email"]), (&json!("North"), &json!("ops@north.example")));
+    assert_eq!(me.body["id"], made.body["id"], "{}", me.text);
+    // An account that nobody named goes by its identifier.
+    let me = server.get("/user/me").await;
+    assert_eq!((&me.body["name"], &me.body["email"]), (&json!("acme"), &Value::Null), "{}", me.text);
+    let me = ask(&server, ENVIRONMENT_KEY, "GET", "/user/me", None).await;
+    assert_eq!((&me.body["id"], &me.body["name"]), (&json!("default"), &json!("default")), "{}", me.text);
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_an_account_is_named() {
     let server = Server::start().await;
     for (body, location, part) in [

@@ -25,9 +25,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 struct User {
     /// The account's identifier.
     id: String,
-    /// The same: accounts have no other name here.
+    /// What its owner calls it; its identifier where it has no name.
     name: String,
-    /// Always null: no addresses are kept here.
+    /// Whom to write to.
     #[schema(required)]
     email: Option<String>,
     /// What the account may still spend, in dollars; 0 where nobody set a bound.
@@ -51,16 +51,17 @@ struct Concurrency {
 /// The account that the key opens.
 #[utoipa::path(get, path = "/user/me", tag = "user", responses((status = 200, body = User), Refusals))]
 async fn me(State(app): State<App>, caller: Caller) -> ApiResult<Json<User>> {
-    let balance = match app.store().balance(&caller.account).await {
-        // The account of the environment's key needs no row.
-        Err(StoreError::NotFound) => None,
-        balance => balance?,
+    // The account of the environment's key needs no row.
+    let (balance, account) = match app.store().account(&caller.account).await {
+        Err(StoreError::NotFound) => (None, None),
+        account => (app.store().balance(&caller.account).await?, Some(account?)),
     };
+    let (name, email) = account.map(|account| (account.name, account.email)).unwrap_or_default();
     let current = app.journal().live_by_trunk(&caller.account).values().sum();
     Ok(Json(User {
-        id: caller.account.clone(),
-        name: caller.account,
-        email: None,
+        name: if name.is_empty() { caller.account.clone() } else { name },
+        id: caller.account,
+        email,
         wallet: balance.map_or(0.0, |millicents| millicents as f64 / MILLICENTS_PER_DOLLAR),
         concurrency: Concurrency { max: app.config().limits.calls, current },
     }))

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod balance;
 mod call_transfer;
 mod calls;
 mod doctor;
@@ -37,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(accounts::routes())
         .merge(audit::routes())
+        .merge(balance::routes())
         .merge(calls::routes())
         .merge(call_transfer::routes())
         .merge(doctor::routes())
