@@ -23,8 +23,12 @@ const MOST_WINDOWS: usize = 65_536;
 /// A kind of request, by what it may be asked for in a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    /// Calls, one agent, its executions: the vendor's narrower limit.
-    Narrow,
+    /// Ordering a call: the vendor's narrower limit, as for the two that follow, each of which has its own.
+    Call,
+    /// Reading one agent.
+    Agent,
+    /// Reading an agent's executions.
+    Executions,
     /// Exotel's family.
     Exotel,
     /// Everything else.
@@ -34,23 +38,18 @@ pub(super) enum Kind {
 impl Kind {
     /// Of what kind a request to this route is.
     pub(super) fn of(method: &Method, route: &str) -> Self {
-        let is_narrow = match route {
-            "/call" | "/v2/agent/{agent_id}/executions" => true,
-            "/v2/agent/{agent_id}" => method == Method::GET,
-            _ => false,
-        };
-        if is_narrow {
-            Self::Narrow
-        } else if route.starts_with("/v2/accounts/") || route.starts_with("/v2_beta/") {
-            Self::Exotel
-        } else {
-            Self::Other
+        match route {
+            "/call" => Self::Call,
+            "/v2/agent/{agent_id}/executions" => Self::Executions,
+            "/v2/agent/{agent_id}" if method == Method::GET => Self::Agent,
+            _ if route.starts_with("/v2/accounts/") || route.starts_with("/v2_beta/") => Self::Exotel,
+            _ => Self::Other,
         }
     }
 
     fn most(self, limits: &Limits) -> u32 {
         match self {
-            Self::Narrow => limits.api_narrow_per_minute,
+            Self::Call | Self::Agent | Self::Executions => limits.api_narrow_per_minute,
             Self::Exotel => limits.api_exotel_per_minute,
             Self::Other => limits.api_requests_per_minute,
         }
@@ -210,10 +209,12 @@ mod tests {
     #[test]
     fn accounts_and_kinds_do_not_use_up_each_others() {
         let (allowances, now) = (Allowances::default(), crate::clock::now());
-        assert!(allowances.take("a", Kind::Narrow, &limits(), now).is_ok());
-        assert!(allowances.take("a", Kind::Narrow, &limits(), now).is_err());
-        assert!(allowances.take("a", Kind::Other, &limits(), now).is_ok());
-        assert!(allowances.take("b", Kind::Narrow, &limits(), now).is_ok());
+        assert!(allowances.take("a", Kind::Call, &limits(), now).is_ok());
+        assert!(allowances.take("a", Kind::Call, &limits(), now).is_err());
+        for other in [Kind::Agent, Kind::Executions, Kind::Other] {
+            assert!(allowances.take("a", other, &limits(), now).is_ok(), "{other:?}");
+        }
+        assert!(allowances.take("b", Kind::Call, &limits(), now).is_ok());
     }
 
     #[test]
@@ -242,10 +243,10 @@ mod tests {
     #[test]
     fn routes_have_the_vendors_limits() {
         for (method, route, kind) in [
-            (Method::POST, "/call", Kind::Narrow),
-            (Method::GET, "/v2/agent/{agent_id}", Kind::Narrow),
+            (Method::POST, "/call", Kind::Call),
+            (Method::GET, "/v2/agent/{agent_id}", Kind::Agent),
             (Method::PATCH, "/v2/agent/{agent_id}", Kind::Other),
-            (Method::GET, "/v2/agent/{agent_id}/executions", Kind::Narrow),
+            (Method::GET, "/v2/agent/{agent_id}/executions", Kind::Executions),
             (Method::GET, "/v2/accounts/{account_sid}/trunks", Kind::Exotel),
             (Method::GET, "/v1/calls", Kind::Other),
         ] {

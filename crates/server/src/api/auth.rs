@@ -115,20 +115,29 @@ impl Caller {
         if let Some(findings) = findings {
             let Self { account, key, .. } = caller.clone();
             findings.actor.identify(Who { account, key });
-            if findings.allowance.get().is_none() {
-                let limits = &app.config().limits;
-                let taken =
-                    app.allowances().take(&caller.account, findings.kind, limits, crate::clock::now());
-                let (allowance, outcome) = match taken {
-                    Ok(allowance) => (allowance, Ok(())),
-                    Err((allowance, error)) => (allowance, Err(error)),
-                };
-                // Only this task counts this request.
-                let _ = findings.allowance.set(allowance);
-                outcome?;
-            }
         }
+        caller.count(app)?;
         Ok(caller)
+    }
+
+    /// Counts the request against the account's allowance, once.
+    ///
+    /// # Errors
+    /// 429.
+    pub(super) fn count(&self, app: &App) -> ApiResult<()> {
+        let Some(findings) = findings() else { return Ok(()) };
+        if findings.allowance.get().is_some() {
+            return Ok(());
+        }
+        let limits = &app.config().limits;
+        let taken = app.allowances().take(&self.account, findings.kind, limits, crate::clock::now());
+        let (allowance, outcome) = match taken {
+            Ok(allowance) => (allowance, Ok(())),
+            Err((allowance, error)) => (allowance, Err(error)),
+        };
+        // Only this task counts this request.
+        let _ = findings.allowance.set(allowance);
+        outcome
     }
 }
 

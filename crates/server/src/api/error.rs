@@ -148,6 +148,10 @@ fn number_taken(number: &str, same_trunk: bool) -> ApiError {
     ApiError::new(StatusCode::CONFLICT, NUMBER_TAKEN).at("phone_number", reason)
 }
 
+/// Marks an answer of success that says that nothing was done: Exotel's API refuses a duplicate with 200.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NothingDone;
+
 /// Marks an error whose change stands all the same: it must not be made again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChangeStands;

@@ -37,6 +37,12 @@ impl Form {
         self.0.iter().filter(move |part| part.name == name)
     }
 
+    /// The form that a request's bytes are; `None` for what is no form, or none that can be read.
+    pub(super) async fn of_bytes(headers: &HeaderMap, bytes: &Bytes) -> Option<Self> {
+        let boundary = boundary(headers).ok()??;
+        parts(bytes.clone(), boundary).await.ok()
+    }
+
     /// A form of an agent and a file alone: the door for fuzzing.
     pub(super) fn of_file(file: &[u8]) -> Self {
         let part = |name: &str, bytes: &[u8]| Part {

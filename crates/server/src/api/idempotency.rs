@@ -5,7 +5,7 @@
 //! What was not carried out leaves the key free: a client that mends its request may use it again. Requests
 //! without the header, without a valid key, or of other methods pass untouched.
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -15,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 use super::App;
 use super::auth::{self, Caller};
 use super::body::read_bytes;
-use super::error::{ApiError, ApiResult, ChangeStands};
-use super::form::is_form;
+use super::error::{ApiError, ApiResult, ChangeStands, NothingDone};
+use super::form::{Form, is_form};
 use super::request::{findings, within};
 use crate::secrets::hex;
 use crate::store::{Claim, KeptAnswer, RequestName};
@@ -58,21 +58,20 @@ async fn carry_out(
     request: Request,
     next: Next,
 ) -> ApiResult<Response> {
+    // Here, for an answer that is given again never comes to the endpoint.
+    caller.count(&app)?;
     let name = name_of(request.headers())?;
     let (parts, body) = request.into_parts();
     let limits = &app.config().limits;
     let most = if is_form(&parts.headers) { limits.api_upload_bytes } else { limits.api_body_bytes };
     let bytes = read_bytes(body, most).await?;
-    let mut asked = Sha256::new();
-    for part in [parts.uri.query().unwrap_or_default().as_bytes(), b"\n", &bytes] {
-        asked.update(part);
-    }
+    let fingerprint = fingerprint(parts.uri.query(), &parts.headers, &bytes).await;
     let name = RequestName {
         account: caller.account,
         route: format!("{} {}", parts.method, parts.uri.path()),
         name,
         api_key,
-        fingerprint: hex(&asked.finalize()),
+        fingerprint,
     };
     match app.store().claim_request(&name).await? {
         Claim::Ours => {}
@@ -95,9 +94,36 @@ async fn carry_out(
     })
 }
 
+/// What a request asks, in one hash: its query and its body. Of a form what it says counts, for clients part it by
+/// another boundary each time they send it.
+async fn fingerprint(query: Option<&str>, headers: &HeaderMap, bytes: &Bytes) -> String {
+    let mut asked = Sha256::new();
+    asked.update(query.unwrap_or_default());
+    asked.update(b"\n");
+    match Form::of_bytes(headers, bytes).await {
+        None => asked.update(bytes),
+        Some(form) => {
+            for part in &form.0 {
+                // A length before each, so that no two forms run into the same bytes.
+                for text in [
+                    part.name.as_bytes(),
+                    part.file_name.as_deref().unwrap_or_default().as_bytes(),
+                    &part.bytes,
+                ] {
+                    asked.update((text.len() as u64).to_be_bytes());
+                    asked.update(text);
+                }
+            }
+        }
+    }
+    hex(&asked.finalize())
+}
+
 /// Keeps an answer that says what was done; gives the name back when nothing was.
 async fn remember(app: &App, name: &RequestName, response: Response) -> ApiResult<Response> {
-    let is_done = response.status().is_success() || response.extensions().get::<ChangeStands>().is_some();
+    let extensions = response.extensions();
+    let is_done = extensions.get::<ChangeStands>().is_some()
+        || (response.status().is_success() && extensions.get::<NothingDone>().is_none());
     if !is_done {
         app.store().give_up_claim(name).await?;
         return Ok(response);

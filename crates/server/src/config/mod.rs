@@ -278,7 +278,7 @@ pub struct Limits {
     pub verdicts: u32,
     /// Requests of one account in a minute, those counted elsewhere left out.
     pub api_requests_per_minute: u32,
-    /// Of these requests of one account in a minute: `POST /call`, one agent, one agent's executions.
+    /// Requests of one account in a minute to each of `POST /call`, one agent, one agent's executions.
     pub api_narrow_per_minute: u32,
     /// Requests of one account to Exotel's family in a minute.
     pub api_exotel_per_minute: u32,

@@ -16,20 +16,23 @@ const CONTACTS: &str = "contact_number,customer_name,plan\n+919876500001,Amitesh
 
 /// A form as curl writes it; the file is called `leads.csv`.
 fn form(fields: &[(&str, &str)], file: Option<&str>) -> (String, String) {
-    const BOUNDARY: &str = "------------------------d74496d66958873e";
+    form_parted_by("------------------------d74496d66958873e", fields, file)
+}
+
+fn form_parted_by(boundary: &str, fields: &[(&str, &str)], file: Option<&str>) -> (String, String) {
     let mut body = String::new();
     for (name, value) in fields {
         body +=
-            &format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+            &format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
     }
     if let Some(file) = file {
         body += &format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"leads.csv\"\r\n\
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"leads.csv\"\r\n\
              Content-Type: text/csv\r\n\r\n{file}\r\n"
         );
     }
-    body += &format!("--{BOUNDARY}--\r\n");
-    (format!("multipart/form-data; boundary={BOUNDARY}"), body)
+    body += &format!("--{boundary}--\r\n");
+    (format!("multipart/form-data; boundary={boundary}"), body)
 }
 
 async fn upload(server: &Server, path: &str, key: &str, (kind, body): (String, String)) -> Answer {
@@ -243,14 +246,20 @@ async fn a_file_that_is_too_long_is_refused_and_a_full_queue_takes_no_batch() {
 #[tokio::test]
 async fn a_repeated_upload_with_its_key_makes_one_batch() {
     let house = House::new().await;
-    let mut made = Vec::new();
-    for _ in 0..2 {
-        let (kind, body) = form(&[("agent_id", house.agent.as_str())], Some(CONTACTS));
+    let send = async |boundary: &str, file: &str| {
+        let (kind, body) = form_parted_by(boundary, &[("agent_id", house.agent.as_str())], Some(file));
         let request = house.server.request("POST", "/batches", &house.server.key);
         let request = request.header("idempotency-key", "one").header(header::CONTENT_TYPE, kind);
-        made.push(house.server.raw(request.body(Body::from(body)).unwrap()).await.body["batch_id"].clone());
+        house.server.raw(request.body(Body::from(body)).unwrap()).await
+    };
+    let first = send("one", CONTACTS).await;
+    assert_eq!(first.status, 201, "{}", first.text);
+    // Clients part a form by another boundary each time: what it says is the same.
+    for boundary in ["one", "two"] {
+        assert_eq!(send(boundary, CONTACTS).await.text, first.text, "{boundary}");
     }
-    assert_eq!(made[0], made[1]);
+    let other = send("one", &CONTACTS.replace("Amitesh", "Amit")).await;
+    other.refuses(422, "This Idempotency-Key was used for another request");
     let list = house.server.get(&format!("/batches/{}/all", house.agent)).await;
     assert_eq!(list.body.as_array().unwrap().len(), 1);
 }

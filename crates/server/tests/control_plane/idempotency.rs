@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tandem_server::store::{Claim, RequestName};
 
 use super::client::{Answer, Server, ip_trunk};
+use super::exotel::TRUNKS;
 
 async fn post(server: &Server, api_key: &str, path: &str, key: &str, body: Value) -> Answer {
     let request = server.request("POST", path, api_key).header("idempotency-key", key);
@@ -50,6 +51,37 @@ async fn what_was_refused_leaves_the_key_free() {
     assert_eq!(refused.status, 400, "{}", refused.text);
     let made = post(&server, &server.key, "/sip-trunks/trunks", "k", ip_trunk("one")).await;
     assert_eq!(made.status, 201, "{}", made.text);
+}
+
+#[tokio::test]
+async fn a_duplicate_that_exotel_answers_with_200_leaves_the_key_free_too() {
+    let server = Server::start().await;
+    let ask = async || {
+        let body = super::exotel::new_trunk("one");
+        let answer = post(&server, &server.key, TRUNKS, "k", body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer
+    };
+    let sid = server.exotel_trunk("one").await;
+    assert_eq!(ask().await.body["response"]["code"], 409);
+    // What stood in the way is gone: the request is made anew, and its answer kept.
+    assert_eq!(server.delete(&format!("{TRUNKS}?trunk_sid={sid}")).await.status, 200);
+    let made = ask().await;
+    assert_eq!((&made.body["response"]["code"], is_replayed(&made)), (&json!(200), false), "{}", made.text);
+    let again = ask().await;
+    assert_eq!((&again.text, is_replayed(&again)), (&made.text, true));
+    // Nor does a batch of which nothing came to be keep its key; one of which some did keeps it.
+    let sid = made.body["response"]["data"]["trunk_sid"].as_str().unwrap();
+    let path = format!("{TRUNKS}/{sid}/destination-uris");
+    let send = async |first: &str| {
+        let body = json!({"destinations": [{"destination": first}, {"destination": "nowhere"}]});
+        let answer = post(&server, &server.key, &path, "batch", body).await;
+        assert_eq!(answer.status, 207, "{}", answer.text);
+        is_replayed(&answer)
+    };
+    assert!(!send("192.0.2.1:5060").await, "it is not whitelisted");
+    assert!(!send("sip.example.com").await);
+    assert!(send("sip.example.com").await);
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use serde_json::json;
 use tandem_server::net::http::Peer;
 
-use super::client::{Answer, Server};
+use super::client::{Answer, Server, ip_trunk};
 
 #[tokio::test]
 async fn beyond_its_limit_an_account_waits_and_others_do_not() {
@@ -28,6 +29,36 @@ async fn beyond_its_limit_an_account_waits_and_others_do_not() {
     assert_eq!(server.get("/v2/agent/unknown").await.status, 404);
     let theirs = server.send(server.request("GET", "/v1/calls", &server.other_key), None).await;
     assert_eq!(theirs.status, 200);
+}
+
+#[tokio::test]
+async fn each_endpoint_with_a_narrower_limit_has_its_own() {
+    let server = Server::with(|config| config.limits.api_narrow_per_minute = 1).await;
+    let asked = json!({"agent_id": "unknown", "recipient_phone_number": "+14155550100"});
+    // What is read while calls are ordered costs no call, as at the vendor's.
+    for status in [404, 429] {
+        assert_eq!(server.post("/call", asked.clone()).await.status, status);
+        assert_eq!(server.get("/v2/agent/unknown").await.status, status);
+        assert_eq!(server.get("/v2/agent/unknown/executions").await.status, status);
+    }
+    assert_eq!(server.get("/v2/agent/all").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_is_repeated_with_its_idempotency_key_counts_each_time() {
+    let server = Server::with(|config| config.limits.api_requests_per_minute = 3).await;
+    let ask = async || {
+        let request = server.request("POST", "/sip-trunks/trunks", &server.key);
+        server.send(request.header("idempotency-key", "one"), Some(ip_trunk("one"))).await
+    };
+    for left in ["2", "1", "0"] {
+        let answer = ask().await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        assert_eq!(answer.headers["ratelimit-remaining"], left);
+    }
+    let refused = ask().await;
+    refused.refuses(429, "Too many requests: 3 a minute are allowed per account for this kind of request");
+    assert!(refused.headers.contains_key("retry-after"));
 }
 
 async fn guess(server: &Server, key: &str, address: &str) -> Answer {

@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, NothingDone};
 use crate::api::fields::Problem;
 use crate::store::StoreError;
 
@@ -339,11 +339,16 @@ impl Envelope {
             Err(failure) => return self.refuse(failure),
         };
         let came_to_be: Vec<bool> = results.iter().map(Result::is_ok).collect();
+        let is_anything_done = came_to_be.contains(&true);
         let status =
             if came_to_be.iter().all(|did| *did) { StatusCode::OK } else { StatusCode::MULTI_STATUS };
         let outcomes =
             results.into_iter().map(|result| result.map_or_else(Failure::outcome, success)).collect();
-        self.send_many(status, M::from(&came_to_be), outcomes)
+        let mut response = self.send_many(status, M::from(&came_to_be), outcomes);
+        if !is_anything_done {
+            response.extensions_mut().insert(NothingDone);
+        }
+        response
     }
 
     /// The answer to a request that cannot be served.
@@ -351,6 +356,7 @@ impl Envelope {
         let outer = if failure.is_duplicate() { self.duplicate_status } else { failure.status };
         let header = failure.header.clone();
         let mut response = self.send(outer, failure.outcome::<()>());
+        response.extensions_mut().insert(NothingDone);
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }
