@@ -308,13 +308,14 @@ impl Store {
     /// Says where the calls of a number go.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the number is not on this trunk of the account.
+    /// [`StoreError::NotFound`] when the number is not on this trunk of the account, [`StoreError::OtherRevision`].
     pub async fn set_number_mode(
         &self,
         account: &str,
         trunk: &str,
         id: &str,
         mode: Option<NumberMode>,
+        expected: &Expected,
     ) -> Result<StoredNumber> {
         let mut change = self.begin().await?;
         sqlx::query(
@@ -338,6 +339,8 @@ impl Store {
         .await?
         .ok_or(StoreError::NotFound)?;
         let number = StoredNumber::of(&row)?;
+        // It was raised above; a change that is not committed never was.
+        expected.check(number.revision - 1)?;
         raise_trunk(&mut change, trunk).await?;
         change.touch_number(id);
         change.commit().await?;
@@ -364,6 +367,20 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when the number, or the agent, is not the account's.
     pub async fn map_number(&self, account: &str, id: &str, agent: Option<&str>) -> Result<StoredNumber> {
+        self.map_expected_number(account, id, agent, &Expected::Any).await
+    }
+
+    /// As [`Store::map_number`], if the number is as it is expected to be.
+    ///
+    /// # Errors
+    /// As of [`Store::map_number`], and [`StoreError::OtherRevision`].
+    pub async fn map_expected_number(
+        &self,
+        account: &str,
+        id: &str,
+        agent: Option<&str>,
+        expected: &Expected,
+    ) -> Result<StoredNumber> {
         let mut change = self.begin().await?;
         if let Some(agent) = agent {
             sqlx::query("SELECT id FROM agents WHERE id = $1 AND account_id = $2")
@@ -391,6 +408,8 @@ impl Store {
                 .await?
                 .ok_or(StoreError::NotFound)?;
         let number = StoredNumber::of(&row)?;
+        // It was raised above; a change that is not committed never was.
+        expected.check(number.revision - 1)?;
         change.touch_number(id);
         raise_trunk(&mut change, &number.trunk).await?;
         change.commit().await?;

@@ -304,11 +304,20 @@ async fn what_is_wrong_with_a_body_of_the_newer_family_is_named() {
     server.post("/trunk/trunks", body).await.at("gateways", &["9", "8"]);
     let mut body = new_trunk("a");
     body["default_inbound_agent_id"] = json!("nobody");
-    server.post("/trunk/trunks", body).await.refuses(404, "Agent not found");
+    server
+        .post("/trunk/trunks", body)
+        .await
+        .refuses(404, "Agent not found")
+        .at("default_inbound_agent_id", &["POST /v2/agent"]);
     server.post("/trunk/trunks", json!({})).await.refuses(400, "Trunk name is required");
     assert_eq!(server.get("/trunk/trunks").await.body, json!([]), "nothing that was refused is there");
 
     let trunk = id(&trunk(&server, new_trunk("a")).await);
+    server
+        .patch(&format!("/trunk/trunks/{trunk}"), json!({"default_inbound_agent_id": "nobody"}))
+        .await
+        .refuses(404, "Agent not found")
+        .at("default_inbound_agent_id", &["POST /v2/agent"]);
     let path = format!("/trunk/trunks/{trunk}/numbers");
     for (body, location, parts) in [
         (json!({"destination_key": "1"}), "e164", "missing"),

@@ -4,6 +4,7 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Server, agent};
+use super::exotel::TRUNKS;
 
 fn tag(headers: &HeaderMap) -> String {
     headers.get("etag").expect("the answer has a tag").to_str().unwrap().to_owned()
@@ -53,6 +54,87 @@ async fn a_change_of_its_numbers_is_a_change_of_the_trunk() {
     let mut distinct = seen.clone();
     distinct.dedup();
     assert_eq!(distinct, seen, "each change has a tag of its own");
+}
+
+#[tokio::test]
+async fn what_is_on_a_trunk_of_the_newer_family_is_held_against_its_tag() {
+    let server = Server::start().await;
+    let trunk = server.trunk("one").await;
+    let path = format!("/trunk/trunks/{trunk}");
+    let before = server.get(&path).await;
+    let body = json!({"host": "second.example"});
+    assert_eq!(server.post(&format!("{path}/gateways"), body).await.status, 200);
+    for (list, place) in [("gateways", "gateways"), ("ip_acls", "ip-acls")] {
+        let one = format!("{path}/{place}/{}", before.body[list][0]["id"].as_str().unwrap());
+        let stale = change(&server, "DELETE", &one, &tag(&before.headers), None).await;
+        stale.refuses(412, "It was changed meanwhile");
+        let current = tag(&server.get(&path).await.headers);
+        let removed = change(&server, "DELETE", &one, &current, None).await;
+        assert_eq!(removed.status, 200, "{}", removed.text);
+    }
+    let body = json!({"e164": "+14155550100", "destination_key": "14155550100"});
+    let number = server.post(&format!("{path}/numbers"), body).await;
+    let one = format!("/trunk/numbers/{}", number.body["id"].as_str().unwrap());
+    let seen = tag(&number.headers);
+    let agent = server.agent().await;
+    let mapped = change(&server, "PATCH", &one, &seen, Some(json!({"agent_id": agent}))).await;
+    assert_eq!((mapped.status.as_u16(), &mapped.body["agent_id"]), (200, &json!(agent)), "{}", mapped.text);
+    assert_ne!(tag(&mapped.headers), seen);
+    let stale = change(&server, "PATCH", &one, &seen, Some(json!({"agent_id": null}))).await;
+    stale.refuses(412, "It was changed meanwhile");
+    assert_eq!(server.get(&path).await.body["numbers"][0]["agent_id"], json!(agent), "nothing was changed");
+}
+
+#[tokio::test]
+async fn exotels_trunks_numbers_and_what_is_on_them_have_their_tags() {
+    let server = Server::start().await;
+    let made = server.post(TRUNKS, super::exotel::new_trunk("one")).await;
+    let sid = made.body["response"]["data"]["trunk_sid"].as_str().unwrap().to_owned();
+    let path = format!("{TRUNKS}/{sid}");
+    let mut seen = vec![tag(&made.headers)];
+    let address = server.post(&format!("{path}/whitelisted-ips"), json!({"ip": "192.0.2.1"})).await;
+    seen.push(tag(&address.headers));
+    let id = address.body["response"]["data"]["id"].as_str().unwrap().to_owned();
+    let number = server.post(&format!("{path}/phone-numbers"), json!({"phone_number": "+14155550100"})).await;
+    let number_id = number.body["response"]["data"]["id"].as_str().unwrap().to_owned();
+    let mode = |mode: &str| Some(json!({"phone_number": "+14155550100", "mode": mode}));
+    let number_path = format!("{path}/phone-numbers/{number_id}");
+    let flows = change(&server, "PUT", &number_path, &tag(&number.headers), mode("flow")).await;
+    assert_eq!(flows.status, 200, "{}", flows.text);
+    for (method, stale, body) in [
+        ("PUT", path.clone(), Some(json!({"trunk_name": "two"}))),
+        ("DELETE", format!("{TRUNKS}?trunk_sid={sid}"), None),
+        ("PUT", format!("{path}/whitelisted-ips/{id}"), Some(json!({"ip": "192.0.2.2"}))),
+        ("DELETE", format!("{path}/whitelisted-ips?id={id}"), None),
+        ("PUT", number_path.clone(), mode("pstn")),
+        ("DELETE", format!("{path}/phone-numbers?id={number_id}"), None),
+    ] {
+        let refused = change(&server, method, &stale, &seen[0], body).await;
+        assert_eq!(refused.status, 412, "{method} {stale}: {}", refused.text);
+        assert_eq!(refused.body["response"]["error_data"]["errors"][0]["loc"], "If-Match");
+    }
+    // What was read through the other vendor's API serves here too: it is one trunk.
+    let list = server.get("/sip-trunks/trunks").await;
+    let other = format!("/sip-trunks/trunks/{}", list.body[0]["id"].as_str().unwrap());
+    let current = tag(&server.get(&other).await.headers);
+    let renamed = change(&server, "PUT", &path, &current, Some(json!({"trunk_name": "two"}))).await;
+    assert_eq!(renamed.status, 200, "{}", renamed.text);
+    let gone =
+        change(&server, "DELETE", &format!("{TRUNKS}?trunk_sid={sid}"), &tag(&renamed.headers), None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+}
+
+#[tokio::test]
+async fn a_sub_account_that_was_changed_meanwhile_is_not_deleted() {
+    let server = Server::start().await;
+    let made = server.post("/sub-accounts/create", json!({"name": "North"})).await;
+    let id = made.body["id"].as_str().unwrap();
+    let path = format!("/sub-accounts/{id}");
+    let seen = tag(&server.get(&path).await.headers);
+    assert_eq!(server.patch(&format!("/v1/accounts/{id}"), json!({"name": "South"})).await.status, 200);
+    change(&server, "DELETE", &path, &seen, None).await.refuses(412, "It was changed meanwhile");
+    let current = tag(&server.get(&path).await.headers);
+    assert_eq!(change(&server, "DELETE", &path, &current, None).await.status, 200);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 
 use super::carrier_body::{self, MOST_GATEWAYS};
 use super::carrier_shapes::{self, CarrierGateway, CarrierIpAcl, CarrierNumber};
-use super::carrier_trunks::no_trunk;
+use super::carrier_trunks::{edit_trunk, no_trunk};
 use super::trunk_body::MOST_IDENTIFIERS;
 use super::trunk_schemas::{ChangeCarrierNumber, NewCarrierGateway, NewCarrierIpAcl, NewCarrierNumber};
 use super::trunks::Done;
@@ -19,7 +19,7 @@ use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::Faults;
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::routing;
-use crate::store::{Expected, StoreError, StoredTrunk, TrunkSettings};
+use crate::store::{Expected, StoreError};
 
 /// Every endpoint of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -48,7 +48,7 @@ async fn add_gateway(
     faults.finish()?;
     let new = new.expect("a body without faults is a gateway");
     let sought = new.clone();
-    let trunk = edit(&app, &caller, &id, move |settings| {
+    let trunk = edit_trunk(&app, &caller, &id, Expected::Any, move |settings| {
         if settings.gateways.len() >= MOST_GATEWAYS {
             return Err(full("gateways", MOST_GATEWAYS));
         }
@@ -67,16 +67,17 @@ async fn add_gateway(
     Ok(Json(carrier_shapes::gateway(added.expect("the gateway was added"))))
 }
 
-/// Takes a gateway away.
+/// Takes a gateway away. `If-Match` is held against the trunk's `ETag`.
 #[utoipa::path(delete, path = "/trunk/trunks/{trunk_id}/gateways/{gateway_id}", tag = "trunk",
-    params(("trunk_id" = String, Path), ("gateway_id" = String, Path)),
-    responses((status = 200, body = Done), Refusals, Missing))]
+    params(("trunk_id" = String, Path), ("gateway_id" = String, Path), IfMatchHeader),
+    responses((status = 200, body = Done), Refusals, Missing, OutOfDate))]
 async fn remove_gateway(
     State(app): State<App>,
     caller: Caller,
     Path((id, gateway)): Path<(String, String)>,
+    IfMatch(expected): IfMatch,
 ) -> ApiResult<Json<Done>> {
-    edit(&app, &caller, &id, move |settings| {
+    edit_trunk(&app, &caller, &id, expected, move |settings| {
         let before = settings.gateways.len();
         settings.gateways.retain(|one| one.id != gateway);
         if settings.gateways.len() == before {
@@ -104,7 +105,7 @@ async fn add_ip_acl(
     faults.finish()?;
     let new = new.expect("a body without faults is a range");
     let network = routing::network(&new.ip_address);
-    let trunk = edit(&app, &caller, &id, move |settings| {
+    let trunk = edit_trunk(&app, &caller, &id, Expected::Any, move |settings| {
         if settings.ip_identifiers.len() >= MOST_IDENTIFIERS {
             return Err(full("ip_acls", MOST_IDENTIFIERS));
         }
@@ -120,16 +121,17 @@ async fn add_ip_acl(
     Ok(Json(carrier_shapes::ip_acl(added.expect("the range was added"))))
 }
 
-/// Takes a range away.
+/// Takes a range away. `If-Match` is held against the trunk's `ETag`.
 #[utoipa::path(delete, path = "/trunk/trunks/{trunk_id}/ip-acls/{acl_id}", tag = "trunk",
-    params(("trunk_id" = String, Path), ("acl_id" = String, Path)),
-    responses((status = 200, body = Done), Refusals, Missing))]
+    params(("trunk_id" = String, Path), ("acl_id" = String, Path), IfMatchHeader),
+    responses((status = 200, body = Done), Refusals, Missing, OutOfDate))]
 async fn remove_ip_acl(
     State(app): State<App>,
     caller: Caller,
     Path((id, acl)): Path<(String, String)>,
+    IfMatch(expected): IfMatch,
 ) -> ApiResult<Json<Done>> {
-    edit(&app, &caller, &id, move |settings| {
+    edit_trunk(&app, &caller, &id, expected, move |settings| {
         let before = settings.ip_identifiers.len();
         settings.ip_identifiers.retain(|one| one.id != acl);
         if settings.ip_identifiers.len() == before {
@@ -189,12 +191,13 @@ async fn remove_number(
 
 /// Says who answers a number; null, or no body at all, for nobody.
 #[utoipa::path(patch, path = "/trunk/numbers/{number_id}", tag = "trunk",
-    params(("number_id" = String, Path)), request_body = Option<ChangeCarrierNumber>,
-    responses((status = 200, body = CarrierNumber), Refusals, Missing, BadBody))]
+    params(("number_id" = String, Path), IfMatchHeader), request_body = Option<ChangeCarrierNumber>,
+    responses((status = 200, body = CarrierNumber), Refusals, Missing, BadBody, OutOfDate))]
 async fn change_number(
     State(app): State<App>,
     caller: Caller,
     Path(number): Path<String>,
+    IfMatch(expected): IfMatch,
     MaybeBody(object): MaybeBody,
 ) -> ApiResult<Tagged<Json<CarrierNumber>>> {
     caller.may("trunks:write")?;
@@ -205,7 +208,8 @@ async fn change_number(
         .change(|store| async move {
             let stored = store.number(&caller.account, &number).await.map_err(no_number)?;
             // The number is there: what may be missing now is the agent.
-            let mapped = store.map_number(&caller.account, &stored.id, agent.as_deref()).await;
+            let mapped =
+                store.map_expected_number(&caller.account, &stored.id, agent.as_deref(), &expected).await;
             mapped.map_err(|error| match error {
                 StoreError::NotFound if agent.is_some() => StoreError::AgentNotFound.into(),
                 error => no_number(error),
@@ -213,22 +217,6 @@ async fn change_number(
         })
         .await?;
     Ok(Tagged { revision: stored.revision, answer: Json(carrier_shapes::number(&stored)) })
-}
-
-/// Changes what is on a trunk.
-async fn edit(
-    app: &App,
-    caller: &Caller,
-    id: &str,
-    change: impl FnOnce(&mut TrunkSettings) -> ApiResult<()> + Send + 'static,
-) -> ApiResult<StoredTrunk> {
-    caller.may("trunks:write")?;
-    let (account, id) = (caller.account.clone(), id.to_owned());
-    app.change(|store| async move {
-        let changed = store.change_trunk(&account, &id, &Expected::Any, change).await;
-        changed.map_err(|error| no_trunk(error, &id))
-    })
-    .await
 }
 
 fn full(place: &str, most: usize) -> ApiError {

@@ -21,6 +21,7 @@ use crate::api::fields::Faults;
 use crate::api::paging::{self, ListQuery, Paged};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::config::Config;
+use crate::store::{Expected, StoredTrunk, TrunkSettings};
 
 /// Every endpoint of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -91,7 +92,10 @@ async fn create(
     faults.finish()?;
     let settings = new.expect("a body without faults is a trunk");
     let (trunk, numbers) = app
-        .change(|store| async move { Ok(store.create_trunk(&caller.account, settings, &[]).await?) })
+        .change(|store| async move {
+            let made = store.create_trunk(&caller.account, settings, &[]).await;
+            made.map_err(|error| name_default_agent(error.into()))
+        })
         .await?;
     let facts = Facts::read(&app, &trunk, numbers).await?;
     Ok(Tagged { revision: trunk.revision, answer: Json(carrier_shapes::trunk(&trunk, facts)) })
@@ -147,7 +151,7 @@ async fn change(
                 carrier_body::change_trunk(&object, settings, &mut faults);
                 faults.finish()
             });
-            let trunk = changed.await.map_err(|error| no_trunk(error, &id))?;
+            let trunk = changed.await.map_err(|error| no_trunk(name_default_agent(error), &id))?;
             let numbers = store.numbers_of_trunk(&caller.account, &id).await;
             Ok((trunk, numbers.map_err(|error| no_trunk(error.into(), &id))?))
         })
@@ -176,8 +180,38 @@ async fn delete(
     Ok(Json(Done { message: format!("Trunk deleted successfully. {removed} phone number(s) removed.") }))
 }
 
+/// A trunk of the caller's account, whichever family made it.
+pub(in crate::api) async fn find_trunk(app: &App, caller: &Caller, id: &str) -> ApiResult<StoredTrunk> {
+    app.store().trunk(&caller.account, id).await.map_err(|error| no_trunk(error.into(), id))
+}
+
+/// Changes a trunk of the caller's account, if it is as it is expected to be.
+pub(in crate::api) async fn edit_trunk(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    expected: Expected,
+    change: impl FnOnce(&mut TrunkSettings) -> ApiResult<()> + Send + 'static,
+) -> ApiResult<StoredTrunk> {
+    caller.may("trunks:write")?;
+    let (account, id) = (caller.account.clone(), id.to_owned());
+    app.change(|store| async move {
+        let changed = store.change_trunk(&account, &id, &expected, change).await;
+        changed.map_err(|error| no_trunk(error, &id))
+    })
+    .await
+}
+
+/// The agent that a trunk itself names is the default one: an error about it says so by its field.
+fn name_default_agent(mut error: ApiError) -> ApiError {
+    for problem in error.errors.iter_mut().filter(|problem| problem.location == "agent_id") {
+        "default_inbound_agent_id".clone_into(&mut problem.location);
+    }
+    error
+}
+
 /// Says in the family's words that there is no such trunk.
-pub(in crate::api) fn no_trunk(error: ApiError, id: &str) -> ApiError {
+pub(super) fn no_trunk(error: ApiError, id: &str) -> ApiError {
     // An agent that is missing has told so itself.
     if error.status == StatusCode::NOT_FOUND && error.errors.is_empty() {
         return ApiError::not_found(format!("No live trunk has the id {id:?}"))

@@ -38,7 +38,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub(super) use agent_body::MOST_ENTRIES;
 pub(super) use call_body::sip_headers;
-pub(super) use carrier_trunks::no_trunk;
+pub(super) use carrier_trunks::{edit_trunk, find_trunk};
 pub(super) use trunk_body::limits as read_limits;
 
 use super::fields::Faults;

@@ -21,8 +21,9 @@ use crate::api::fields::{Faults, Fields};
 use crate::api::native::{
     NewAccountBody, Span, SpanQuery, account_of, read_settings, remove, span_of, usage_of,
 };
+use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::ids::canonical_uuid;
-use crate::store::{self, AccountSettings, Expected, NewKey, StoreError};
+use crate::store::{self, AccountSettings, NewKey, StoreError};
 
 /// Accounts read from the store at once.
 const PAGE: u32 = 500;
@@ -174,23 +175,29 @@ async fn child(app: &App, caller: &Caller, id: &str) -> ApiResult<store::Account
 /// One account under the caller's.
 #[utoipa::path(get, path = "/sub-accounts/{sub_account_id}", tag = "sub-accounts",
     params(("sub_account_id" = String, Path)), responses((status = 200, body = SubAccount), Refusals, Missing))]
-async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> ApiResult<Json<SubAccount>> {
+async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Tagged<Json<SubAccount>>> {
     caller.may("accounts:read")?;
-    Ok(Json(sub_account(child(&app, &caller, &id).await?)))
+    let account = child(&app, &caller, &id).await?;
+    Ok(Tagged { revision: account.revision, answer: Json(sub_account(account)) })
 }
 
 /// Deletes an account under the caller's: its keys are revoked and its trunks switched off.
 #[utoipa::path(delete, path = "/sub-accounts/{sub_account_id}", tag = "sub-accounts",
-    params(("sub_account_id" = String, Path)),
-    responses((status = 200, body = DeletedSubAccount), Refusals, Missing, BadBody))]
+    params(("sub_account_id" = String, Path), IfMatchHeader),
+    responses((status = 200, body = DeletedSubAccount), Refusals, Missing, OutOfDate, BadBody))]
 async fn delete(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    IfMatch(expected): IfMatch,
 ) -> ApiResult<Json<DeletedSubAccount>> {
     caller.may("accounts:write")?;
     let account = child(&app, &caller, &id).await?;
-    let deleted = remove(&app, &caller, &account.id, Expected::Any).await?;
+    let deleted = remove(&app, &caller, &account.id, expected).await?;
     Ok(Json(DeletedSubAccount { message: "success", state: "deleted", id: deleted.id }))
 }
 

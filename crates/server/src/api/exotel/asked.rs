@@ -14,8 +14,9 @@ use super::names;
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::{Body, storable};
+use crate::api::preconditions::IfMatch;
 use crate::api::query;
-use crate::store::Store;
+use crate::store::{Expected, Store};
 
 /// Items of a page when the client does not say.
 const PAGE_SIZE: u32 = 50;
@@ -29,6 +30,8 @@ pub(super) struct Asked {
     pub(super) account: String,
     /// How the answer is wrapped.
     pub(super) envelope: Envelope,
+    /// What the request presupposes of what it changes.
+    pub(super) expected: Expected,
     caller: Caller,
     parameters: Vec<(String, String)>,
     query: Option<String>,
@@ -52,6 +55,8 @@ impl FromRequestParts<App> for Asked {
             }
             _ => refuse(error.into()),
         })?;
+        let IfMatch(expected) =
+            IfMatch::from_request_parts(parts, app).await.map_err(|error| refuse(error.into()))?;
         let parameters = RawPathParams::from_request_parts(parts, app)
             .await
             .map_err(|error| refuse(Failure::new(Constant::Invalid, error.body_text())))?;
@@ -64,6 +69,7 @@ impl FromRequestParts<App> for Asked {
         Ok(Self {
             account: caller.account.clone(),
             envelope,
+            expected,
             caller,
             parameters,
             query: parts.uri.query().map(str::to_owned),

@@ -1,12 +1,10 @@
 //! What hangs on a trunk (addresses, destinations, credentials), changed and taken off by its identifier: the same for each
-//! kind of it.
+//! kind of it. A precondition is held against the trunk, which is what is changed.
 
 use super::asked::{Asked, change};
 use super::envelope::Failure;
 use crate::api::App;
-use crate::store::{
-    Expected, Store, StoredCredential, StoredGateway, StoredIdentifier, StoredTrunk, TrunkSettings,
-};
+use crate::store::{Store, StoredCredential, StoredGateway, StoredIdentifier, StoredTrunk, TrunkSettings};
 
 /// One kind of what hangs on a trunk.
 pub(super) trait Child: Clone + Send + 'static {
@@ -55,6 +53,7 @@ pub(super) async fn edit<C: Child>(
     change_child: impl FnOnce(&mut C) + Send + 'static,
 ) -> Result<(StoredTrunk, C), Failure> {
     let (account, id, child) = (asked.account.clone(), asked.trunk()?, asked.child()?);
+    let expected = asked.expected.clone();
     change(app, move |store: Store| async move {
         let mut changed = None;
         let edit = |settings: &mut TrunkSettings| -> Result<(), Failure> {
@@ -65,7 +64,7 @@ pub(super) async fn edit<C: Child>(
             changed = Some(one.clone());
             Ok(())
         };
-        let trunk = store.change_trunk(&account, &id, &Expected::Any, edit).await?;
+        let trunk = store.change_trunk(&account, &id, &expected, edit).await?;
         Ok((trunk, changed.ok_or_else(Failure::not_found)?))
     })
     .await
@@ -74,6 +73,7 @@ pub(super) async fn edit<C: Child>(
 /// Takes the child that the query names off its trunk; the trunk, and the child as it was.
 pub(super) async fn take_off<C: Child>(app: &App, asked: &Asked) -> Result<(StoredTrunk, C), Failure> {
     let (account, id, child) = (asked.account.clone(), asked.trunk()?, asked.child_in_query()?);
+    let expected = asked.expected.clone();
     change(app, move |store: Store| async move {
         let mut gone = None;
         let remove = |settings: &mut TrunkSettings| -> Result<(), Failure> {
@@ -82,7 +82,7 @@ pub(super) async fn take_off<C: Child>(app: &App, asked: &Asked) -> Result<(Stor
             gone = Some(list.remove(at));
             Ok(())
         };
-        let trunk = store.change_trunk(&account, &id, &Expected::Any, remove).await?;
+        let trunk = store.change_trunk(&account, &id, &expected, remove).await?;
         Ok((trunk, gone.ok_or_else(Failure::not_found)?))
     })
     .await

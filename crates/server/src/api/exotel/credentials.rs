@@ -8,9 +8,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{Asked, ChildPath, ChildQuery, JsonBody, PageQuery, TrunkPath, change};
 use super::checks::{Checks, date, is_plain};
-use super::envelope::{BadBody, Constant, CountedPageMetadata, Failure, Many, Refusals, Single};
+use super::envelope::{BadBody, Constant, CountedPageMetadata, Failure, Many, OutOfDate, Refusals, Single};
 use super::{children, names, newest_first};
 use crate::api::App;
+use crate::api::preconditions::IfMatchHeader;
 use crate::secrets::Secret;
 use crate::store::{Expected, Store, StoredCredential, TrunkSettings};
 
@@ -207,9 +208,9 @@ pub(super) async fn add_exotel_credential(
         });
         let trunk = trunk.await?;
         let added = trunk.settings.credentials.last().ok_or_else(Failure::not_found)?;
-        Ok(CredentialData::of(&trunk.id, added))
+        Ok((trunk.revision, CredentialData::of(&trunk.id, added)))
     };
-    asked.envelope.single(added.await)
+    asked.envelope.tagged(added.await)
 }
 
 /// A trunk's credentials, newest first.
@@ -238,9 +239,9 @@ pub(super) async fn list_exotel_credentials(State(app): State<App>, asked: Asked
 
 /// Changes a credential; what is not sent stays.
 #[utoipa::path(put, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}/credentials/{id}",
-    tag = "exotel trunks", params(ChildPath), security(("basic" = []), ("bearer" = [])),
+    tag = "exotel trunks", params(ChildPath, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
     request_body = CredentialChangeBody,
-    responses((status = 200, body = Single<CredentialData>), Refusals, BadBody))]
+    responses((status = 200, body = Single<CredentialData>), Refusals, BadBody, OutOfDate))]
 pub(super) async fn change_exotel_credential(
     State(app): State<App>,
     asked: Asked,
@@ -260,15 +261,15 @@ pub(super) async fn change_exotel_credential(
             one.friendly_name = given.names.unwrap_or_else(|| one.friendly_name.clone());
         };
         let (trunk, changed) = children::edit(&app, &asked, check, change).await?;
-        Ok(CredentialData::of(&trunk.id, &changed))
+        Ok((trunk.revision, CredentialData::of(&trunk.id, &changed)))
     };
-    asked.envelope.single(changed.await)
+    asked.envelope.tagged(changed.await)
 }
 
 /// Takes a credential off its trunk: whoever has it proves nothing by it any more.
 #[utoipa::path(delete, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}/credentials",
-    tag = "exotel trunks", params(TrunkPath, ChildQuery), security(("basic" = []), ("bearer" = [])),
-    responses((status = 200, body = Single<CredentialData>), Refusals))]
+    tag = "exotel trunks", params(TrunkPath, ChildQuery, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
+    responses((status = 200, body = Single<CredentialData>), Refusals, OutOfDate))]
 pub(super) async fn delete_exotel_credential(State(app): State<App>, asked: Asked) -> Response {
     let deleted = async {
         asked.may("trunks:write")?;

@@ -10,9 +10,12 @@ use utoipa::ToSchema;
 
 use super::asked::{Asked, ChildPath, ChildQuery, JsonBody, PageQuery, TrunkPath, change};
 use super::checks::{Checks, date};
-use super::envelope::{BadBody, BatchMetadata, Constant, Failure, Many, PageMetadata, Refusals, Single};
+use super::envelope::{
+    BadBody, BatchMetadata, Constant, Failure, Many, OutOfDate, PageMetadata, Refusals, Single,
+};
 use super::{children, names, newest_first, whitelisted_ips};
 use crate::api::App;
+use crate::api::preconditions::IfMatchHeader;
 use crate::store::{Expected, Store, StoredGateway, TransportKind, TrunkSettings};
 
 /// Most destinations of a trunk, and of one request.
@@ -301,9 +304,9 @@ pub(super) async fn list_exotel_destinations(State(app): State<App>, asked: Aske
 
 /// Changes a destination's priority and weight.
 #[utoipa::path(put, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}/destination-uris/{id}",
-    tag = "exotel trunks", params(ChildPath), security(("basic" = []), ("bearer" = [])),
+    tag = "exotel trunks", params(ChildPath, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
     request_body = DestinationChangeBody,
-    responses((status = 200, body = Single<DestinationData>), Refusals, BadBody))]
+    responses((status = 200, body = Single<DestinationData>), Refusals, BadBody, OutOfDate))]
 pub(super) async fn change_exotel_destination(
     State(app): State<App>,
     asked: Asked,
@@ -321,15 +324,15 @@ pub(super) async fn change_exotel_destination(
             one.weight = weight.unwrap_or(one.weight);
         };
         let (trunk, changed) = children::edit(&app, &asked, |_, _| Ok(()), change).await?;
-        Ok(DestinationData::of(&trunk.id, trunk.settings.transport, &changed))
+        Ok((trunk.revision, DestinationData::of(&trunk.id, trunk.settings.transport, &changed)))
     };
-    asked.envelope.single(changed.await)
+    asked.envelope.tagged(changed.await)
 }
 
 /// Takes a destination off its trunk.
 #[utoipa::path(delete, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}/destination-uris",
-    tag = "exotel trunks", params(TrunkPath, ChildQuery), security(("basic" = []), ("bearer" = [])),
-    responses((status = 200, body = Single<DestinationData>), Refusals))]
+    tag = "exotel trunks", params(TrunkPath, ChildQuery, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
+    responses((status = 200, body = Single<DestinationData>), Refusals, OutOfDate))]
 pub(super) async fn delete_exotel_destination(State(app): State<App>, asked: Asked) -> Response {
     let deleted = async {
         asked.may("trunks:write")?;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::api::error::{ApiError, NothingDone};
 use crate::api::fields::Problem;
+use crate::api::preconditions::etag;
 use crate::store::StoreError;
 
 /// An answer about one thing.
@@ -318,6 +319,16 @@ impl Envelope {
         }
     }
 
+    /// The answer about one thing, with the tag of its revision.
+    pub(super) fn tagged<T: Serialize>(&self, result: Result<(i64, T), Failure>) -> Response {
+        let revision = result.as_ref().ok().map(|(revision, _)| *revision);
+        let mut response = self.single(result.map(|(_, data)| data));
+        if let Some(revision) = revision {
+            response.headers_mut().insert(header::ETAG, etag(revision));
+        }
+        response
+    }
+
     /// The answer about a page of a list.
     pub(super) fn page<M: Serialize, T: Serialize>(&self, result: Result<(M, Vec<T>), Failure>) -> Response {
         let (metadata, items) = match result {
@@ -454,6 +465,15 @@ pub(super) enum Refusals {
     /// The store or the node cannot serve it now; `Retry-After` says when to come again.
     #[response(status = 503)]
     Unavailable(#[to_schema] Refused),
+}
+
+/// What an endpoint that heeds `If-Match` may answer besides.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "read by the derive alone")]
+pub(super) enum OutOfDate {
+    /// Somebody else changed it since the client read it.
+    #[response(status = 412)]
+    PreconditionFailed(#[to_schema] Refused),
 }
 
 /// What an endpoint that reads a body may answer besides.

@@ -8,10 +8,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{AccountPath, Asked, ChildPath, ChildQuery, JsonBody, PageQuery, TrunkPath, change};
 use super::checks::{Checks, date, is_e164};
-use super::envelope::{BadBody, Constant, Failure, Many, PageMetadata, Refusals, Single};
+use super::envelope::{BadBody, Constant, Failure, Many, OutOfDate, PageMetadata, Refusals, Single};
 use super::names;
 use crate::api::App;
-use crate::store::{Expected, NewNumber, NumberMode, Store, StoreError, StoredNumber};
+use crate::api::preconditions::IfMatchHeader;
+use crate::store::{NewNumber, NumberMode, Store, StoreError, StoredNumber};
 
 /// A number on a trunk.
 #[derive(Serialize, ToSchema)]
@@ -150,9 +151,10 @@ pub(super) async fn add_exotel_number(
             let added = store.add_number(&account, &trunk, &new).await;
             added.map_err(|error| number_taken(error, &trunk))
         });
-        Ok(NumberData::of(&number.await?))
+        let number = number.await?;
+        Ok((number.revision, NumberData::of(&number)))
     };
-    asked.envelope.single(added.await)
+    asked.envelope.tagged(added.await)
 }
 
 /// A trunk's numbers, newest first.
@@ -171,14 +173,14 @@ pub(super) async fn list_exotel_numbers(State(app): State<App>, asked: Asked) ->
 
 /// Changes where a number's calls go.
 #[utoipa::path(put, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}/phone-numbers/{id}",
-    tag = "exotel trunks", params(ChildPath), security(("basic" = []), ("bearer" = [])),
-    request_body = NumberModeBody, responses((status = 200, body = Single<NumberData>), Refusals, BadBody))]
+    tag = "exotel trunks", params(ChildPath, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
+    request_body = NumberModeBody, responses((status = 200, body = Single<NumberData>), Refusals, BadBody, OutOfDate))]
 pub(super) async fn change_exotel_number(
     State(app): State<App>,
     asked: Asked,
     JsonBody(object): JsonBody,
 ) -> Response {
-    let account = asked.account.clone();
+    let (account, expected) = (asked.account.clone(), asked.expected.clone());
     let changed = async {
         asked.may("trunks:write")?;
         let (trunk, id) = (asked.trunk()?, asked.child()?);
@@ -194,25 +196,26 @@ pub(super) async fn change_exotel_number(
                 let failure = Failure::new(Constant::Invalid, "Invalid PhoneNumber");
                 return Err(failure.at("phone_number", message));
             }
-            Ok(store.set_number_mode(&account, &trunk, &id, mode).await?)
+            Ok(store.set_number_mode(&account, &trunk, &id, mode, &expected).await?)
         });
-        Ok(NumberData::of(&number.await?))
+        let number = number.await?;
+        Ok((number.revision, NumberData::of(&number)))
     };
-    asked.envelope.single(changed.await)
+    asked.envelope.tagged(changed.await)
 }
 
 /// Takes a number off its trunk; its mapping goes with it.
 #[utoipa::path(delete, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}/phone-numbers",
-    tag = "exotel trunks", params(TrunkPath, ChildQuery), security(("basic" = []), ("bearer" = [])),
-    responses((status = 200, body = Single<NumberData>), Refusals))]
+    tag = "exotel trunks", params(TrunkPath, ChildQuery, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
+    responses((status = 200, body = Single<NumberData>), Refusals, OutOfDate))]
 pub(super) async fn delete_exotel_number(State(app): State<App>, asked: Asked) -> Response {
-    let account = asked.account.clone();
+    let (account, expected) = (asked.account.clone(), asked.expected.clone());
     let deleted = async {
         asked.may("trunks:write")?;
         let (trunk, id) = (asked.trunk()?, asked.child_in_query()?);
         let number = change(&app, move |store: Store| async move {
             let number = store.number(&account, &id).await?;
-            store.remove_number(&account, &trunk, &id, &Expected::Any).await?;
+            store.remove_number(&account, &trunk, &id, &expected).await?;
             Ok(number)
         });
         Ok(NumberData::of(&number.await?))

@@ -8,9 +8,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{Asked, JsonBody, PageQuery, TrunkPath, change};
 use super::checks::{Checks, date, is_e164};
-use super::envelope::{BadBody, Constant, Failure, Many, PageMetadata, Refusals, SettingsMetadata, Single};
+use super::envelope::{
+    BadBody, Constant, Failure, Many, OutOfDate, PageMetadata, Refusals, SettingsMetadata, Single,
+};
 use super::names;
 use crate::api::App;
+use crate::api::preconditions::IfMatchHeader;
 use crate::store::{Expected, ExternalAlias, Store, TrunkSettings, now_ms};
 
 /// The one setting there is.
@@ -187,10 +190,10 @@ pub(super) async fn list_exotel_settings(State(app): State<App>, asked: Asked) -
 
 /// Takes a setting back.
 #[utoipa::path(delete, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}/settings",
-    tag = "exotel trunks", params(TrunkPath, SettingQuery), security(("basic" = []), ("bearer" = [])),
-    responses((status = 200, body = Single<SettingData>), Refusals))]
+    tag = "exotel trunks", params(TrunkPath, SettingQuery, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
+    responses((status = 200, body = Single<SettingData>), Refusals, OutOfDate))]
 pub(super) async fn delete_exotel_setting(State(app): State<App>, asked: Asked) -> Response {
-    let account = asked.account.clone();
+    let (account, expected) = (asked.account.clone(), asked.expected.clone());
     let deleted = async {
         asked.may("trunks:write")?;
         let id = asked.trunk()?;
@@ -204,7 +207,7 @@ pub(super) async fn delete_exotel_setting(State(app): State<App>, asked: Asked) 
                 gone = Some(settings.external_alias.take().ok_or_else(Failure::not_found)?);
                 Ok(())
             };
-            store.change_trunk(&account, &id, &Expected::Any, remove).await?;
+            store.change_trunk(&account, &id, &expected, remove).await?;
             gone.ok_or_else(Failure::not_found)
         });
         Ok(SettingData::of(&name, &gone.await?))

@@ -8,12 +8,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{AccountPath, Asked, JsonBody, Page, PageQuery, TrunkPath, change};
 use super::checks::{Checks, date, is_plain};
-use super::envelope::{BadBody, Constant, Failure, Many, PageMetadata, Refusals, Single};
+use super::envelope::{BadBody, Constant, Failure, Many, OutOfDate, PageMetadata, Refusals, Single};
 use super::names;
 use crate::api::App;
-use crate::store::{
-    AuthType, Expected, MediaEncryption, Store, StoreError, StoredTrunk, TrunkFamily, TrunkSettings,
-};
+use crate::api::preconditions::IfMatchHeader;
+use crate::store::{AuthType, MediaEncryption, Store, StoreError, StoredTrunk, TrunkFamily, TrunkSettings};
 
 /// What every domain of a trunk ends with.
 const DOMAIN: &str = ".pstn.exotel.com";
@@ -277,9 +276,10 @@ pub(super) async fn create_exotel_trunk(
             let made = store.create_trunk(&account, settings, &[]).await;
             made.map_err(|error| name_taken(error, &name))
         });
-        Ok(TrunkData::of(&trunk.await?.0))
+        let (trunk, _) = trunk.await?;
+        Ok((trunk.revision, TrunkData::of(&trunk)))
     };
-    asked.envelope.single(made.await)
+    asked.envelope.tagged(made.await)
 }
 
 /// The account's trunks, newest first.
@@ -303,14 +303,14 @@ pub(super) async fn list_exotel_trunks(State(app): State<App>, asked: Asked) -> 
 
 /// Changes a trunk; what is not sent stays.
 #[utoipa::path(put, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}", tag = "exotel trunks",
-    params(TrunkPath), security(("basic" = []), ("bearer" = [])), request_body = TrunkChangeBody,
-    responses((status = 200, body = Single<TrunkData>), Refusals, BadBody))]
+    params(TrunkPath, IfMatchHeader), security(("basic" = []), ("bearer" = [])), request_body = TrunkChangeBody,
+    responses((status = 200, body = Single<TrunkData>), Refusals, BadBody, OutOfDate))]
 pub(super) async fn change_exotel_trunk(
     State(app): State<App>,
     asked: Asked,
     JsonBody(object): JsonBody,
 ) -> Response {
-    let account = asked.account.clone();
+    let (account, expected) = (asked.account.clone(), asked.expected.clone());
     let changed = async {
         asked.may("trunks:write")?;
         let id = asked.trunk()?;
@@ -319,15 +319,16 @@ pub(super) async fn change_exotel_trunk(
             let edit = |settings: &mut TrunkSettings| -> Result<(), Refusal> {
                 Ok(change_trunk(&object, settings)?)
             };
-            let changed = store.change_trunk(&account, &id, &Expected::Any, edit).await;
+            let changed = store.change_trunk(&account, &id, &expected, edit).await;
             changed.map_err(|refusal| match refusal {
                 Refusal::Store(error) => name_taken(error, &name),
                 Refusal::Client(failure) => failure,
             })
         });
-        Ok(TrunkData::of(&trunk.await?))
+        let trunk = trunk.await?;
+        Ok((trunk.revision, TrunkData::of(&trunk)))
     };
-    asked.envelope.single(changed.await)
+    asked.envelope.tagged(changed.await)
 }
 
 /// What kept a trunk from being changed.
@@ -350,17 +351,17 @@ impl From<Failure> for Refusal {
 
 /// Deletes a trunk with everything on it.
 #[utoipa::path(delete, path = "/v2/accounts/{account_sid}/trunks", tag = "exotel trunks",
-    params(AccountPath, TrunkQuery), security(("basic" = []), ("bearer" = [])),
-    responses((status = 200, body = Single<TrunkData>), Refusals))]
+    params(AccountPath, TrunkQuery, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
+    responses((status = 200, body = Single<TrunkData>), Refusals, OutOfDate))]
 pub(super) async fn delete_exotel_trunk(State(app): State<App>, asked: Asked) -> Response {
-    let account = asked.account.clone();
+    let (account, expected) = (asked.account.clone(), asked.expected.clone());
     let deleted = async {
         asked.may("trunks:write")?;
         let sid = asked.must_have("trunk_sid", "TrunkSid")?;
         let id = names::trunk_id(&sid).ok_or_else(Failure::not_found)?;
         let trunk = change(&app, move |store: Store| async move {
             let trunk = store.trunk(&account, &id).await?;
-            store.delete_trunk(&account, &id, &Expected::Any).await?;
+            store.delete_trunk(&account, &id, &expected).await?;
             Ok(trunk)
         });
         Ok(TrunkData::of(&trunk.await?))

@@ -10,9 +10,10 @@ use utoipa::ToSchema;
 
 use super::asked::{Asked, ChildPath, ChildQuery, JsonBody, PageQuery, TrunkPath, change};
 use super::checks::{Checks, date};
-use super::envelope::{BadBody, Constant, Failure, Many, PageMetadata, Refusals, Single};
+use super::envelope::{BadBody, Constant, Failure, Many, OutOfDate, PageMetadata, Refusals, Single};
 use super::{children, names, newest_first};
 use crate::api::App;
+use crate::api::preconditions::IfMatchHeader;
 use crate::routing::network;
 use crate::store::{Expected, Store, StoredIdentifier, TrunkSettings};
 
@@ -141,9 +142,9 @@ pub(super) async fn add_exotel_address(
         });
         let trunk = trunk.await?;
         let added = trunk.settings.ip_identifiers.last().ok_or_else(Failure::not_found)?;
-        Ok(AddressData::of(&trunk.id, added))
+        Ok((trunk.revision, AddressData::of(&trunk.id, added)))
     };
-    asked.envelope.single(added.await)
+    asked.envelope.tagged(added.await)
 }
 
 /// A trunk's addresses and ranges, newest first.
@@ -163,8 +164,8 @@ pub(super) async fn list_exotel_addresses(State(app): State<App>, asked: Asked) 
 
 /// Changes an address or range.
 #[utoipa::path(put, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}/whitelisted-ips/{id}",
-    tag = "exotel trunks", params(ChildPath), security(("basic" = []), ("bearer" = [])),
-    request_body = AddressBody, responses((status = 200, body = Single<AddressData>), Refusals, BadBody))]
+    tag = "exotel trunks", params(ChildPath, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
+    request_body = AddressBody, responses((status = 200, body = Single<AddressData>), Refusals, BadBody, OutOfDate))]
 pub(super) async fn change_exotel_address(
     State(app): State<App>,
     asked: Asked,
@@ -177,15 +178,15 @@ pub(super) async fn change_exotel_address(
         let check = move |settings: &TrunkSettings, child: &str| check_new(settings, &checked, Some(child));
         let (trunk, changed) =
             children::edit(&app, &asked, check, |one: &mut StoredIdentifier| one.ip_address = range).await?;
-        Ok(AddressData::of(&trunk.id, &changed))
+        Ok((trunk.revision, AddressData::of(&trunk.id, &changed)))
     };
-    asked.envelope.single(changed.await)
+    asked.envelope.tagged(changed.await)
 }
 
 /// Lets no more calls come from an address or range.
 #[utoipa::path(delete, path = "/v2/accounts/{account_sid}/trunks/{trunk_sid}/whitelisted-ips",
-    tag = "exotel trunks", params(TrunkPath, ChildQuery), security(("basic" = []), ("bearer" = [])),
-    responses((status = 200, body = Single<AddressData>), Refusals))]
+    tag = "exotel trunks", params(TrunkPath, ChildQuery, IfMatchHeader), security(("basic" = []), ("bearer" = [])),
+    responses((status = 200, body = Single<AddressData>), Refusals, OutOfDate))]
 pub(super) async fn delete_exotel_address(State(app): State<App>, asked: Asked) -> Response {
     let deleted = async {
         asked.may("trunks:write")?;

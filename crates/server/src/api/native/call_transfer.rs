@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::calls::{Commanded, live};
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
-use crate::api::bolna::{no_trunk, sip_headers};
+use crate::api::bolna::{find_trunk, sip_headers};
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text, wrong_word};
 use crate::api::{App, CallCommand};
@@ -70,10 +70,7 @@ async fn transfer(
     let order = read_transfer(&Fields::new(&object, ""))?;
     let call = live(&app, &caller, &id)?;
     if let Some(trunk) = &order.trunk {
-        app.store()
-            .trunk(&caller.account, trunk.as_str())
-            .await
-            .map_err(|error| no_trunk(error.into(), trunk.as_str()))?;
+        find_trunk(&app, &caller, trunk.as_str()).await?;
     }
     if call.status != CallStatus::InProgress {
         return Err(ApiError::new(StatusCode::CONFLICT, "The call is not answered yet").at(

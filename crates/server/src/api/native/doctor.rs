@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 
 use crate::api::App;
 use crate::api::auth::Caller;
-use crate::api::body::{Body, Path};
-use crate::api::bolna::no_trunk;
+use crate::api::body::{MaybeBody, Path};
+use crate::api::bolna::find_trunk;
 use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text};
 use crate::api::times::zulu;
@@ -87,16 +87,15 @@ struct TrunkExaminations {
     data: Vec<TrunkExamination>,
 }
 
-/// Examines the trunk. The answer holds an examination that has just begun: GET the same path for what comes of it.
-#[utoipa::path(post, path = "/v1/trunks/{trunk_id}/doctor", tag = "trunks", request_body = DoctorBody,
+/// Examines the trunk; without a body the way to its gateways alone. The answer holds an examination that has just begun: GET the same path for what comes of it.
+#[utoipa::path(post, path = "/v1/trunks/{trunk_id}/doctor", tag = "trunks", request_body = Option<DoctorBody>,
     params(("trunk_id" = String, Path)),
-    responses((status = 202, body = TrunkExamination),
-        (status = 409, description = "The trunk is being examined"), Refusals, BadBody, Missing))]
+    responses((status = 202, body = TrunkExamination), Refusals, BadBody, Missing))]
 async fn examine(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(object): Body,
+    MaybeBody(object): MaybeBody,
 ) -> ApiResult<(StatusCode, Json<TrunkExamination>)> {
     caller.may("trunks:write")?;
     let fields = Fields::new(&object, "");
@@ -104,8 +103,7 @@ async fn examine(
     let number = digits(&fields, "number", "0123456789*#", &mut faults);
     let from = digits(&fields, "from", "0123456789", &mut faults);
     faults.finish()?;
-    let stored =
-        app.store().trunk(&caller.account, &id).await.map_err(|error| no_trunk(error.into(), &id))?;
+    let stored = find_trunk(&app, &caller, &id).await?;
     let table = app.table().await?;
     let trunk =
         table.trunk(&stored.id.as_str().into()).filter(|trunk| trunk.account.as_str() == caller.account);
@@ -131,7 +129,10 @@ async fn examine(
     };
     match app.doctor().examine(patient) {
         Ok(begun) => Ok((StatusCode::ACCEPTED, Json(shown(begun)))),
-        Err(busy @ Busy::Trunk) => Err(ApiError::new(StatusCode::CONFLICT, busy.to_string())),
+        Err(busy @ Busy::Trunk) => Err(ApiError::new(StatusCode::CONFLICT, busy.to_string()).at(
+            "trunk_id",
+            "an examination of it goes on; GET the same path shows how far it is, ask again after it",
+        )),
         Err(busy @ Busy::Node) => Err(ApiError::unavailable(busy.to_string())),
     }
 }
@@ -146,8 +147,7 @@ async fn examinations(
     Path(id): Path<String>,
 ) -> ApiResult<Json<TrunkExaminations>> {
     caller.may("trunks:read")?;
-    let stored =
-        app.store().trunk(&caller.account, &id).await.map_err(|error| no_trunk(error.into(), &id))?;
+    let stored = find_trunk(&app, &caller, &id).await?;
     let found = app.doctor().of_trunk(&caller.account, &stored.id);
     Ok(Json(TrunkExaminations { data: found.into_iter().map(shown).collect() }))
 }

@@ -18,13 +18,16 @@ mod trunk_transfers;
 mod verdicts;
 mod webhooks;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::App;
+use super::auth::Caller;
+use super::bolna::edit_trunk;
 use super::error::ApiResult;
 use super::fields::{Faults, Fields, describe};
 use super::query::{integer, parameter};
+use crate::store::{Expected, StoredTrunk, TrunkSettings};
 
 pub(super) use routing::MOST_HEADERS;
 pub(super) use webhooks::{EVENTS as TOLD_STATUSES, MOST_EVENTS};
@@ -50,6 +53,23 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(trunk_outbound::routes())
         .merge(verdicts::routes())
         .merge(webhooks::routes())
+}
+
+/// Changes a trunk by what a body says: `read` lays it over the trunk as it stands, and notes its faults.
+async fn change_trunk(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    expected: Expected,
+    object: Map<String, Value>,
+    read: impl FnOnce(&Fields<'_>, &mut TrunkSettings, &mut Faults) + Send + 'static,
+) -> ApiResult<StoredTrunk> {
+    let change = move |settings: &mut TrunkSettings| {
+        let mut faults = Faults::default();
+        read(&Fields::new(&object, ""), settings, &mut faults);
+        faults.finish()
+    };
+    edit_trunk(app, caller, id, expected, change).await
 }
 
 /// How many rows a page has, and behind which row it begins.

@@ -9,14 +9,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::change_trunk;
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
-use crate::api::bolna::{no_trunk, read_limits};
+use crate::api::bolna::{find_trunk, read_limits};
 use crate::api::error::{ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
-use crate::store::StoredTrunk;
+use crate::store::{StoredTrunk, TrunkSettings};
 
 /// Every endpoint of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -37,7 +38,7 @@ struct TrunkLimits {
     /// Calls at once to the carrier.
     #[schema(required, minimum = 1)]
     channels_out: Option<u32>,
-    /// New calls from the carrier per second.
+    /// New calls per second, from the carrier and to it counted apart.
     #[schema(required)]
     calls_per_second: Option<f64>,
     /// Calls from the carrier that are up on this node.
@@ -61,7 +62,7 @@ struct TrunkLimitsBody {
     /// Calls at once to the carrier.
     #[schema(minimum = 1, maximum = 1_000, required = false, example = 20)]
     channels_out: Option<u32>,
-    /// New calls from the carrier per second.
+    /// New calls per second, from the carrier and to it counted apart.
     #[schema(minimum = 0.001, maximum = 1_000.0, required = false, example = 2.5)]
     calls_per_second: Option<f64>,
 }
@@ -93,8 +94,7 @@ async fn show(
     Path(id): Path<String>,
 ) -> ApiResult<Tagged<Json<TrunkLimits>>> {
     caller.may("trunks:read")?;
-    let trunk = app.store().trunk(&caller.account, &id).await;
-    Ok(shown(&app, &trunk.map_err(|error| no_trunk(error.into(), &id))?))
+    Ok(shown(&app, &find_trunk(&app, &caller, &id).await?))
 }
 
 /// Changes a trunk's limits. Calls that are up go on.
@@ -108,16 +108,9 @@ async fn change(
     IfMatch(expected): IfMatch,
     Body(object): Body,
 ) -> ApiResult<Tagged<Json<TrunkLimits>>> {
-    caller.may("trunks:write")?;
-    let trunk = app
-        .change(|store| async move {
-            let changed = store.change_trunk(&caller.account, &id, &expected, |settings| -> ApiResult<()> {
-                let mut faults = Faults::default();
-                read_limits(&Fields::new(&object, ""), &mut settings.limits, &mut faults);
-                faults.finish()
-            });
-            changed.await.map_err(|error| no_trunk(error, &id))
-        })
-        .await?;
+    let read = |fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Faults| {
+        read_limits(fields, &mut settings.limits, faults);
+    };
+    let trunk = change_trunk(&app, &caller, &id, expected, object, read).await?;
     Ok(shown(&app, &trunk))
 }

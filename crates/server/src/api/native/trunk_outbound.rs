@@ -19,12 +19,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::texts;
 use super::trunk_outbound_schemas::{FailoverLines, Identity, LargeRequestsWord, NewOutbound, Redirects};
+use super::{change_trunk, texts};
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
-use crate::api::bolna::no_trunk;
+use crate::api::bolna::find_trunk;
 use crate::api::error::{ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text, describe};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
@@ -88,8 +88,7 @@ async fn show(
     Path(id): Path<String>,
 ) -> ApiResult<Tagged<Json<TrunkOutbound>>> {
     caller.may("trunks:read")?;
-    let trunk = app.store().trunk(&caller.account, &id).await;
-    Ok(shown(trunk.map_err(|error| no_trunk(error.into(), &id))?))
+    Ok(shown(find_trunk(&app, &caller, &id).await?))
 }
 
 /// Changes how a trunk's calls leave. Calls that are being placed go on as they began.
@@ -103,17 +102,7 @@ async fn change(
     IfMatch(expected): IfMatch,
     Body(object): Body,
 ) -> ApiResult<Tagged<Json<TrunkOutbound>>> {
-    caller.may("trunks:write")?;
-    let trunk = app
-        .change(|store| async move {
-            let changed = store.change_trunk(&caller.account, &id, &expected, |settings| -> ApiResult<()> {
-                let mut faults = Faults::default();
-                read(&Fields::new(&object, ""), settings, &mut faults);
-                faults.finish()
-            });
-            changed.await.map_err(|error| no_trunk(error, &id))
-        })
-        .await?;
+    let trunk = change_trunk(&app, &caller, &id, expected, object, read).await?;
     Ok(shown(trunk))
 }
 

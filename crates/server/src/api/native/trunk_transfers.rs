@@ -8,15 +8,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::texts;
+use super::{change_trunk, texts};
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::{Body, Path};
-use crate::api::bolna::no_trunk;
+use crate::api::bolna::find_trunk;
 use crate::api::error::{ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text, wrong_word};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
-use crate::store::StoredTrunk;
+use crate::store::{StoredTrunk, TrunkSettings};
 
 /// Most prefixes of one trunk.
 const MOST_PREFIXES: usize = 64;
@@ -102,8 +102,7 @@ async fn show(
     Path(id): Path<String>,
 ) -> ApiResult<Tagged<Json<TrunkTransfers>>> {
     caller.may("trunks:read")?;
-    let trunk = app.store().trunk(&caller.account, &id).await;
-    Ok(shown(&trunk.map_err(|error| no_trunk(error.into(), &id))?))
+    Ok(shown(&find_trunk(&app, &caller, &id).await?))
 }
 
 /// Changes how a trunk's calls may be transferred. Calls that are up keep what they began with.
@@ -117,16 +116,9 @@ async fn change(
     IfMatch(expected): IfMatch,
     Body(object): Body,
 ) -> ApiResult<Tagged<Json<TrunkTransfers>>> {
-    caller.may("trunks:write")?;
-    let trunk = app
-        .change(|store| async move {
-            let changed = store.change_trunk(&caller.account, &id, &expected, |settings| -> ApiResult<()> {
-                let mut faults = Faults::default();
-                read(&Fields::new(&object, ""), &mut settings.transfers, &mut faults);
-                faults.finish()
-            });
-            changed.await.map_err(|error| no_trunk(error, &id))
-        })
-        .await?;
+    let read = |fields: &Fields<'_>, settings: &mut TrunkSettings, faults: &mut Faults| {
+        read(fields, &mut settings.transfers, faults);
+    };
+    let trunk = change_trunk(&app, &caller, &id, expected, object, read).await?;
     Ok(shown(&trunk))
 }
