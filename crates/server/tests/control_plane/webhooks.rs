@@ -134,6 +134,25 @@ async fn an_agents_own_url_is_told_unsigned_and_others_calls_are_not() {
 }
 
 #[tokio::test]
+async fn every_status_that_a_call_is_told_in_can_be_asked_for_by_name() {
+    let server = Server::start().await;
+    let (url, told) = receiver(|_| StatusCode::OK).await;
+    let body = json!({"url": url, "events": ["balance-low", "queued", "balance-low", "rescheduled"]});
+    let made = server.post("/v1/webhooks", body).await;
+    assert_eq!(made.body["events"], json!(["balance-low", "queued", "rescheduled"]), "{}", made.text);
+    let sender = send(&server.store, 3);
+    let record = record("acme", &server.agent().await);
+    for status in [CallStatus::Queued, CallStatus::Initiated, CallStatus::Rescheduled, CallStatus::BalanceLow]
+    {
+        server.journal.tell(in_status(&record, status));
+    }
+    server.journal.flush().await;
+    told.until(3).await;
+    assert_eq!(told.events(), ["queued", "rescheduled", "balance-low"]);
+    sender.abort();
+}
+
+#[tokio::test]
 async fn what_fails_is_told_again_in_order_and_given_up_in_the_end() {
     let server = Server::start().await;
     let (url, told) =

@@ -25,13 +25,16 @@ use crate::net::fence::Fence;
 use crate::net::post::PostTarget;
 use crate::store::{Delivery, DeliveryFilter, StoreError, StoredWebhook, WebhookSettings};
 
-/// Statuses a call can be told in.
+/// Statuses a call can be told in: all but those that it has from the request that asked for it.
 pub(in crate::api) const EVENTS: &[CallStatus] = &[
+    CallStatus::Queued,
+    CallStatus::Rescheduled,
     CallStatus::Initiated,
     CallStatus::Ringing,
     CallStatus::InProgress,
     CallStatus::CallDisconnected,
     CallStatus::Completed,
+    CallStatus::BalanceLow,
     CallStatus::Busy,
     CallStatus::NoAnswer,
     CallStatus::Canceled,
@@ -278,9 +281,12 @@ fn read(app: &App, fields: &Fields<'_>, settings: &mut WebhookSettings, faults: 
         false => Err(wrong_word(&text.into(), &words)),
     };
     if fields.was_sent("events") {
-        let mut events = texts(fields, "events", MOST_EVENTS, faults, event).unwrap_or_default();
-        events.dedup();
-        settings.events = events;
+        settings.events.clear();
+        for event in texts(fields, "events", MOST_EVENTS, faults, event).unwrap_or_default() {
+            if !settings.events.contains(&event) {
+                settings.events.push(event);
+            }
+        }
     }
     if let Some(description) = fields.text("description", Text::Line(200), faults) {
         description.clone_into(&mut settings.description);
