@@ -1,4 +1,4 @@
-//! An account as one JSON text: its trunks, numbers, mappings, agents, webhooks, batches and providers' secrets, column by
+//! An account as one JSON text: its name, notes and balance, its trunks, numbers, mappings, agents, webhooks, batches and providers' secrets, column by
 //! column as they are stored, and what can be shown of its API keys.
 //!
 //! Secrets are sealed with a key given for the purpose, or left out; never in clear. An import is one change: all of it
@@ -47,6 +47,9 @@ pub struct Export {
     pub account: String,
     /// When, milliseconds since 1970.
     pub exported_at: i64,
+    /// What is said of the account itself; absent in files of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile: Option<Profile>,
     /// A text sealed with the key of the secrets; absent when they were left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     seal_check: Option<String>,
@@ -54,6 +57,16 @@ pub struct Export {
     tables: BTreeMap<String, Vec<Columns>>,
     /// Of each API key its prefix, scopes and times. Keys themselves do not move: new ones are made.
     pub api_keys: Vec<Columns>,
+}
+
+/// What is said of an account itself. An account that is there already keeps its own.
+#[derive(Debug, Serialize, Deserialize)]
+struct Profile {
+    name: String,
+    email: Option<String>,
+    metadata: Option<Value>,
+    /// What it may still spend; null is no bound.
+    balance_millicents: Option<i64>,
 }
 
 /// What an import brought.
@@ -119,11 +132,19 @@ impl Store {
         key: Option<&Sealer>,
     ) -> std::result::Result<Export, TransferError> {
         let mut reader = self.begin_read().await?;
-        sqlx::query("SELECT id FROM accounts WHERE id = $1")
+        let row = sqlx::query("SELECT name, email, metadata, balance_millicents FROM accounts WHERE id = $1")
             .bind(account)
             .fetch_optional(&mut *reader)
             .await?
             .ok_or_else(|| TransferError::NoAccount(account.to_owned()))?;
+        let metadata: Option<String> = row.try_get("metadata")?;
+        let metadata = metadata.map(|text| serde_json::from_str(&text)).transpose();
+        let profile = Profile {
+            name: row.try_get("name")?,
+            email: row.try_get("email")?,
+            metadata: metadata.map_err(|error| corrupt(format!("accounts/{account}"), error))?,
+            balance_millicents: row.try_get("balance_millicents")?,
+        };
         let mut tables = BTreeMap::new();
         for (table, rest) in TABLES {
             let select = format!("SELECT * FROM {table} WHERE account_id = $1 {rest} ORDER BY id");
@@ -144,6 +165,7 @@ impl Store {
             tandem_export: VERSION,
             account: account.to_owned(),
             exported_at: now_ms(),
+            profile: Some(profile),
             seal_check: key.map(|key| key.seal("export", "tandem")),
             tables,
             api_keys: keys.iter().map(columns).collect::<Result<_>>()?,
@@ -191,11 +213,15 @@ impl Store {
         if !collisions.is_empty() {
             return Err(TransferError::Collisions(collisions));
         }
-        sqlx::query("INSERT INTO accounts (id, created_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING")
-            .bind(account)
-            .bind(now_ms())
-            .execute(&mut *change)
-            .await?;
+        let made =
+            sqlx::query("INSERT INTO accounts (id, created_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING")
+                .bind(account)
+                .bind(now_ms())
+                .execute(&mut *change)
+                .await?;
+        if let Some(profile) = export.profile.as_ref().filter(|_| made.rows_affected() == 1) {
+            write_profile(&mut change, account, profile).await?;
+        }
         let mut imported = Imported::default();
         for (table, _) in TABLES {
             let rows = export.tables.get(*table).map_or(&[][..], Vec::as_slice);
@@ -351,6 +377,7 @@ fn check_tables(tables: &BTreeMap<String, Vec<Columns>>) -> std::result::Result<
         ("trunk_credentials", "trunk_id", "trunks"),
         ("numbers", "trunk_id", "trunks"),
         ("numbers", "agent_id", "agents"),
+        ("trunks", "default_agent_id", "agents"),
         ("batches", "agent_id", "agents"),
     ] {
         let there: BTreeSet<&str> =
@@ -423,6 +450,21 @@ async fn collisions(
         found.push(format!("and {more} more"));
     }
     Ok(found)
+}
+
+async fn write_profile(change: &mut Change, account: &str, profile: &Profile) -> Result<()> {
+    sqlx::query(
+        "UPDATE accounts SET name = $1, email = $2, metadata = $3, balance_millicents = $4 WHERE id = $5",
+    )
+    .bind(&profile.name)
+    .bind(profile.email.clone())
+    .bind(profile.metadata.as_ref().map(Value::to_string))
+    .bind(profile.balance_millicents)
+    .bind(account)
+    .execute(&mut **change)
+    .await?;
+    change.touch_account(account);
+    Ok(())
 }
 
 async fn insert(change: &mut Change, table: &str, account: &str, row: &Columns) -> Result<()> {

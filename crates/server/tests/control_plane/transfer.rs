@@ -5,13 +5,16 @@ use tandem_call::CallStatus;
 use tandem_server::journal::Journal;
 use tandem_server::routing::read_whole;
 use tandem_server::secrets::SecretError;
-use tandem_server::store::{Cursor, Expected, Export, NewAgent, Rotation, Store, StoreError, TransferError};
+use tandem_server::store::{
+    AccountSettings, Cursor, Expected, Export, NewAgent, Rotation, Store, StoreError, TransferError,
+};
 
 use crate::base::{Base, on_both_databases, sealer};
 use crate::store::{number, record, settings};
 
 on_both_databases!(
     an_account_moves_as_one_file,
+    an_account_keeps_its_name_its_notes_and_what_it_may_spend,
     an_import_names_everything_in_its_way_and_changes_nothing,
     secrets_leave_sealed_or_not_at_all,
     a_file_that_reaches_into_another_account_is_refused,
@@ -69,6 +72,34 @@ async fn an_account_moves_as_one_file(base: Base) {
     // Its numbers are claimed there as they were here.
     let taken = there.create_trunk("other", settings("x"), &[number("491")]).await;
     assert!(matches!(taken, Err(StoreError::NumberTaken { .. })));
+}
+
+async fn an_account_keeps_its_name_its_notes_and_what_it_may_spend(base: Base) {
+    let here = base.open().await;
+    furnish(&here, "acme", "49").await;
+    let own = |settings: &mut AccountSettings| {
+        settings.name = "Acme".to_owned();
+        settings.email = Some("ops@acme.example".to_owned());
+        settings.metadata = Some(json!({"plan": ["a", 1]}));
+    };
+    let before = here.change_account("acme", &Expected::Any, own).await.unwrap();
+    here.set_balance("acme", Some(-5)).await.unwrap();
+    let export = written(&here.export_account("acme", None).await.unwrap());
+    let elsewhere = Base::sqlite();
+    let there = elsewhere.open().await;
+    there.import_account("new", export, None).await.unwrap();
+    let after = there.account("new").await.unwrap();
+    assert_eq!((after.name, after.email, after.metadata), (before.name, before.email, before.metadata));
+    assert_eq!(there.exhausted_accounts().await.unwrap(), ["new"], "a prepaid account stays one");
+    // An account that is there already keeps what it has.
+    let elsewhere = Base::sqlite();
+    let there = elsewhere.open().await;
+    let settings = AccountSettings { name: "Theirs".to_owned(), ..AccountSettings::default() };
+    there.create_account(Some("new".to_owned()), None, settings).await.unwrap();
+    let export = written(&here.export_account("acme", None).await.unwrap());
+    there.import_account("new", export, None).await.unwrap();
+    assert_eq!(there.account("new").await.unwrap().name, "Theirs");
+    assert_eq!(there.balance("new").await.unwrap(), None);
 }
 
 async fn an_import_names_everything_in_its_way_and_changes_nothing(base: Base) {
@@ -135,6 +166,7 @@ async fn a_file_that_reaches_into_another_account_is_refused(base: Base) {
     owned["account_id"] = "victim".into();
     for (path, value) in [
         ("/tables/numbers/0/agent_id", json!(theirs)),
+        ("/tables/trunks/0/default_agent_id", json!(theirs)),
         ("/tables/gateways/0/trunk_id", json!("elsewhere")),
         ("/tables/trunks/0", strange),
         ("/tables/trunks/0", owned),
