@@ -301,8 +301,8 @@ fn no_number(from: Option<&str>) -> String {
             "from_phone_number {from:?} is no active number on an active trunk of this account; add it with POST \
              /sip-trunks/trunks/{{trunk_id}}/numbers, or switch it and its trunk on"
         ),
-        None => "this account has no active number on an active trunk to call from; add one with POST \
-                 /sip-trunks/trunks/{trunk_id}/numbers"
+        None => "this account has no active number on an active trunk that places calls; add one with POST \
+                 /sip-trunks/trunks/{trunk_id}/numbers, or set the trunk's outbound_enabled"
             .to_owned(),
     }
 }

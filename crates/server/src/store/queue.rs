@@ -215,7 +215,8 @@ impl Store {
     }
 
     /// The number of the account that an outbound call goes out by: the one asked for, or the first that the agent
-    /// answers, or the first of all. Its trunk and itself are switched on.
+    /// answers, or the first of all. Its trunk and itself are switched on; a trunk that places no calls is left out
+    /// unless its number is asked for, so that whoever asks is told so.
     ///
     /// # Errors
     /// When the database fails.
@@ -228,7 +229,8 @@ impl Store {
         let row = sqlx::query(
             "SELECT numbers.* FROM numbers JOIN trunks ON trunks.id = numbers.trunk_id \
              WHERE numbers.account_id = $1 AND trunks.account_id = $1 AND numbers.deleted_at IS NULL \
-             AND numbers.is_active = 1 AND trunks.is_active = 1 AND ($2 = '' OR numbers.digits = $2) \
+             AND numbers.is_active = 1 AND trunks.is_active = 1 \
+             AND (numbers.digits = $2 OR ($2 = '' AND trunks.outbound_enabled = 1)) \
              ORDER BY CASE WHEN numbers.agent_id = $3 THEN 0 ELSE 1 END, numbers.created_at, numbers.id LIMIT 1",
         )
         .bind(account)

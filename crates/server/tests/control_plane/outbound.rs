@@ -204,6 +204,34 @@ async fn what_keeps_a_call_from_being_placed_is_told_by_its_execution() {
 }
 
 #[tokio::test]
+async fn a_call_without_a_number_to_call_from_goes_out_by_a_trunk_that_places_calls() {
+    let house = House::new().await;
+    let server = &house.server;
+    // The agent's own number is on a trunk for calls from the carrier alone.
+    let numbers = server.get(&format!("/sip-trunks/trunks/{}/numbers", house.trunk)).await;
+    let mapping = json!({"agent_id": house.agent, "phone_number_id": numbers.body[0]["id"]});
+    assert_eq!(server.post("/inbound/setup", mapping).await.status, 200);
+    let path = format!("/sip-trunks/trunks/{}", house.trunk);
+    assert_eq!(server.patch(&path, json!({"outbound_enabled": false})).await.status, 200);
+    let id = house.call(json!({})).await;
+    house.work_off().await;
+    let over = house.execution(&id).await;
+    let why = over["error_message"].as_str().unwrap();
+    assert!(why.contains("no active number on an active trunk that places calls"), "{over}");
+    let second = server.trunk("second").await;
+    server.number(&second, "+918047119999").await;
+    for (more, trunk) in [
+        (json!({}), &second),
+        // Asked for by name, it is tried, and the trunk says why not.
+        (json!({"from_phone_number": NUMBER}), &house.trunk),
+    ] {
+        let id = house.call(more.clone()).await;
+        house.work_off().await;
+        assert_eq!(house.execution(&id).await["telephony_data"]["trunk_id"], json!(trunk), "{more}");
+    }
+}
+
+#[tokio::test]
 async fn the_number_of_another_account_is_as_good_as_none() {
     let house = House::new().await;
     let other =
