@@ -174,6 +174,18 @@ async fn calls_that_are_up_are_listed_and_hung_up_by_their_account_alone() {
     assert_eq!(listed["data"][1]["id"], json!(second.id));
     assert_eq!(server.get(&format!("/v1/calls/{}", first.id)).await.body["status"], "in-progress");
     server.get(&format!("/v1/calls/{}", theirs.id)).await.refuses(404, "Call not found");
+    // A plus may be there or not, and clients forget to escape it.
+    for (filter, fitting) in [
+        ("from=4930100", 2),
+        ("from=%2B4930100", 2),
+        ("from=+4930100", 2),
+        ("from=%2B49%2030%20100", 2),
+        ("to=%2B919876543210", 2),
+        ("from=4930101", 0),
+        ("to=4930100", 0),
+    ] {
+        assert_eq!(server.get(&format!("/v1/calls?{filter}")).await.body["total"], fitting, "{filter}");
+    }
 
     let hang_up = server.post(&format!("/v1/calls/{}/hangup", first.id), json!({})).await;
     assert_eq!((hang_up.status.as_u16(), &hang_up.body["message"]), (202, &json!("done")));

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use tandem_call::ladder::{Heading, Rung};
-use tandem_call::{AccountId, CallDirection, CallId, CallRecord, CallStatus, RecordingSummary};
+use tandem_call::{AccountId, CallDirection, CallId, CallRecord, CallStatus, RecordingSummary, dialled};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -239,14 +239,15 @@ async fn calls(
     let asked = |name: &str| parameter(query, name).filter(|text| !text.is_empty());
     let (trunk, from, to) = (asked("trunk_id"), asked("from"), asked("to"));
     let agent = asked("agent_id").map(|id| canonical_uuid(&id));
-    let bare = |number: &str| number.trim_start_matches('+').to_owned();
+    // As routing compares them: a plus, which without its escape arrives as a blank, and separators say nothing.
+    let key = |number: &str| dialled::stored_key(number).unwrap_or_else(|| number.to_owned());
     let fits = |record: &CallRecord| {
         trunk.as_ref().is_none_or(|trunk| record.trunk.as_str() == trunk)
             && agent.as_ref().is_none_or(|agent| record.agent.as_str() == agent)
             && status.as_ref().is_none_or(|status| record.status.as_str() == status)
             && way.as_ref().is_none_or(|way| direction(record) == way)
-            && from.as_ref().is_none_or(|from| bare(&record.from) == bare(from))
-            && to.as_ref().is_none_or(|to| bare(&record.to) == bare(to))
+            && from.as_ref().is_none_or(|from| key(&record.from) == key(from))
+            && to.as_ref().is_none_or(|to| key(&record.to) == key(to))
     };
     let fitting: Vec<CallRecord> = app.journal().live(&caller.account).into_iter().filter(fits).collect();
     let shown = fitting.iter().take(usize::try_from(limit).unwrap_or(usize::MAX));
