@@ -34,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::fields")]
 struct MappingBody {
-    /// The agent; `/inbound/unlink` ignores it.
+    /// The agent.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[!-~]+$")]
     agent_id: String,
     /// The number, by the identifier that adding it answered.
@@ -76,20 +76,22 @@ struct Unlinked {
     id: String,
 }
 
-/// Reads a mapping. Identifiers are opaque texts; `allow_multiple` and `ivr_config` are another provider's.
+/// Reads a mapping. `allow_multiple` and `ivr_config` are another provider's.
 pub(super) fn mapping(object: &Map<String, Value>, faults: &mut Faults) -> Mapping {
-    let fields = Fields::new(object, "");
-    let mut id = |name: &str| {
-        let text = fields.text(name, Text::Line(128), faults)?.trim();
-        (!text.is_empty()).then(|| text.to_owned())
-    };
-    Mapping { agent: id("agent_id"), number: id("phone_number_id") }
+    Mapping {
+        agent: identifier(object, "agent_id", faults),
+        number: identifier(object, "phone_number_id", faults),
+    }
 }
 
-fn missing(name: &str, faults: &mut Faults) {
-    if !faults.touches(name) {
+/// An identifier, which is an opaque text and must be there.
+fn identifier(object: &Map<String, Value>, name: &str, faults: &mut Faults) -> Option<String> {
+    let text = Fields::new(object, "").text(name, Text::Line(128), faults);
+    let text = text.map(str::trim).filter(|text| !text.is_empty());
+    if text.is_none() && !faults.touches(name) {
         faults.constant(StatusCode::BAD_REQUEST, &format!("{name} is required"), name, "is missing or empty");
     }
+    text.map(str::to_owned)
 }
 
 /// Has an agent answer a number. A number has one agent; mapping it again replaces it.
@@ -99,12 +101,6 @@ async fn setup(State(app): State<App>, caller: Caller, Body(object): Body) -> Ap
     caller.may("trunks:write")?;
     let mut faults = Faults::default();
     let mapping = mapping(&object, &mut faults);
-    if mapping.agent.is_none() {
-        missing("agent_id", &mut faults);
-    }
-    if mapping.number.is_none() {
-        missing("phone_number_id", &mut faults);
-    }
     faults.finish()?;
     let agent = canonical_uuid(&mapping.agent.unwrap_or_default());
     let number = mapping.number.unwrap_or_default();
@@ -147,12 +143,10 @@ async fn setup(State(app): State<App>, caller: Caller, Body(object): Body) -> Ap
 async fn unlink(State(app): State<App>, caller: Caller, Body(object): Body) -> ApiResult<Json<Unlinked>> {
     caller.may("trunks:write")?;
     let mut faults = Faults::default();
-    let mapping = mapping(&object, &mut faults);
-    if mapping.number.is_none() {
-        missing("phone_number_id", &mut faults);
-    }
+    // Clients of the guide name the agent too, whatever it is.
+    let number = identifier(&object, "phone_number_id", &mut faults);
     faults.finish()?;
-    let number = mapping.number.unwrap_or_default();
+    let number = number.unwrap_or_default();
     let number = app
         .change(|store| async move {
             let stored = find_number(&store, &caller.account, &number).await?;

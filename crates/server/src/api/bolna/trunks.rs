@@ -19,7 +19,7 @@ use crate::api::fields::Faults;
 use crate::api::paging::{self, ListQuery, Paged};
 use crate::api::preconditions::{IfMatch, IfMatchHeader, OutOfDate, Tagged};
 use crate::api::{App, query};
-use crate::store::StoreError;
+use crate::store::{NewNumber, StoreError};
 
 /// Every endpoint of this file.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -48,7 +48,10 @@ async fn create(
     faults.finish()?;
     let (settings, numbers) = new.expect("a body without faults is a trunk");
     let (trunk, numbers) = app
-        .change(|store| async move { Ok(store.create_trunk(&caller.account, settings, &numbers).await?) })
+        .change(|store| async move {
+            let made = store.create_trunk(&caller.account, settings, &numbers).await;
+            made.map_err(|error| name_number(error, &numbers))
+        })
         .await?;
     let facts = Facts::read(&app, &trunk, numbers).await?;
     let answer = (StatusCode::CREATED, Json(trunk_shapes::trunk(&trunk, facts)));
@@ -138,6 +141,23 @@ async fn delete(
         })
         .await?;
     Ok(Json(Done { message: format!("Trunk deleted successfully. {removed} phone number(s) removed.") }))
+}
+
+/// Says which of a new trunk's numbers is taken.
+fn name_number(error: StoreError, numbers: &[NewNumber]) -> ApiError {
+    let at = match &error {
+        // Twice in one request: the second is one too many.
+        StoreError::NumberTaken { number, same_trunk: true } => {
+            numbers.iter().rposition(|one| one.phone_number == *number)
+        }
+        StoreError::NumberTaken { number, .. } => numbers.iter().position(|one| one.phone_number == *number),
+        _ => None,
+    };
+    let mut error = ApiError::from(error);
+    if let (Some(at), [problem]) = (at, error.errors.as_mut_slice()) {
+        problem.location = format!("phone_numbers[{at}].{}", problem.location);
+    }
+    error
 }
 
 pub(super) fn not_found(error: StoreError) -> ApiError {
