@@ -105,9 +105,10 @@ impl<'a> Page<'a> {
             let _ = write!(html, "<p>{}</p>", escaped(more));
         }
         self.parameters(&body["parameters"], html);
-        let request = json_schema(&body["requestBody"]);
+        let request = request_schema(&body["requestBody"]);
         if !request.is_null() {
-            html.push_str("<h4>Body</h4>");
+            let kinds: Vec<&str> = entries(&body["requestBody"]["content"]).map(|(kind, _)| kind).collect();
+            let _ = write!(html, "<h4>Body: {}</h4>", escaped(&kinds.join(", ")));
             self.fields(request, html);
         }
         html.push_str("<h4>Answers</h4><table>");
@@ -252,6 +253,15 @@ fn plain(value: &Value) -> String {
 /// The schema of the JSON form of a body or an answer; null when there is none.
 fn json_schema(holder: &Value) -> &Value {
     &holder["content"]["application/json"]["schema"]
+}
+
+/// The schema of a request's body: of its JSON form, or where it has none, of the first it has.
+fn request_schema(holder: &Value) -> &Value {
+    let json = json_schema(holder);
+    if !json.is_null() {
+        return json;
+    }
+    entries(&holder["content"]).next().map_or(&Value::Null, |(_, form)| &form["schema"])
 }
 
 fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {

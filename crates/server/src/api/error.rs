@@ -242,16 +242,17 @@ pub(super) enum BadBody {
     /// The body did not come in time.
     #[response(status = 408)]
     Timeout(ErrorBody),
-    /// It contradicts what stands: a name or a number that is taken, an `If-Match` that is out of date (412).
+    /// It contradicts what stands, such as a name or a number that is taken, or its `Idempotency-Key` is that of a request
+    /// under way.
     #[response(status = 409)]
     Conflict(ErrorBody),
-    /// The body is longer than `limits.api_body_bytes`.
+    /// The body is longer than `limits.api_body_bytes`, or a form than `limits.api_upload_bytes`.
     #[response(status = 413)]
     TooLarge(ErrorBody),
-    /// The body is no JSON by its `Content-Type`.
+    /// The body is, by its `Content-Type`, not of the kind that is asked for.
     #[response(status = 415)]
     WrongType(ErrorBody),
-    /// Fields that contradict each other.
+    /// Fields that contradict each other, or an `Idempotency-Key` that was used for another request.
     #[response(status = 422)]
     Contradiction(ErrorBody),
 }

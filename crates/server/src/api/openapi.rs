@@ -23,7 +23,13 @@ pub(super) fn describe(routes: OpenApiRouter<App>) -> (Router<App>, OpenApi) {
                 .version(env!("CARGO_PKG_VERSION"))
                 .description(Some(
                     "SIP trunks, numbers, voice agents and calls. The endpoints of Bolna's and Exotel's trunk APIs \
-                     have their vendors' shapes; those under /v1 are Tandem's own.",
+                     have their vendors' shapes; those under /v1 are Tandem's own. Every POST heeds the header \
+                     Idempotency-Key: the same request with the same key is carried out once within a day, and answered \
+                     again with Idempotency-Replayed; another request with it is refused with 422, one while the first is \
+                     under way with 409. Answers with an ETag name a revision, which If-Match presupposes in PATCH, PUT and \
+                     DELETE. Lists that take limit and cursor name the next page in X-Next-Cursor or next_cursor. \
+                     RateLimit-Limit, RateLimit-Remaining and RateLimit-Reset say what is left of the minute, \
+                     X-Request-Id names the request.",
                 ))
                 .build(),
         )

@@ -108,17 +108,17 @@ pub struct StoredLimits {
     pub inbound: Option<u32>,
     /// Concurrent calls to the carrier.
     pub outbound: Option<u32>,
-    /// New calls from the carrier in a thousand seconds.
+    /// New calls in a thousand seconds, from the carrier and to it counted apart.
     pub per_second_milli: Option<u32>,
 }
 
 impl StoredLimits {
-    /// New calls from the carrier per second.
+    /// New calls per second, from the carrier and to it counted apart.
     pub fn per_second(&self) -> Option<f64> {
         self.per_second_milli.map(|milli| f64::from(milli) / 1_000.0)
     }
 
-    /// Bounds new calls from the carrier per second, kept to three decimals.
+    /// Bounds new calls per second each way, kept to three decimals.
     pub fn set_per_second(&mut self, rate: Option<f64>) {
         self.per_second_milli = rate.map(|rate| ((rate * 1_000.0).round() as u32).max(1));
     }

@@ -145,6 +145,59 @@ fn parameters<'a>(template: &'a str, path: &'a str) -> Option<Vec<(&'a str, &'a 
     }
 }
 
+#[tokio::test]
+async fn every_post_says_what_its_idempotency_key_may_bring() {
+    let server = super::client::Server::start().await;
+    for operation in server.description.operations.iter().filter(|operation| operation.method == "POST") {
+        for status in ["408", "409", "413", "422"] {
+            assert!(
+                !operation.body["responses"][status].is_null(),
+                "POST {} without {status}",
+                operation.path
+            );
+        }
+    }
+    // The judge holds what is answered against what is said.
+    let path = format!("/v2/agent/{}/stop", server.agent().await);
+    for (query, status) in [("?a=1", 200), ("?a=2", 422)] {
+        let request = server.request("POST", &format!("{path}{query}"), &server.key);
+        assert_eq!(server.send(request.header("idempotency-key", "one"), None).await.status, status);
+    }
+}
+
+/// What `/docs` shows of one endpoint.
+fn section<'a>(page: &'a str, operation: &Operation) -> Option<&'a str> {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let path: String = operation.path.chars().map(plain).collect();
+    let begin = format!("<section id=\"{}{path}\">", operation.method.to_lowercase());
+    page.split(&begin).nth(1)?.split("</section>").next()
+}
+
+#[tokio::test]
+async fn the_page_to_read_needs_no_network_and_shows_the_fields_of_every_body() {
+    let server = super::client::Server::start().await;
+    let page = server.get("/docs").await.text;
+    for outside in ["<script", "<link", "<img", "@import", "url(", "href=\"http"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    for operation in &server.description.operations {
+        let place = format!("{} {}", operation.method, operation.path);
+        let section = section(&page, operation).unwrap_or_else(|| panic!("{place} is not shown"));
+        let content = operation.body["requestBody"]["content"].as_object();
+        for (kind, _) in content.into_iter().flatten() {
+            let body =
+                section.split("<h4>Body: ").nth(1).unwrap_or_else(|| panic!("{place} without its body"));
+            assert!(body.split("</h4>").next().unwrap().contains(kind), "{place} without {kind}");
+            let table = body.split("</table>").next().unwrap();
+            assert!(table.contains("<code>"), "{place}: its body has no fields");
+        }
+    }
+    // Files are sent as forms, and what an agent is asked about its recordings is no secret.
+    for field in ["from_phone_numbers", "retry_config", "recording.pause", "recording.enabled"] {
+        assert!(page.contains(&format!("<code>{field}</code>")), "{field}");
+    }
+}
+
 #[test]
 fn a_judge_finds_what_is_wrong_with_an_answer() {
     let description = Description::read(&json!({

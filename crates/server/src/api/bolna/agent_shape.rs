@@ -92,6 +92,24 @@ pub(super) struct AgentBody {
     /// How the agent is reached. Without it, it cannot be called.
     #[schema(required = false)]
     websocket: Option<SocketBody>,
+    /// How its calls are recorded, each from its answer on. Without it, or with null, they are not.
+    #[schema(required = false)]
+    recording: Option<AgentRecordingBody>,
+}
+
+/// How an agent's calls are recorded.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone: bodies are read by crate::api::recording_rule")]
+pub(super) struct AgentRecordingBody {
+    /// Whether they are; true without it.
+    #[schema(required = false)]
+    enabled: Option<bool>,
+    /// How a recording is written. `wav`: 16-bit samples, caller left and agent right.
+    #[schema(pattern = "^wav$", required = false, example = "wav")]
+    format: Option<String>,
+    /// What a pause leaves in it: `silence` as long as the pause, or nothing (`skip`).
+    #[schema(pattern = "^(silence|skip)$", required = false, example = "silence")]
+    pause: Option<String>,
 }
 
 /// What is to be changed of an agent: objects are merged, everything else is replaced.
@@ -106,6 +124,9 @@ pub(super) struct AgentPatch {
     /// How the agent is reached; merged with what stands. Null takes it away.
     #[schema(required = false)]
     websocket: Option<SocketPatch>,
+    /// How its calls are recorded; merged with what stands. With null they are not.
+    #[schema(required = false)]
+    recording: Option<AgentRecordingBody>,
 }
 
 /// Bolna's description of an agent: what telephony reads of it.

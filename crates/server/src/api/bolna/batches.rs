@@ -295,7 +295,7 @@ fn schedule_body(object: &Map<String, Value>) -> ApiResult<(i64, bool)> {
 /// Stops a batch: calls that wait are never placed, those that are up go on and are not tried again.
 #[utoipa::path(post, path = "/batches/{batch_id}/stop", tag = "batches",
     params(("batch_id" = String, Path, description = "The batch's identifier.")),
-    responses((status = 200, body = BatchDone), Refusals, Missing))]
+    responses((status = 200, body = BatchDone), Refusals, Missing, BadBody))]
 async fn stop(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> ApiResult<Json<BatchDone>> {
     caller.may("calls:write")?;
     let account = caller.account.clone();

@@ -94,7 +94,7 @@ async fn place(State(app): State<App>, caller: Caller, Body(object): Body) -> Ap
 /// Stops a call: one that waits is never placed, one that is up is hung up.
 #[utoipa::path(post, path = "/call/{execution_id}/stop", tag = "calls",
     params(("execution_id" = String, Path, description = "The call's identifier.")),
-    responses((status = 200, body = StoppedCall), Refusals, Missing))]
+    responses((status = 200, body = StoppedCall), Refusals, Missing, BadBody))]
 async fn stop(
     State(app): State<App>,
     caller: Caller,
@@ -141,7 +141,7 @@ pub(super) async fn tell_stopped(app: &App, account: &str, calls: &[String]) {
 /// Stops every call of an agent that waits. Calls that are up go on.
 #[utoipa::path(post, path = "/v2/agent/{agent_id}/stop", tag = "calls",
     params(("agent_id" = String, Path, description = "The agent's identifier.")),
-    responses((status = 200, body = StoppedCalls), Refusals, Missing))]
+    responses((status = 200, body = StoppedCalls), Refusals, Missing, BadBody))]
 async fn stop_of_agent(
     State(app): State<App>,
     caller: Caller,

@@ -39,7 +39,7 @@ pub(super) struct CarrierTrunk {
     /// Concurrent calls to the carrier; null is no bound.
     #[schema(required, minimum = 1)]
     channels_out: Option<u32>,
-    /// New calls from the carrier per second; null is no bound.
+    /// New calls per second, from the carrier and to it counted apart; null is no bound.
     #[schema(required, minimum = 0.001)]
     calls_per_second: Option<f64>,
     /// Who answers a number that has no agent of its own.

@@ -12,7 +12,7 @@ use super::shapes::{humanized, zulu};
 use crate::api::App;
 use crate::api::auth::Caller;
 use crate::api::body::Path;
-use crate::api::error::{ApiError, ApiResult, ErrorBody, Missing, Refusals};
+use crate::api::error::{ApiError, ApiResult, BadBody, ErrorBody, Missing, Refusals};
 use crate::api::paging::{self, ListQuery, Paged};
 use crate::store::{StoreError, StoredNumber, now_ms};
 
@@ -93,7 +93,12 @@ async fn search(caller: Caller) -> ApiResult<()> {
 }
 
 /// Buys a number: none is for sale.
-#[utoipa::path(post, path = "/phone-numbers/buy", tag = "phone-numbers", responses(Refusals, Vendor))]
+#[utoipa::path(
+    post,
+    path = "/phone-numbers/buy",
+    tag = "phone-numbers",
+    responses(Refusals, BadBody, Vendor)
+)]
 async fn buy(caller: Caller) -> ApiResult<()> {
     caller.may("trunks:write")?;
     Err(no_vendor())

@@ -215,10 +215,9 @@ fn limits(object: ObjectBuilder, channels: Option<i64>) -> ObjectBuilder {
         .property("channels_out", whole(1, 1_000, None).description(Some("Concurrent calls to the carrier.")))
         .property(
             "calls_per_second",
-            of([Type::Number, Type::Null])
-                .minimum(Some(0.001))
-                .maximum(Some(1_000.0))
-                .description(Some("New calls from the carrier per second, kept to three decimals.")),
+            of([Type::Number, Type::Null]).minimum(Some(0.001)).maximum(Some(1_000.0)).description(Some(
+                "New calls per second, from the carrier and to it counted apart; kept to three decimals.",
+            )),
         )
 }
 

@@ -77,7 +77,7 @@ pub(super) struct SipTrunk {
     /// Concurrent calls to the carrier; null is no bound.
     #[schema(required, minimum = 1)]
     channels_out: Option<u32>,
-    /// New calls from the carrier per second; null is no bound.
+    /// New calls per second, from the carrier and to it counted apart; null is no bound.
     #[schema(required, minimum = 0.001)]
     calls_per_second: Option<f64>,
     /// What its calls tell of the carrier.
