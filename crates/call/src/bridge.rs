@@ -13,9 +13,11 @@
 
 mod caller;
 mod clock;
+mod conversation;
 mod convert;
 mod histogram;
 mod joined;
+mod one_way;
 mod plan;
 mod second;
 mod speech;
@@ -29,6 +31,7 @@ use tandem_media::session::Received;
 use tandem_media::{FRAME_BYTES_MAX, Law, MediaParameters};
 
 pub use histogram::DelayHistogram;
+pub use one_way::OneWay;
 pub use plan::{
     AgentDial, AgentHangUpCause, AgentPlan, AgentSocketEnd, AgentWish, BridgeCommand, BridgeEvent,
     BridgeLimits, BridgePlan, BridgeStatistics, BridgeTransmit, OnClose,
@@ -36,7 +39,9 @@ pub use plan::{
 
 use caller::{Caller, Tick};
 use clock::Pace;
+use conversation::Conversation;
 use convert::ToAgent;
+use one_way::{OneWayWatch, Seen};
 use second::Second;
 use speech::{Notice, Speech, Wish};
 use tape::Tape;
@@ -68,6 +73,8 @@ pub struct Bridge {
     to_agent: ToAgent,
     speech: Speech,
     tape: Tape,
+    conversation: Conversation,
+    one_way: OneWayWatch,
     text: String,
     statistics: BridgeStatistics,
 }
@@ -137,6 +144,8 @@ impl Bridge {
             socket: Socket::Open,
             is_introduced: false,
             tape: Tape::default(),
+            conversation: Conversation::default(),
+            one_way: OneWayWatch::default(),
             text: String::new(),
             statistics: BridgeStatistics::default(),
         })
@@ -249,6 +258,11 @@ impl Bridge {
         {
             self.end_by_agent(cause);
         }
+        if self.is_ticking()
+            && let Some(cause) = self.look_for_one_way(now)
+        {
+            self.speech.report(BridgeEvent::OneWayAudio { cause });
+        }
         if self.is_ticking() && self.caller.poll_silence(now) {
             self.speech.report(BridgeEvent::MediaTimeout);
         }
@@ -317,7 +331,7 @@ impl Bridge {
         };
         let second = self.second.as_ref().filter(|second| self.talk == Talk::Second && !second.is_parting);
         let second = second.and_then(|second| second.leg.poll_timeout());
-        [drained, second, self.caller.poll_timeout()].into_iter().flatten().min()
+        [drained, second, self.one_way.due(), self.caller.poll_timeout()].into_iter().flatten().min()
     }
 
     /// False while the agent has as much queued as it may: its socket is to be read no further (TCP back-pressure).
@@ -349,8 +363,24 @@ impl Bridge {
             queue_peak_ms: u32::try_from(counters.high_water_bytes / 8).unwrap_or(u32::MAX),
             notices_lost: self.speech.lost_notices,
             recording_lost_ms: self.tape.lost_ms(),
+            first_caller_audio: self.conversation.first_caller,
+            first_agent_audio: self.conversation.first_agent,
+            agent_gap: self.conversation.gaps.clone(),
             ..self.statistics.clone()
         }
+    }
+
+    fn look_for_one_way(&mut self, now: Instant) -> Option<OneWay> {
+        let (caller, statistics) = (&self.caller, &self.statistics);
+        // Whoever was handed on has no use for the agent's audio.
+        let is_agents = self.talk == Talk::Agent;
+        let found = self.one_way.look(now, || Seen {
+            rtp: caller.statistics(),
+            owed: caller.owed(),
+            heard_ms: statistics.heard_ms,
+            agent_messages: statistics.agent_frames_received,
+        });
+        found.filter(|cause| is_agents || !matches!(cause, OneWay::AgentSilent { .. }))
     }
 
     /// What an agent says after our goodbye counts as its answer at most.
@@ -377,6 +407,8 @@ impl Bridge {
         }
         self.state = State::End;
         self.caller.start(now);
+        self.conversation.begin(now);
+        self.one_way.begin(now);
     }
 
     fn hang_up(&mut self) {
@@ -513,7 +545,10 @@ impl Bridge {
             }
             if let Some((frame, law)) = self.caller.poll_ingress(now) {
                 match self.talk {
-                    Talk::Agent => self.tape.caller(law, &frame.audio),
+                    Talk::Agent => {
+                        self.tape.caller(law, &frame.audio);
+                        self.conversation.caller(frame.arrived, law, &frame.audio);
+                    }
                     Talk::Second => self.tape.pass(law, self.caller.ticks_skipped),
                 }
                 self.take_caller_frame(&frame, law);
@@ -543,6 +578,9 @@ impl Bridge {
             let has_left = to.is_some() && !is_digit;
             let left = has_left.then_some(&*frame);
             self.tape.agent(law, left, tick.frame_bytes, self.caller.ticks_skipped);
+            if let Some(left) = left.filter(|_| audio_bytes > 0) {
+                self.conversation.agent(now, law, left);
+            }
         }
         if audio_bytes > 0 {
             if to.is_some() {

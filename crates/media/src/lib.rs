@@ -14,6 +14,7 @@ pub mod g711;
 pub mod jitter;
 pub mod latch;
 pub mod playout;
+pub mod quality;
 pub mod recording;
 pub mod resample;
 pub mod rtp;

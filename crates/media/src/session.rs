@@ -97,6 +97,12 @@ pub struct RtpStatistics {
     pub packets_lost: i64,
     /// Packets that came after a later one.
     pub out_of_order: u64,
+    /// Where a packet last came from that was refused as a stranger's.
+    pub stranger: Option<SocketAddr>,
+    /// RTP packets in a format that was not agreed on, or too long for it; among the malformed.
+    pub wrong_payloads: u64,
+    /// The payload type of the last of them.
+    pub wrong_payload_type: Option<u8>,
     /// Packets that came twice.
     pub duplicates: u64,
     /// Packets that came before the stream began, more than are kept until then.
@@ -228,11 +234,17 @@ impl Session {
         }
         if self.latch.admit(source) == Admission::Stranger {
             self.statistics.strangers += 1;
+            self.statistics.stranger = Some(source);
             return Received::Stranger;
         }
-        let packet = Packet::parse(datagram).ok();
-        let Some((packet, content)) = packet.and_then(|packet| Some((packet, self.content(&packet)?))) else {
+        let Ok(packet) = Packet::parse(datagram) else {
             self.statistics.malformed += 1;
+            return Received::Ignored;
+        };
+        let Some(content) = self.content(&packet) else {
+            self.statistics.malformed += 1;
+            self.statistics.wrong_payloads += 1;
+            self.statistics.wrong_payload_type = Some(packet.header.payload_type);
             return Received::Ignored;
         };
         self.quiet_until = None;

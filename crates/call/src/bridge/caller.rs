@@ -160,6 +160,12 @@ impl Caller {
         self.session.as_ref().map(Session::law)
     }
 
+    /// Where audio should come from and in what payload type, while the peer owes any.
+    pub(super) fn owed(&self) -> Option<(SocketAddr, u8)> {
+        let parameters = self.session.as_ref()?.parameters();
+        parameters.direction.receives().then_some((parameters.remote, parameters.payload_type))
+    }
+
     /// Whether the packet of the next tick carries a digit instead of audio.
     pub(super) fn sends_digit_next(&self) -> bool {
         self.session.as_ref().is_some_and(Session::sends_digit_next)

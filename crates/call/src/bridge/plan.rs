@@ -10,6 +10,7 @@ use tandem_media::playout::Heard;
 use tandem_media::{LatchPolicy, MediaParameters, RtpStatistics};
 
 use super::histogram::DelayHistogram;
+use super::one_way::OneWay;
 use crate::ids::{AccountId, CallId};
 use crate::recording::RecordingCommand;
 
@@ -320,6 +321,11 @@ pub enum BridgeEvent {
         /// What was lost, in milliseconds.
         dropped_ms: u32,
     },
+    /// One side is not heard. Each cause comes once.
+    OneWayAudio {
+        /// Why, as far as it can be seen from here.
+        cause: OneWay,
+    },
     /// The agent asks for a transfer.
     Transfer {
         /// A SIP URI, `tel:` URI or number.
@@ -398,6 +404,12 @@ pub struct BridgeStatistics {
     /// Egress ticks that were run late enough to be skipped (the driver was away for longer than the catch-up
     /// bound).
     pub ticks_skipped: u64,
+    /// From the start to the caller's first audio that came.
+    pub first_caller_audio: Option<Duration>,
+    /// From the start to the agent's first audio that left.
+    pub first_agent_audio: Option<Duration>,
+    /// From the end of each of the caller's turns to the agent's audio that answered it.
+    pub agent_gap: DelayHistogram,
     /// Parts of the recording that could not be written, in milliseconds.
     pub recording_lost_ms: u64,
     /// Most audio ever queued, in milliseconds.

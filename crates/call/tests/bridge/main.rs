@@ -7,6 +7,7 @@ mod commands;
 mod echo;
 mod hardship;
 mod pacing;
+mod quality;
 mod recording;
 mod rtp;
 mod second;
