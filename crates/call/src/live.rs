@@ -485,7 +485,9 @@ impl LiveCall {
             BridgeEvent::OneWayAudio { cause } => {
                 node.counters.one_way_calls += 1;
                 self.incident(IncidentKind::OneWayAudio, cause.to_string(), now, node);
-                self.progress(node);
+                if self.awaits == Awaiting::End {
+                    self.progress(node);
+                }
             }
             BridgeEvent::RecordingLost { dropped_ms } => {
                 let detail = format!("{dropped_ms} ms and maybe more: the writer did not keep up");
