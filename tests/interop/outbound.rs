@@ -196,7 +196,7 @@ impl Rig {
     pub(crate) fn until(&self, id: &str, status: &str) -> Value {
         let ask = || self.product.get(&format!("/executions/{id}")).1;
         let missing = || format!("not {status}: {}\n{}", ask(), self.product.log());
-        awaited::until(Duration::from_secs(10), missing, || {
+        awaited::until(Duration::from_secs(30), missing, || {
             Some(ask()).filter(|call| call["status"] == status)
         })
     }

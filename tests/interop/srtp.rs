@@ -73,8 +73,9 @@ fn assert_echoed(played: &[i16], heard: &Heard) {
 fn assert_encrypted(media: &Value) {
     let suite = media["encryption"].as_str().unwrap_or_default();
     assert!(suite.starts_with("AES_CM_128_HMAC_SHA1"), "{media}");
-    // Two packets of baresip's are refused as unauthentic in each call, and which is not found out yet: its RTP is whole.
-    assert!(media["packets_refused_unauthentic"].as_u64().is_some_and(|count| count <= 3), "{media}");
+    // It opens a NAT's way by RTCP before it has keys, and says goodbye when it has let them go; all else proves itself.
+    assert!(media["rtcp_refused_in_the_clear"].as_u64().is_some_and(|count| count <= 2), "{media}");
+    assert_eq!(media["packets_refused_unauthentic"], 0, "{media}");
     assert_eq!(media["packets_refused_in_the_clear"], 0, "{media}");
     assert!(media["packets_received"].as_u64().is_some_and(|count| count > 200), "{media}");
 }

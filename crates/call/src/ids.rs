@@ -43,6 +43,11 @@ macro_rules! text_id {
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
+
+            /// Its length in bytes.
+            pub fn octets(&self) -> usize {
+                self.0.octets()
+            }
         }
 
         impl From<String> for $name {

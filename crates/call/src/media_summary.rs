@@ -25,8 +25,10 @@ pub struct MediaSummary {
     pub codec: Option<String>,
     /// The crypto suite of SRTP, such as `"AES_CM_128_HMAC_SHA1_80"`; none for RTP in the clear.
     pub encryption: Option<String>,
-    /// Packets in the clear that were not heard because SRTP was agreed on.
+    /// RTP packets in the clear that were not heard because SRTP was agreed on.
     pub packets_refused_in_the_clear: u64,
+    /// RTCP compounds in the clear that were not read because SRTP was agreed on.
+    pub rtcp_refused_in_the_clear: u64,
     /// SRTP and SRTCP packets that were not heard because they do not match the key agreed on.
     pub packets_refused_unauthentic: u64,
     /// SRTP and SRTCP packets that were not heard because they came before.
@@ -97,6 +99,7 @@ impl MediaSummary {
             packets_lost: u64::try_from(rtp.packets_lost).unwrap_or(0),
             packets_from_strangers: rtp.strangers,
             packets_refused_in_the_clear: rtp.refused_in_the_clear,
+            rtcp_refused_in_the_clear: rtp.refused_rtcp_in_the_clear,
             packets_refused_unauthentic: rtp.refused_unauthentic,
             packets_refused_replayed: rtp.refused_replayed,
             frames_concealed: rtp.concealed_frames,

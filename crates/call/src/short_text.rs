@@ -37,6 +37,14 @@ impl ShortText {
         }
     }
 
+    /// Its length in bytes, told by the first of its own bytes: the text is not read.
+    pub(crate) fn octets(&self) -> usize {
+        match &self.0 {
+            Kept::Here { length, .. } => usize::from(*length),
+            Kept::Shared(text) => text.len(),
+        }
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Kept::Here { length, bytes } => &bytes[..usize::from(*length)],

@@ -16,6 +16,7 @@ mod shared_map;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -225,6 +226,19 @@ impl Trunk {
             registration: None,
             outbound: OutboundPolicy::default(),
         }
+    }
+
+    /// Asks memory for all the lines together that a decision reads: read one by one, a trunk that is in no cache would be
+    /// waited for once for each.
+    fn fetch(&self) {
+        black_box((
+            [self.id.octets(), self.account.octets(), self.name.octets()],
+            self.default_agent.is_some(),
+            self.auth.credentials().len(),
+            self.sources.first().map(IpNet::prefix_len),
+            self.codecs.first().copied(),
+            (self.is_active, self.inbound_enabled, self.direct_media, self.media_encryption),
+        ));
     }
 
     /// The longest of the trunk's ranges that holds the address, as its prefix length.
@@ -476,7 +490,10 @@ impl RoutingTable {
 
     /// The trunk of that name.
     pub fn trunk(&self, id: &TrunkId) -> Option<&Arc<Trunk>> {
-        self.trunks.of_hash(hash_of(id)).find(|trunk| trunk.id == *id)
+        self.trunks.of_hash(hash_of(id)).find(|trunk| {
+            trunk.fetch();
+            trunk.id == *id
+        })
     }
 
     /// All trunks, in no order.

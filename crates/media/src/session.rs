@@ -486,6 +486,7 @@ impl Session {
             rtcp_sent: self.reports.sent(),
             goodbye_received: remote.goodbye,
             refused_in_the_clear: self.refused.in_the_clear,
+            refused_rtcp_in_the_clear: self.refused.rtcp_in_the_clear,
             refused_unauthentic: self.refused.unauthentic,
             refused_replayed: self.refused.replayed,
             checks_answered: self.checks.answered,

@@ -5,6 +5,7 @@
 //! the number is looked for.
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use super::Number;
@@ -61,6 +62,13 @@ impl NumberEntry {
             is_for_pstn: number.is_for_pstn,
             unusual: (!is_usual).then(|| Box::new(Unusual { key, destination })),
         })
+    }
+
+    /// Asks memory for all of its lines together. Read one by one, as a decision comes to them, a number that is in no
+    /// cache would be waited for three times.
+    fn fetch(&self) {
+        let lengths = [self.id.octets(), self.account.octets(), self.trunk.octets(), self.number.octets()];
+        black_box((lengths, self.agent.is_some(), self.is_active, self.unusual.is_some()));
     }
 
     /// As it is looked up.
@@ -188,7 +196,11 @@ impl NumberIndex {
     /// Those found by the key, by identifier.
     pub(super) fn of_key<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a Arc<NumberEntry>> + use<'a> {
         let key = key.as_bytes();
-        self.by_key.equal(hash_of(key), |entry| entry.key().cmp(key)).iter().flatten().map(|filed| &filed.row)
+        let order = |entry: &NumberEntry| {
+            entry.fetch();
+            entry.key().cmp(key)
+        };
+        self.by_key.equal(hash_of(key), order).iter().flatten().map(|filed| &filed.row)
     }
 
     /// Those whose carriers write this key, by identifier.

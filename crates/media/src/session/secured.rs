@@ -30,6 +30,7 @@ pub enum SecurityTrouble {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Refused {
     pub(super) in_the_clear: u64,
+    pub(super) rtcp_in_the_clear: u64,
     pub(super) unauthentic: u64,
     pub(super) replayed: u64,
 }
@@ -98,10 +99,25 @@ impl Secured {
         match self.inbound.open_rtcp(packet, clear) {
             Ok(()) => return true,
             Err(Rejected::Replayed) => refused.replayed += 1,
+            Err(Rejected::NotAuthentic) if is_plain_rtcp(packet) => refused.rtcp_in_the_clear += 1,
             Err(Rejected::Expired | Rejected::NotAuthentic) => refused.unauthentic += 1,
         }
         false
     }
+}
+
+/// Whether a datagram is RTCP in the clear: packets whose lengths add up to it (RFC 3550 section 6.1). Of SRTCP the first
+/// header can be read too, but index and tag stand behind what it says.
+fn is_plain_rtcp(datagram: &[u8]) -> bool {
+    let mut rest = datagram;
+    while let [first, kind, high, low, ..] = *rest {
+        let octets = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+        if first >> 6 != 2 || !(192..=223).contains(&kind) || octets > rest.len() {
+            return false;
+        }
+        rest = &rest[octets..];
+    }
+    rest.is_empty() && !datagram.is_empty()
 }
 
 /// Whether a packet looks as one of this session would in the clear.

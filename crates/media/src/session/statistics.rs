@@ -66,8 +66,11 @@ pub struct RtpStatistics {
     pub inband_digits: u64,
     /// Whether the peer said goodbye in RTCP.
     pub goodbye_received: bool,
-    /// Packets in the clear that were refused because SRTP was agreed on.
+    /// RTP packets in the clear that were refused because SRTP was agreed on.
     pub refused_in_the_clear: u64,
+    /// RTCP compounds in the clear that were refused because SRTP was agreed on. Some peers open a NAT's way with one before
+    /// they have keys, or say goodbye when they have let them go.
+    pub refused_rtcp_in_the_clear: u64,
     /// SRTP and SRTCP packets refused because their tag does not match.
     pub refused_unauthentic: u64,
     /// SRTP and SRTCP packets refused because they came before, or are too old to know.

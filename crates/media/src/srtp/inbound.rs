@@ -179,11 +179,21 @@ impl Keyed {
         self.rtp.unprotect_rtp(ssrc, index, header, clear).map_err(|_| Rejected::NotAuthentic)
     }
 
+    /// "the SRTCP authentication tag MUST be 80 bits" also where that of RTP has 32 (RFC 4568 section 6.2.2). libre, and so
+    /// baresip, signs its RTCP with 32 there all the same: it is believed as much as its RTP is.
     fn open_rtcp(&mut self, packet: &[u8], clear: &mut Vec<u8>) -> Result<(), Rejected> {
+        let (tag, short) = (self.rtcp.tag_octets(), self.master.suite().rtp_tag_octets());
+        match self.open_rtcp_tagged(packet, tag, clear) {
+            Err(Rejected::NotAuthentic) if short < tag => self.open_rtcp_tagged(packet, short, clear),
+            outcome => outcome,
+        }
+    }
+
+    fn open_rtcp_tagged(&mut self, packet: &[u8], tag: usize, clear: &mut Vec<u8>) -> Result<(), Rejected> {
         if self.compounds >= self.master.lifetime.min(1 << 31) {
             return Err(Rejected::Expired);
         }
-        let (is_aead, tag) = (self.master.suite().is_aead(), self.rtcp.tag_octets());
+        let is_aead = self.master.suite().is_aead();
         // The index word stands last under GCM, and before the tag otherwise.
         self.copy_without_mki(packet, if is_aead { 0 } else { tag }, clear)?;
         let behind = if is_aead { 0 } else { tag };
@@ -200,7 +210,7 @@ impl Keyed {
         if window.is_some_and(|window| !window.is_new(index)) {
             return Err(Rejected::Replayed);
         }
-        self.rtcp.unprotect_rtcp(ssrc, word, clear).map_err(|_| Rejected::NotAuthentic)?;
+        self.rtcp.unprotect_rtcp(ssrc, word, tag, clear).map_err(|_| Rejected::NotAuthentic)?;
         self.compounds += 1;
         let source = self.source(ssrc);
         match &mut source.rtcp {

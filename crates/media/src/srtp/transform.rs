@@ -187,15 +187,16 @@ impl Transform {
     }
 
     /// Opens in place a SRTCP packet from which the key identifier was taken, and the index behind it too where the suite
-    /// has it last: `word` is E flag and index as they came. A peer may leave its RTCP unencrypted by that flag; it is
-    /// authenticated all the same.
+    /// has it last: `word` is E flag and index as they came, and the last `tag_octets` are the tag. A peer may leave its
+    /// RTCP unencrypted by that flag; it is authenticated all the same.
     pub(super) fn unprotect_rtcp(
         &self,
         ssrc: u32,
         word: u32,
+        tag_octets: usize,
         packet: &mut Vec<u8>,
     ) -> Result<(), NotAuthentic> {
-        let end = packet.len().checked_sub(self.tag_octets).ok_or(NotAuthentic)?;
+        let end = packet.len().checked_sub(tag_octets).ok_or(NotAuthentic)?;
         if end < RTCP_CLEAR_OCTETS {
             return Err(NotAuthentic);
         }

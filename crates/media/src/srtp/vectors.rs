@@ -145,7 +145,7 @@ fn rfc_7714_17_2_rtcp_under_gcm_256() {
     let sealed = "81c8000d 4d617273 d50ae4d1 f5ce5d30 4ba297e4 7d470c28 2c3ece5d bffe0a50 a2eaa5c1 110555be 8415f658 \
                   c61de047 6f1b6fad 1d1eb30c 4446839f 57ff6f6c b26ac3be";
     let mut packet = hex(sealed);
-    gcm(Suite::AeadAes256Gcm).unprotect_rtcp(MARS, 0x8000_05D4, &mut packet).unwrap();
+    gcm(Suite::AeadAes256Gcm).unprotect_rtcp(MARS, 0x8000_05D4, 16, &mut packet).unwrap();
     assert_eq!(packet, hex(RTCP));
 }
 
@@ -157,10 +157,10 @@ fn rfc_7714_17_3_and_17_4_rtcp_tagged_alone() {
     ] {
         let mut packet = hex(RTCP);
         packet.extend(hex(tag));
-        gcm(suite).unprotect_rtcp(MARS, 0x0000_05D4, &mut packet).unwrap();
+        gcm(suite).unprotect_rtcp(MARS, 0x0000_05D4, 16, &mut packet).unwrap();
         assert_eq!(packet, hex(RTCP));
         packet.extend(hex(tag));
         packet[20] ^= 1;
-        assert_eq!(gcm(suite).unprotect_rtcp(MARS, 0x0000_05D4, &mut packet), Err(NotAuthentic));
+        assert_eq!(gcm(suite).unprotect_rtcp(MARS, 0x0000_05D4, 16, &mut packet), Err(NotAuthentic));
     }
 }

@@ -91,6 +91,21 @@ fn media_in_the_clear_is_not_heard_and_told_once() {
     assert_eq!(statistics.latched, None, "what proves nothing latches nothing");
 }
 
+/// baresip opens a NAT's way with the first of these, and ends with the second.
+#[test]
+fn rtcp_in_the_clear_is_told_apart_from_what_does_not_prove_itself() {
+    let mut line = Line::new(parameters(keys(Suite::AesCm128HmacSha1_80, 1, 2)));
+    let ping = [0x80, 204, 0, 3, 1, 2, 3, 4, b'P', b'I', b'N', b'G', b'P', b'O', b'N', b'G'];
+    let goodbye = [0x81, 203, 0, 1, 1, 2, 3, 4, 0x81, 202, 0, 2, 1, 2, 3, 4, 1, 1, b'a', 0];
+    for clear in [&ping[..], &goodbye] {
+        line.session.handle_rtcp(line.now(), peer(), clear);
+    }
+    line.session.handle_rtcp(line.now(), peer(), &goodbye[..goodbye.len() - 1]);
+    let statistics = line.session.statistics();
+    assert_eq!((statistics.refused_rtcp_in_the_clear, statistics.refused_unauthentic), (2, 1));
+    assert!(!statistics.goodbye_received && statistics.refused_in_the_clear == 0);
+}
+
 #[test]
 fn another_key_than_was_told_is_told_apart_from_the_clear() {
     for suite in Suite::ALL {

@@ -164,6 +164,7 @@ pub(crate) fn print_statistics(statistics: &RtpStatistics) {
     );
     let refused = [
         (statistics.refused_in_the_clear, "in the clear"),
+        (statistics.refused_rtcp_in_the_clear, "of RTCP in the clear"),
         (statistics.refused_unauthentic, "that do not match the key"),
         (statistics.refused_replayed, "that came before"),
     ];
