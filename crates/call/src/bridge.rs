@@ -13,10 +13,12 @@
 
 mod caller;
 mod clock;
+mod conversation;
 mod convert;
 mod histogram;
 mod joined;
 mod listener;
+mod one_way;
 mod plan;
 mod quiet;
 mod second;
@@ -33,6 +35,7 @@ use tandem_media::session::{Component, Received, Tones};
 use tandem_media::{Coding, FRAME_BYTES_MAX, Law, MediaParameters};
 
 pub use histogram::DelayHistogram;
+pub use one_way::OneWay;
 pub use plan::{
     AgentDial, AgentHangUpCause, AgentPlan, AgentSocketEnd, AgentWish, BridgeCommand, BridgeEvent,
     BridgeLimits, BridgePlan, BridgeStatistics, BridgeTransmit, OnClose,
@@ -40,8 +43,10 @@ pub use plan::{
 
 use caller::{Caller, Tick};
 use clock::Pace;
+use conversation::Conversation;
 use convert::ToAgent;
 use listener::Listener;
+use one_way::{OneWayWatch, Seen};
 use quiet::Quiet;
 use second::Second;
 use speech::{Notice, Speech, Wish};
@@ -76,6 +81,8 @@ pub struct Bridge {
     tape: Tape,
     quiet: Quiet,
     listener: Listener,
+    conversation: Conversation,
+    one_way: OneWayWatch,
     text: String,
     statistics: BridgeStatistics,
 }
@@ -143,6 +150,8 @@ impl Bridge {
             socket: Socket::Open,
             is_introduced: false,
             tape: Tape::default(),
+            conversation: Conversation::default(),
+            one_way: OneWayWatch::default(),
             text: String::new(),
             statistics: BridgeStatistics::default(),
         })
@@ -258,6 +267,11 @@ impl Bridge {
         {
             self.end_by_agent(cause);
         }
+        if self.is_ticking()
+            && let Some(cause) = self.look_for_one_way(now)
+        {
+            self.speech.report(BridgeEvent::OneWayAudio { cause });
+        }
         if self.is_ticking() && self.caller.poll_silence(now) {
             self.speech.report(BridgeEvent::MediaTimeout);
         }
@@ -338,7 +352,7 @@ impl Bridge {
         };
         let second = self.second.as_ref().filter(|second| self.talk == Talk::Second && !second.is_parting);
         let second = second.and_then(|second| second.leg.poll_timeout());
-        [own, second, self.caller.poll_timeout()].into_iter().flatten().min()
+        [own, second, self.one_way.due(), self.caller.poll_timeout()].into_iter().flatten().min()
     }
 
     /// False while the agent has as much queued as it may: its socket is to be read no further (TCP back-pressure).
@@ -358,7 +372,10 @@ impl Bridge {
     #[must_use]
     pub fn statistics(&self) -> BridgeStatistics {
         let counters = self.speech.queue.counters();
+        let media = self.caller.parameters();
         BridgeStatistics {
+            codec: media.map(|media| media.codec),
+            suite: media.and_then(|media| media.srtp).map(|keys| keys.suite()),
             rtp: self.caller.statistics(),
             second: self.second.as_ref().map(|second| second.statistics()).or(self.statistics.second),
             ticks_skipped: self.caller.ticks_skipped,
@@ -371,8 +388,24 @@ impl Bridge {
             queue_peak_ms: u32::try_from(self.speech.ms_of(counters.high_water_bytes)).unwrap_or(u32::MAX),
             notices_lost: self.speech.lost_notices,
             recording_lost_ms: self.tape.lost_ms(),
+            first_caller_audio: self.conversation.first_caller,
+            first_agent_audio: self.conversation.first_agent,
+            agent_gap: self.conversation.gaps.clone(),
             ..self.statistics.clone()
         }
+    }
+
+    fn look_for_one_way(&mut self, now: Instant) -> Option<OneWay> {
+        let (caller, statistics) = (&self.caller, &self.statistics);
+        // Whoever was handed on has no use for the agent's audio.
+        let is_agents = self.talk == Talk::Agent;
+        let found = self.one_way.look(now, || Seen {
+            rtp: caller.statistics(),
+            owed: caller.owed(),
+            heard_ms: statistics.heard_ms,
+            agent_messages: statistics.agent_frames_received,
+        });
+        found.filter(|cause| is_agents || !matches!(cause, OneWay::AgentSilent { .. }))
     }
 
     /// What an agent says after our goodbye counts as its answer at most.
@@ -405,6 +438,8 @@ impl Bridge {
         self.state = State::End;
         self.quiet.reset(now);
         self.caller.start(now);
+        self.conversation.begin(now);
+        self.one_way.begin(now);
     }
 
     fn add_parameters(&mut self, parameters: Vec<(String, String)>) {
@@ -555,7 +590,10 @@ impl Bridge {
                         self.quiet.hear_caller(now, coding, audio);
                     }
                     match self.talk {
-                        Talk::Agent => self.tape.caller(coding, audio),
+                        Talk::Agent => {
+                            self.tape.caller(coding, audio);
+                            self.conversation.caller(frame.arrived, coding, audio);
+                        }
                         Talk::Second => self.tape.pass(self.caller.ticks_skipped),
                     }
                 }
@@ -591,6 +629,9 @@ impl Bridge {
         let (sent_coding, sent) = self.caller.as_sent(coding, frame);
         let left = has_left.then_some(sent);
         self.tape.agent(sent_coding, left, usize::from(tick.ptime_ms), self.caller.ticks_skipped);
+        if let Some(left) = left.filter(|_| audio_bytes > 0) {
+            self.conversation.agent(now, sent_coding, left);
+        }
         if audio_bytes > 0 {
             if to.is_some() {
                 self.statistics.heard_ms += self.speech.ms_of(audio_bytes as u64);

@@ -67,6 +67,8 @@ pub struct Counters {
     pub agent_protocol_errors: u64,
     /// Times an agent's audio overflowed its queue.
     pub agent_overflows: u64,
+    /// Times that one side of a call was not heard.
+    pub one_way_calls: u64,
     /// Things agents asked of their call and were refused: hold.
     pub unsupported_wishes: u64,
     /// Transfers asked for, by agents and the API.

@@ -23,6 +23,8 @@ pub enum IncidentKind {
     AgentProtocolError,
     /// Audio of the agent was lost.
     AgentOverflow,
+    /// One side is not heard; the detail says why, as far as it can be seen from here.
+    OneWayAudio,
     /// A part of the recording was lost: its writer did not keep up.
     RecordingLost,
     /// The recording could not be written, or not to its end.

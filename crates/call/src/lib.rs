@@ -63,7 +63,7 @@ pub use ids::{AccountId, AgentId, CallId, NumberId, TrunkId};
 pub use incident::{Incident, IncidentKind, Incidents};
 pub use input::{AgentFailure, BridgeFailure, Command, HangUpCommand, Input};
 pub use ladder::Rung;
-pub use media_summary::{DelaySummary, MediaSummary};
+pub use media_summary::{DelaySummary, MediaSummary, PathQuality};
 pub use outbound_policy::{LargeRequestPolicy, OutboundPolicy};
 pub use output::Output;
 pub use placing::{Dial, is_free_header};

@@ -500,6 +500,13 @@ impl LiveCall {
                     format!("{digit} cannot be sent: no telephone-event was agreed on, or too many wait");
                 self.incident(IncidentKind::DigitRefused, detail, now, node);
             }
+            BridgeEvent::OneWayAudio { cause } => {
+                node.counters.one_way_calls += 1;
+                self.incident(IncidentKind::OneWayAudio, cause.to_string(), now, node);
+                if self.awaits == Awaiting::End {
+                    self.progress(node);
+                }
+            }
             BridgeEvent::RecordingLost { dropped_ms } => {
                 let detail = format!("{dropped_ms} ms and maybe more: the writer did not keep up");
                 self.incident(IncidentKind::RecordingLost, detail, now, node);

@@ -4,10 +4,11 @@
 //! as a histogram.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tandem_media::Codec;
 use tandem_media::srtp::Suite;
+use tandem_media::{Codec, RtpStatistics, quality};
 
 use crate::bridge::{BridgeStatistics, DelayHistogram};
 use crate::recording::RecordingSummary;
@@ -66,6 +67,18 @@ pub struct MediaSummary {
     pub flushes: u64,
     /// DTMF digits heard from the caller.
     pub digits: u32,
+    /// Packets that came too late to be heard.
+    pub packets_late: u64,
+    /// The caller's audio as the agent gets it; nothing before its first packet.
+    pub to_agent_quality: Option<PathQuality>,
+    /// The agent's audio as the caller gets it, as far as the caller's side reported by RTCP.
+    pub to_caller_quality: Option<PathQuality>,
+    /// From the start of the audio to the caller's first, in milliseconds.
+    pub first_caller_audio_ms: Option<u64>,
+    /// From the start of the audio to the agent's first that left towards the caller.
+    pub first_agent_audio_ms: Option<u64>,
+    /// From the caller's last word to the agent's first, for each turn.
+    pub agent_gap: DelaySummary,
     /// From a RTP packet's arrival to its audio leaving for the agent.
     pub to_agent_delay: DelaySummary,
     /// From an agent message's arrival to its audio leaving as RTP, beyond the wait for the next packet that any audio has.
@@ -76,9 +89,10 @@ pub struct MediaSummary {
 
 impl MediaSummary {
     /// What a bridge counted, for the parts that it knows.
-    pub(crate) fn of(statistics: &BridgeStatistics) -> Self {
+    #[must_use]
+    pub fn of(statistics: &BridgeStatistics) -> Self {
         let rtp = &statistics.rtp;
-        Self {
+        let summary = Self {
             remote: rtp.latched,
             packets_received: rtp.packets_received,
             packets_sent: rtp.packets_sent,
@@ -89,6 +103,12 @@ impl MediaSummary {
             packets_refused_unauthentic: rtp.refused_unauthentic,
             packets_refused_replayed: rtp.refused_replayed,
             frames_concealed: rtp.concealed_frames,
+            packets_late: rtp.late,
+            to_agent_quality: PathQuality::to_agent(statistics),
+            to_caller_quality: PathQuality::to_caller(statistics),
+            first_caller_audio_ms: statistics.first_caller_audio.map(ms),
+            first_agent_audio_ms: statistics.first_agent_audio.map(ms),
+            agent_gap: DelaySummary::of(&statistics.agent_gap),
             jitter_us: rtp.jitter_us.into(),
             round_trip_us: rtp.round_trip_us.map(u64::from),
             remote_packets_lost: rtp.remote_lost,
@@ -103,7 +123,8 @@ impl MediaSummary {
             to_agent_delay: DelaySummary::of(&statistics.inbound_delay),
             to_caller_delay: DelaySummary::of(&statistics.outbound_delay),
             ..Self::default()
-        }
+        };
+        summary.spoken_in(statistics.codec).encrypted_by(statistics.suite)
     }
 
     /// The codec that was spoken.
@@ -115,6 +136,62 @@ impl MediaSummary {
     pub(crate) fn encrypted_by(self, suite: Option<Suite>) -> Self {
         Self { encryption: suite.map(|suite| suite.name().to_owned()), ..self }
     }
+}
+
+/// What a listener would say of one direction of a call: an estimate by the E-model (ITU-T G.107) of what was measured.
+/// [`tandem_media::quality`] has its constants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PathQuality {
+    /// Packets lost or too late, in percent.
+    pub loss_percent: f64,
+    /// From mouth to ear, in milliseconds: a packet's length, half the round trip if it is known, the jitter buffer, what was
+    /// added here. What agents do with audio is not in it.
+    pub delay_ms: u64,
+    /// The rating R, 0 to 93.2.
+    pub rating: f64,
+    /// The mean opinion score, 1 to 4.5.
+    pub mos: f64,
+}
+
+impl PathQuality {
+    /// The caller's audio: loss and lateness as we saw them, our jitter buffer.
+    fn to_agent(statistics: &BridgeStatistics) -> Option<Self> {
+        let rtp = &statistics.rtp;
+        let lost = u64::try_from(rtp.packets_lost).unwrap_or(0);
+        let expected = rtp.packets_received + lost;
+        let added = statistics.inbound_delay.percentile(50.0);
+        (rtp.packets_received > 0).then(|| {
+            Self::of(rtp, lost + rtp.late, expected, Duration::from_micros(rtp.patience_us.into()) + added)
+        })
+    }
+
+    /// The agent's audio: loss as the caller's side reported it, and a jitter buffer of twice the jitter it reported.
+    fn to_caller(statistics: &BridgeStatistics) -> Option<Self> {
+        let rtp = &statistics.rtp;
+        let lost = u64::try_from(rtp.remote_lost?).unwrap_or(0);
+        let buffer = Duration::from_micros(u64::from(rtp.remote_jitter_us.unwrap_or(0)) * 2);
+        let added = statistics.outbound_delay.percentile(50.0);
+        (rtp.packets_sent > 0).then(|| Self::of(rtp, lost, rtp.packets_sent, buffer + added))
+    }
+
+    fn of(rtp: &RtpStatistics, lost: u64, expected: u64, held: Duration) -> Self {
+        const PACKET: Duration = Duration::from_millis(20);
+        let half_trip = Duration::from_micros(u64::from(rtp.round_trip_us.unwrap_or(0)) / 2);
+        let loss = lost as f64 / expected.max(1) as f64;
+        let delay_ms = ms(PACKET + half_trip + held);
+        let rating = quality::rating(loss, delay_ms as f64);
+        let two_places = |value: f64| (value * 100.0).round() / 100.0;
+        Self {
+            loss_percent: two_places(loss.min(1.0) * 100.0),
+            delay_ms,
+            rating: two_places(rating),
+            mos: two_places(quality::opinion(rating)),
+        }
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Delays of one kind and one call, in microseconds. Percentiles are upper edges of the histogram's buckets.
@@ -139,7 +216,7 @@ pub struct DelaySummary {
 
 impl DelaySummary {
     fn of(delays: &DelayHistogram) -> Self {
-        let us = |delay: std::time::Duration| u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        let us = |delay: Duration| u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
         let buckets = delays.buckets().filter(|(_, count)| *count > 0);
         Self {
             count: delays.count(),
@@ -155,8 +232,6 @@ impl DelaySummary {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -172,6 +247,27 @@ mod tests {
         assert!(summary.histogram.windows(2).all(|pair| pair[0].0 < pair[1].0));
         let text = serde_json::to_string(&summary).unwrap();
         assert_eq!(serde_json::from_str::<DelaySummary>(&text).unwrap(), summary);
+    }
+
+    #[test]
+    fn a_clean_path_is_rated_best_and_loss_is_told_by_direction() {
+        let mut statistics = BridgeStatistics::default();
+        assert_eq!(PathQuality::to_agent(&statistics), None);
+        statistics.rtp.packets_received = 950;
+        statistics.rtp.packets_sent = 1_000;
+        let clean = PathQuality::to_agent(&statistics).unwrap();
+        assert_eq!((clean.loss_percent, clean.delay_ms, clean.rating, clean.mos), (0.0, 20, 93.2, 4.41));
+        statistics.rtp.packets_lost = 50;
+        statistics.rtp.late = 10;
+        let lossy = PathQuality::to_agent(&statistics).unwrap();
+        assert_eq!(lossy.loss_percent, 6.0);
+        assert!((3.5..4.0).contains(&lossy.mos), "{lossy:?}");
+        assert_eq!(PathQuality::to_caller(&statistics), None, "the caller's side said nothing");
+        statistics.rtp.remote_lost = Some(100);
+        statistics.rtp.round_trip_us = Some(600_000);
+        let far = PathQuality::to_caller(&statistics).unwrap();
+        assert_eq!((far.loss_percent, far.delay_ms), (10.0, 320));
+        assert!(far.mos < lossy.mos);
     }
 
     /// Records stored before a figure was known are read all the same.

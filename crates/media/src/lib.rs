@@ -22,6 +22,7 @@ pub mod latch;
 pub mod noise;
 pub mod payload;
 pub mod playout;
+pub mod quality;
 pub mod recording;
 pub mod resample;
 pub mod rtp;

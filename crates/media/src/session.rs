@@ -229,6 +229,7 @@ impl Session {
         }
         if self.latch.admit(source) == Admission::Stranger {
             self.statistics.strangers += 1;
+            self.statistics.stranger = Some(source);
             return Received::Stranger;
         }
         let Some(secured) = &mut self.secured else { return self.take_rtp(now, source, datagram) };
@@ -243,9 +244,14 @@ impl Session {
 
     /// A packet in the clear, or opened, of a source that may be heard.
     fn take_rtp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> Received {
-        let packet = Packet::parse(datagram).ok();
-        let Some((packet, content)) = packet.and_then(|packet| Some((packet, self.content(&packet)?))) else {
+        let Ok(packet) = Packet::parse(datagram) else {
             self.statistics.malformed += 1;
+            return Received::Ignored;
+        };
+        let Some(content) = self.content(&packet) else {
+            self.statistics.malformed += 1;
+            self.statistics.wrong_payloads += 1;
+            self.statistics.wrong_payload_type = Some(packet.header.payload_type);
             return Received::Ignored;
         };
         self.quiet_until = None;

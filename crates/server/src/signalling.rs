@@ -283,6 +283,7 @@ impl Signalling {
             CallCommand::Transfer { call, order } => Command::Transfer { call, order },
             CallCommand::Record { call, command } => Command::Record { call, command },
             CallCommand::RecordingFailed { call, why } => Command::RecordingFailed { call, why },
+            CallCommand::MediaReport(report) => return self.parts.media.report(report),
             CallCommand::RouteTest(test) => {
                 return test.answer(self.parts.engine.dry_run(&test.asked, clock::now()));
             }

@@ -228,6 +228,7 @@ fn collect_engine(gauges: &Gauges) {
         ("encryption_broken", calls.encryption_broken),
         ("agent_protocol_errors", calls.agent_protocol_errors),
         ("agent_overflows", calls.agent_overflows),
+        ("one_way_calls", calls.one_way_calls),
         ("unsupported_wishes", calls.unsupported_wishes),
         ("transfers", calls.transfers),
         ("transfers_refused", calls.transfers_refused),

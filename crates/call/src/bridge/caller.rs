@@ -204,6 +204,17 @@ impl Caller {
         }
     }
 
+    /// Where audio should come from and in what payload type, while the peer owes any.
+    pub(super) fn owed(&self) -> Option<(SocketAddr, u8)> {
+        let parameters = self.parameters()?;
+        parameters.direction.receives().then_some((parameters.remote, parameters.payload_type))
+    }
+
+    /// What was negotiated, once it is known.
+    pub(super) fn parameters(&self) -> Option<&MediaParameters> {
+        self.session.as_ref().map(Session::parameters)
+    }
+
     /// Whether the packet of the next tick carries a digit instead of audio.
     pub(super) fn sends_digit_next(&self) -> bool {
         self.session.as_ref().is_some_and(Session::sends_digit_next)

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use tandem_agent::{DialectConfig, DialectError, Fact, FrameKind, StreamFacts, TransferMode, account_uuid};
 use tandem_media::playout::Heard;
 use tandem_media::session::SecurityTrouble;
-use tandem_media::{LatchPolicy, MediaParameters, RtpStatistics};
+use tandem_media::srtp::Suite;
+use tandem_media::{Codec, LatchPolicy, MediaParameters, RtpStatistics};
 
 use super::histogram::DelayHistogram;
+use super::one_way::OneWay;
 use crate::caller_lookup::CallerQuestion;
 use crate::ids::{AccountId, CallId};
 use crate::recording::RecordingCommand;
@@ -338,6 +340,11 @@ pub enum BridgeEvent {
         /// What was lost, in milliseconds.
         dropped_ms: u32,
     },
+    /// One side is not heard. Each cause comes once.
+    OneWayAudio {
+        /// Why, as far as it can be seen from here.
+        cause: OneWay,
+    },
     /// The agent asks for a transfer.
     Transfer {
         /// A SIP URI, `tel:` URI or number.
@@ -383,6 +390,10 @@ pub enum AgentSocketEnd {
 /// What a bridge has counted.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BridgeStatistics {
+    /// What the caller's leg speaks, once that is known.
+    pub codec: Option<Codec>,
+    /// The suite it is encrypted by.
+    pub suite: Option<Suite>,
     /// RTP and RTCP of the caller's leg.
     pub rtp: RtpStatistics,
     /// RTP and RTCP of the second leg, the last one if there were several.
@@ -418,6 +429,12 @@ pub struct BridgeStatistics {
     /// Egress ticks that were run late enough to be skipped (the driver was away for longer than the catch-up
     /// bound).
     pub ticks_skipped: u64,
+    /// From the start to the caller's first audio that came.
+    pub first_caller_audio: Option<Duration>,
+    /// From the start to the agent's first audio that left.
+    pub first_agent_audio: Option<Duration>,
+    /// From the end of each of the caller's turns to the agent's audio that answered it.
+    pub agent_gap: DelayHistogram,
     /// Parts of the recording that could not be written, in milliseconds.
     pub recording_lost_ms: u64,
     /// Most audio ever queued, in milliseconds.

@@ -8,6 +8,7 @@ mod echo;
 mod hardship;
 mod listening;
 mod pacing;
+mod quality;
 mod recording;
 mod rtp;
 mod second;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::desk::{AgentMood, Caller, Desk, OFFER, Ports};
-use tandem_call::bridge::{AgentHangUpCause, BridgeEvent};
+use tandem_call::bridge::{AgentHangUpCause, BridgeEvent, OneWay};
 use tandem_call::{
     AgentFailure, BridgeFailure, CallId, CallerAnswer, Command, HangUpCommand, Input, RecordingCommand,
     RecordingRule,
@@ -61,7 +61,7 @@ impl Scene {
 
 type Act = fn(&mut Scene);
 
-const INPUTS: [(&str, Act); 31] = [
+const INPUTS: [(&str, Act); 32] = [
     ("bridge opened", |scene| {
         let rtp = crate::desk::RTP.parse().expect("an address");
         scene.desk.input(Input::BridgeOpened { call: scene.call, rtp });
@@ -121,6 +121,10 @@ const INPUTS: [(&str, Act); 31] = [
         scene.record(RecordingCommand::Stop);
     }),
     ("pause command without a recording", |scene| scene.record(RecordingCommand::Pause)),
+    ("one-way audio", |scene| {
+        let cause = OneWay::AgentSilent { messages: 0, seconds: 15 };
+        scene.bridge(BridgeEvent::OneWayAudio { cause });
+    }),
     ("recording lost", |scene| scene.bridge(BridgeEvent::RecordingLost { dropped_ms: 500 })),
     ("recording failed", |scene| {
         let why = "the disk is full".to_owned();

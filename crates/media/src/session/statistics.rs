@@ -18,6 +18,12 @@ pub struct RtpStatistics {
     pub packets_lost: i64,
     /// Packets that came after a later one.
     pub out_of_order: u64,
+    /// Where a packet last came from that was refused as a stranger's.
+    pub stranger: Option<SocketAddr>,
+    /// RTP packets in a format that was not agreed on, or too long for it; among the malformed.
+    pub wrong_payloads: u64,
+    /// The payload type of the last of them.
+    pub wrong_payload_type: Option<u8>,
     /// Packets that came twice.
     pub duplicates: u64,
     /// Packets that came before the stream began, more than are kept until then.

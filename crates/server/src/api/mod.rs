@@ -41,6 +41,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use tandem_call::bridge::BridgeStatistics;
 use tandem_call::{CallId, DryRun, RecordingCommand, TransferOrder, Verdict};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -110,6 +111,8 @@ pub enum CallCommand {
         /// Where to, and how.
         order: Box<TransferOrder>,
     },
+    /// Say what a live call's media path has counted so far.
+    MediaReport(MediaReport),
     /// Say what would become of an INVITE.
     RouteTest(RouteTest),
 }
@@ -124,6 +127,38 @@ pub struct RouteTest {
 
 /// The verdict, or why the message is no INVITE.
 pub type RouteTestAnswer = Result<Verdict, String>;
+
+/// A question about a live call's media path, and where its answer goes.
+#[derive(Clone, Debug)]
+pub struct MediaReport {
+    /// The call.
+    pub call: CallId,
+    answer: Arc<Mutex<Option<oneshot::Sender<Box<BridgeStatistics>>>>>,
+}
+
+impl MediaReport {
+    /// A question whose answer goes to `answer`.
+    #[must_use]
+    pub fn new(call: CallId, answer: oneshot::Sender<Box<BridgeStatistics>>) -> Self {
+        Self { call, answer: Arc::new(Mutex::new(Some(answer))) }
+    }
+
+    /// Answers it, once.
+    pub fn answer(&self, statistics: Box<BridgeStatistics>) {
+        if let Some(answer) = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Whoever asked may have gone.
+            drop(answer.send(statistics));
+        }
+    }
+}
+
+impl PartialEq for MediaReport {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.answer, &other.answer)
+    }
+}
+
+impl Eq for MediaReport {}
 
 impl RouteTest {
     /// A question whose answer goes to `answer`.

@@ -8,7 +8,9 @@ use std::{collections::VecDeque, time::Instant};
 use tandem_agent::ConfigError;
 use tandem_call::{
     AccountId, CallId,
-    bridge::{AgentSocketEnd, Bridge, BridgeCommand, BridgeEvent, BridgePlan, BridgeTransmit},
+    bridge::{
+        AgentSocketEnd, Bridge, BridgeCommand, BridgeEvent, BridgePlan, BridgeStatistics, BridgeTransmit,
+    },
 };
 
 use super::{
@@ -130,6 +132,11 @@ impl Call {
     /// Whether the second leg has its sockets.
     pub(super) fn has_second(&self) -> bool {
         self.second.is_some()
+    }
+
+    /// What was counted so far.
+    pub(super) fn statistics(&self) -> BridgeStatistics {
+        self.bridge.statistics()
     }
 
     /// The RTP port.

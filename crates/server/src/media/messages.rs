@@ -7,6 +7,7 @@ use tandem_call::{
     bridge::{BridgeCommand, BridgeEvent, BridgePlan, BridgeStatistics},
 };
 
+use crate::api::MediaReport;
 use crate::net::ws_connect::Connected;
 
 /// What signalling tells a media thread.
@@ -45,6 +46,13 @@ pub(super) enum MediaCommand {
         call: CallId,
         /// What to do.
         command: Box<BridgeCommand>,
+    },
+    /// Tell what the call has counted so far.
+    Report {
+        /// The call.
+        call: CallId,
+        /// To whom.
+        report: MediaReport,
     },
     /// End the call.
     Close {

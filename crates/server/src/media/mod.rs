@@ -39,6 +39,7 @@ pub use messages::MediaEvent;
 pub use ports::{PortCounts, PortError, Ports};
 use thread::{MediaThread, Parts, WAKE};
 
+use crate::api::MediaReport;
 use crate::net::ws_connect::Connected;
 use crate::recording::RecordingQueue;
 
@@ -126,6 +127,12 @@ impl Media {
     /// Hands a call's bridge a command.
     pub fn command(&mut self, call: CallId, command: BridgeCommand) {
         self.send(call, MediaCommand::Bridge { call, command: Box::new(command) });
+    }
+
+    /// Has a call tell what it has counted so far; nothing is answered for one that is not here.
+    pub fn report(&mut self, report: MediaReport) {
+        let call = report.call;
+        self.send(call, MediaCommand::Report { call, report });
     }
 
     /// Closes a call. [`MediaEvent::Closed`] answers.

@@ -339,6 +339,12 @@ impl MediaThread {
                         });
                     }
                 }
+                MediaCommand::Report { call, report } => {
+                    let entry = self.by_call.get(&call).map(|index| &self.entries[*index as usize]);
+                    if let Some(Entry::Call(call)) = entry {
+                        report.answer(Box::new(call.statistics()));
+                    }
+                }
                 MediaCommand::Close { call } => self.close(call, now),
                 MediaCommand::Stop => self.is_stopped = true,
             }

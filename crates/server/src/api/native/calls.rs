@@ -5,8 +5,13 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use std::time::Duration;
 use tandem_call::ladder::{Heading, Rung};
-use tandem_call::{AccountId, CallDirection, CallId, CallRecord, CallStatus, RecordingSummary, dialled};
+use tandem_call::{
+    AccountId, CallDirection, CallId, CallRecord, CallStatus, Incidents, MediaSummary, RecordingSummary,
+    dialled,
+};
+use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,7 +23,7 @@ use crate::api::error::{ApiError, ApiResult, BadBody, Missing, Refusals};
 use crate::api::fields::{Faults, Fields, Text, wrong_word};
 use crate::api::query::{bad_parameter, integer, parameter};
 use crate::api::times::zulu;
-use crate::api::{App, CallCommand};
+use crate::api::{App, CallCommand, MediaReport};
 use crate::ids::canonical_uuid;
 
 /// Longest run of digits sent at once.
@@ -29,6 +34,9 @@ const DIGIT_MS: std::ops::RangeInclusive<i64> = 50..=2_000;
 
 /// Length of a digit when none is asked for.
 const USUAL_DIGIT_MS: u16 = 160;
+
+/// How long a media thread may take to answer: it looks at its queue at each wakeup.
+const MEDIA_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Statuses of a call that is up.
 const LIVE: &[CallStatus] =
@@ -79,6 +87,20 @@ struct LiveCall {
     /// Its recording: `state`, `format`, `started_unix_ms`, `ended_unix_ms`; null if there is none.
     #[schema(required, value_type = Option<Object>)]
     recording: Option<RecordingSummary>,
+}
+
+/// A call that is up, with its media path as it stands.
+#[derive(Serialize, ToSchema)]
+struct LiveCallDetail {
+    #[serde(flatten)]
+    call: LiveCall,
+    /// What the media path has counted so far, as `telephony_data.media` of the execution has it in the end; null before
+    /// there is one.
+    #[schema(required, value_type = Option<Object>)]
+    media: Option<MediaSummary>,
+    /// What went otherwise than a side wished, so far.
+    #[schema(value_type = Object)]
+    incidents: Incidents,
 }
 
 /// The calls that are up.
@@ -256,10 +278,33 @@ async fn calls(
 
 /// One call that is up.
 #[utoipa::path(get, path = "/v1/calls/{call_id}", tag = "calls", params(("call_id" = String, Path)),
-    responses((status = 200, body = LiveCall), Refusals, Missing))]
-async fn call(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> ApiResult<Json<LiveCall>> {
+    responses((status = 200, body = LiveCallDetail), Refusals, Missing))]
+async fn call(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Json<LiveCallDetail>> {
     caller.may("calls:read")?;
-    Ok(Json(live_call(&live(&app, &caller, &id)?)))
+    let record = live(&app, &caller, &id)?;
+    let media = media_of(&app, &record).await?;
+    Ok(Json(LiveCallDetail { call: live_call(&record), media, incidents: record.incidents }))
+}
+
+/// What the media thread has counted, joined with what signalling knows.
+async fn media_of(app: &App, record: &CallRecord) -> ApiResult<Option<MediaSummary>> {
+    if record.status != CallStatus::InProgress {
+        return Ok(None);
+    }
+    let (answer, answered) = oneshot::channel();
+    app.command(CallCommand::MediaReport(MediaReport::new(record.id, answer)))?;
+    // The call may end while it is asked.
+    let Ok(Ok(statistics)) = tokio::time::timeout(MEDIA_PATIENCE, answered).await else { return Ok(None) };
+    Ok(Some(MediaSummary {
+        local: record.media.local,
+        digits: record.media.digits,
+        recording: record.media.recording.clone(),
+        ..MediaSummary::of(&statistics)
+    }))
 }
 
 /// The SIP messages of a call that is over, as long as this node remembers them.
