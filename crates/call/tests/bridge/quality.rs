@@ -70,7 +70,10 @@ fn a_caller_that_is_not_heard_is_explained_by_what_came_instead() {
     };
     assert!((200..=260).contains(&packets), "{packets} in five seconds");
 
-    let mut world = World::started(ASTERISK, Law::Mulaw, silent());
+    let mut strict = plan(ASTERISK, Law::Mulaw);
+    strict.latch.symmetric = false;
+    let mut world = World::new(strict, silent());
+    world.command(BridgeCommand::Start);
     world.peer.address = "198.51.100.9:7000".parse().unwrap();
     let seen = world.peer.address;
     let found = said(&mut world);
