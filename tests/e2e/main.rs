@@ -10,6 +10,7 @@ mod dialects;
 mod exotel;
 mod gateways;
 mod phone;
+mod quality;
 mod recording;
 mod srtp;
 mod starting;
