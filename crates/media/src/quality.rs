@@ -29,8 +29,9 @@ pub fn opinion(rating: f64) -> f64 {
     (1.0 + 0.035 * r + r * (r - 60.0) * (100.0 - r) * 7e-6).clamp(1.0, 4.5)
 }
 
-/// Idd of G.107: nothing up to 100 ms.
+/// Idd of G.107: nothing up to 100 ms. Beyond ten seconds nobody talks any more, and the formula leaves what numbers hold.
 fn delay_impairment(delay_ms: f64) -> f64 {
+    let delay_ms = delay_ms.min(10_000.0);
     if delay_ms <= 100.0 {
         return 0.0;
     }

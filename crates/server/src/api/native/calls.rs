@@ -1,11 +1,12 @@
 //! `/v1/calls`: the calls that are up on this node, what can be done to them, and the ladders of those that are over.
 
 use axum::Json;
+use std::time::Duration;
+
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
-use std::time::Duration;
 use tandem_call::ladder::{Heading, Rung};
 use tandem_call::{
     AccountId, CallDirection, CallId, CallRecord, CallStatus, Incidents, MediaSummary, RecordingSummary,
