@@ -1,8 +1,8 @@
 //! `/v1/calls`: the calls that are up on this node, what can be done to them, and the ladders of those that are over.
 
-use axum::Json;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use serde::Serialize;
