@@ -28,7 +28,8 @@ pub fn binary() -> &'static Path {
         }
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace");
         let output = Command::new(option_env!("CARGO").unwrap_or("cargo"))
-            .args(["build", "-p", "tandem-server", "--bin", "tandem", "--message-format=json", "--quiet"])
+            // Of the whole workspace, so that what it is made of has the features, and so the files, of the tests' own build.
+            .args(["build", "--workspace", "--bin", "tandem", "--message-format=json", "--quiet"])
             // Optimised for those who measure, in the profile of the tests for the others.
             .args((!cfg!(debug_assertions)).then_some("--release"))
             .current_dir(workspace)

@@ -172,7 +172,13 @@ async fn calls_that_are_up_are_listed_and_hung_up_by_their_account_alone() {
     assert_eq!(listed["total"], 2);
     assert_eq!(listed["data"][0]["id"], json!(first.id));
     assert_eq!(listed["data"][1]["id"], json!(second.id));
-    assert_eq!(server.get(&format!("/v1/calls/{}", first.id)).await.body["status"], "in-progress");
+    let shown = server.get(&format!("/v1/calls/{}", first.id)).await.body;
+    assert_eq!(
+        (&shown["status"], &shown["media"]),
+        (&json!("in-progress"), &json!(null)),
+        "nobody answers here"
+    );
+    assert!(matches!(server.commands.try_recv(), Ok(CallCommand::MediaReport(_))), "its media was asked");
     server.get(&format!("/v1/calls/{}", theirs.id)).await.refuses(404, "Call not found");
     // A plus may be there or not, and clients forget to escape it.
     for (filter, fitting) in [
