@@ -157,5 +157,5 @@ fn the_telephone_calls_over_tls() {
     );
     let record = product.ended_calls(&ids.agent_id, 1).pop().expect("one call");
     assert_eq!(record["status"], "completed", "{record}");
-    assert!(product.metric("tandem_sip_connections_accepted_total", "") >= 1.0);
+    product.until_metric("tandem_sip_connections_accepted_total", "", 1.0);
 }

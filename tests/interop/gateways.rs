@@ -199,7 +199,7 @@ fn the_last_answer_serves_while_the_resolver_is_down() {
     assert_eq!(told.matches("INVITE sip:").count(), 3, "{told}");
     let calls = rig.product.ended_calls(&rig.ids.agent_id, 3);
     assert!(calls.iter().all(|call| call["status"] == "completed"), "{calls:?}");
-    assert!(rig.product.metric("tandem_gateway_lookups_total", "outcome=\"stale\"") >= 1.0);
+    rig.product.until_metric("tandem_gateway_lookups_total", "outcome=\"stale\"", 1.0);
 }
 
 /// A server that takes SIP on both loopbacks.
@@ -260,6 +260,7 @@ fn a_large_invite_goes_by_tcp_and_by_udp_where_the_gateway_takes_no_other() {
             if transport == "t1" { "Via: SIP/2.0/TCP 127.0.0.1:" } else { "Via: SIP/2.0/UDP 127.0.0.1:" };
         assert!(told.contains(via) && told.contains("X-Two: xxx"), "{told}");
         assert_eq!(rig.record()["status"], "completed");
+        rig.product.until_metric("tandem_sip_events_total", "event=\"large_by_tcp\"", 1.0);
         let events =
             |event: &str| rig.product.metric("tandem_sip_events_total", &format!("event=\"{event}\""));
         let fell_back = f64::from(u8::from(transport == "u1"));

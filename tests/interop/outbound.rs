@@ -424,7 +424,7 @@ fn calls_beyond_the_trunks_channels_wait_their_turn() {
     let calls = rig.product.ended_calls(&rig.ids.agent_id, 3);
     assert!(calls.iter().all(|call| call["status"] == "completed"), "{calls:?}");
     assert_eq!(told.matches("INVITE sip:").count(), 3, "{told}");
-    assert!(rig.product.metric("tandem_calls_without_room_total", "") >= 2.0);
+    rig.product.until_metric("tandem_calls_without_room_total", "", 2.0);
 }
 
 /// The description comes in a reliable 183, which we acknowledge by PRACK; the 200 brings none.
@@ -451,7 +451,7 @@ fn of_two_telephones_that_are_taken_up_the_first_has_the_call() {
         (&record["status"], &record["telephony_data"]["hangup_by"]),
         (&json!("completed"), &json!("Callee"))
     );
-    assert!(rig.product.metric("tandem_sip_events_total", "event=\"forks_ended\"") >= 1.0);
+    rig.product.until_metric("tandem_sip_events_total", "event=\"forks_ended\"", 1.0);
 }
 
 /// Moved audio, a fax that is not spoken here, a hold, an UPDATE: the call outlives them all, and the agent is told.

@@ -214,6 +214,16 @@ impl Product {
             .sum()
     }
 
+    /// Waits until a metric has come to `least`: some are counted elsewhere and handed on to the page once a second.
+    ///
+    /// # Panics
+    /// After ten seconds.
+    pub fn until_metric(&self, name: &str, label: &str, least: f64) {
+        let missing = || format!("{name}{{{label}}} is {}, not {least}", self.metric(name, label));
+        let is_there = || (self.metric(name, label) >= least).then_some(());
+        crate::awaited::until(Duration::from_secs(10), missing, is_there);
+    }
+
     /// The page of metrics; empty when it is not served.
     #[must_use]
     pub fn metrics(&self) -> String {
