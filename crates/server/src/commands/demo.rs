@@ -88,7 +88,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         server.stop().await;
         return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    print_what_next(&server, sip, &key);
+    print_what_next(&server, sip, &key, &arguments.record);
     let further_calls = tokio::spawn(async move {
         let mut agent = agent;
         while let Some(running) = agent {
@@ -328,11 +328,15 @@ async fn print_record(api: &Api, agent_id: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_what_next(server: &RunningServer, sip: SocketAddr, key: &str) {
+fn print_what_next(server: &RunningServer, sip: SocketAddr, key: &str, wav: &Path) {
     println!("\nThe server stays up; Ctrl-C ends it.");
     say("API", format_args!("http://{}   Authorization: Bearer {key}", server.api));
     say("metrics", format_args!("http://{}/metrics", server.api));
-    say("call it", format_args!("tandem call sip:{DID}@{sip} --record heard.wav"));
+    // As it was started, so that the line can be pasted; and with a voice, for an echo of silence is silence.
+    let program = std::env::args().next().unwrap_or_else(|| "tandem".to_owned());
+    let wav = wav.display();
+    let sound = format!("--play {wav} --record heard.wav --duration 5");
+    say("call it", format_args!("{program} call sip:{DID}@{sip} {sound}"));
 }
 
 /// The server's REST API, as any client sees it.
